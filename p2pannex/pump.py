@@ -1,0 +1,132 @@
+"""The only place where the bytes of content move.
+
+`move` takes them from whatever can read into a block to whatever can take one: a peer's body into an `Upload`, a
+`Download` into an upload, a file into a peer. Large ones go through two blocks that are used again and again: while
+one is being written, hashed or sent, the other is filled. `send` moves a `Download` into a peer, and leaves the bytes
+to the kernel where they are a file's.
+
+Memory is two blocks a transfer, whatever the content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from p2pannex.peer import SMALL, Peer
+from p2pannex.protocol.errors import ConnectionLost
+from p2pannex.service import Download
+
+BLOCK = 1 << 20
+"""Bytes of a block: large enough that a hop to a thread costs nothing beside the work done there."""
+
+PATIENCE = 0.05
+"""Seconds after which a block that is not full is passed on, so that a slow source does not starve the other side."""
+
+ReadInto = Callable[[memoryview], Awaitable[int]]
+SendAll = Callable[[memoryview], Awaitable[None]]
+Progress = Callable[[int], None]
+"""Called with the number of bytes moved since the last call."""
+
+_spare_blocks: list[bytearray] = []
+
+
+def _take_block() -> bytearray:
+    return _spare_blocks.pop() if _spare_blocks else bytearray(BLOCK)
+
+
+def _give_block(block: bytearray) -> None:
+    if len(_spare_blocks) < 4:
+        _spare_blocks.append(block)
+
+
+async def _fill(view: memoryview, readinto: ReadInto) -> int:
+    """Read until `view` is full, or until patience ends with something in it."""
+    filled = 0
+    started = trio.current_time()
+    while filled < len(view):
+        count = await readinto(view[filled:])
+        if not count:
+            raise ConnectionLost("the content ended before its announced length")
+        filled += count
+        if trio.current_time() - started > PATIENCE:
+            break
+    return filled
+
+
+async def move(length: int, readinto: ReadInto, send_all: SendAll, progress: Progress | None = None) -> None:
+    """Move exactly `length` bytes from `readinto` to `send_all`. ConnectionLost where the source ends earlier.
+
+    What `send_all` raises comes out as it is; the source is then left where it was, some blocks further on.
+    """
+    if length > BLOCK:
+        await _move_overlapped(length, readinto, send_all, progress)
+        return
+    view = memoryview(bytearray(length))
+    moved = 0
+    while moved < length:
+        count = await _fill(view[: length - moved], readinto)
+        await send_all(view[:count])
+        moved += count
+        if progress is not None:
+            progress(count)
+
+
+async def _move_overlapped(length: int, readinto: ReadInto, send_all: SendAll, progress: Progress | None) -> None:
+    blocks = [_take_block(), _take_block()]
+    free_send, free_receive = trio.open_memory_channel[bytearray](2)
+    full_send, full_receive = trio.open_memory_channel[tuple[bytearray, int]](2)
+    for block in blocks:
+        free_send.send_nowait(block)
+    failure: Exception | None = None
+
+    async def read() -> None:
+        nonlocal failure
+        with full_send:
+            left = length
+            while left:
+                block = await free_receive.receive()
+                try:
+                    count = await _fill(memoryview(block)[: min(BLOCK, left)], readinto)
+                except Exception as error:
+                    failure = error
+                    return
+                left -= count
+                full_send.send_nowait((block, count))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        try:
+            async for block, count in full_receive:
+                await send_all(memoryview(block)[:count])
+                if progress is not None:
+                    progress(count)
+                free_send.send_nowait(block)
+        except Exception as error:
+            failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    for block in blocks:
+        _give_block(block)
+
+
+async def send(download: Download, peer: Peer, progress: Progress | None = None) -> None:
+    """Move a download's bytes into the body that the peer has announced for them."""
+    length = download.length
+    file_range = download.file_range
+    if file_range is None or length <= SMALL:
+        await move(length, download.readinto, peer.write_body, progress)
+        return
+    while length:
+        sent = await peer.write_file(file_range.fileno(), file_range.position, min(length, BLOCK))
+        if sent is None:
+            await move(length, download.readinto, peer.write_body, progress)
+            return
+        if not sent:
+            raise ConnectionLost("the content ended before its announced length")
+        file_range.advance(sent)
+        length -= sent
+        if progress is not None:
+            progress(sent)

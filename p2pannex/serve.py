@@ -1,0 +1,275 @@
+"""A server: one peer's requests, answered by a Service (protocol-spec sections 4 to 10).
+
+``serve(peer, store)`` is a server, ``serve(peer, remote)`` a proxy, ``serve(peer, cluster)`` a gateway.
+
+Nothing a client sends ends more than its own request, with three exceptions that the protocol foresees: its ERROR, a
+stream that stops in the middle of something, and content of ours that fails while it is being sent. What a service
+refuses (`RemoteError`) is answered with ERROR, and the conversation goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any
+
+import trio
+
+from p2pannex import pump
+from p2pannex.peer import Peer
+from p2pannex.protocol.conversation import TABLE, Side
+from p2pannex.protocol.errors import ConnectionLost, RemoteError, RemoteProtocolError
+from p2pannex.protocol.messages import (
+    LATEST_VERSION,
+    AlreadyHave,
+    AlreadyHavePlus,
+    AuthSuccess,
+    Bypass,
+    Changed,
+    CheckPresent,
+    Connect,
+    ConnectDone,
+    Data,
+    DataPresent,
+    Error,
+    Failure,
+    FailurePlus,
+    Get,
+    GetTimestamp,
+    Invalid,
+    LockContent,
+    Message,
+    NotifyChange,
+    Put,
+    PutFrom,
+    Remove,
+    RemoveBefore,
+    Success,
+    SuccessPlus,
+    Timestamp,
+    UnlockContent,
+    Valid,
+    Version,
+)
+from p2pannex.service import AlreadyHave as Present
+from p2pannex.service import NotStored, Service, Stored, Upload
+
+
+class Mode(Enum):
+    """What clients may do to the repository. Locking is allowed in every mode: it protects content."""
+
+    READ_WRITE = "read-write"
+    APPEND_ONLY = "append-only"
+    READ_ONLY = "read-only"
+
+
+READ_ONLY_ERROR = "this repository is read-only; write access denied"
+APPEND_ONLY_ERROR = "this repository is append-only; removal denied"
+
+
+class ClientGaveUp(Exception):
+    """The client sent ERROR, which ends the connection."""
+
+
+async def serve(
+    peer: Peer,
+    service: Service,
+    *,
+    mode: Mode = Mode.READ_WRITE,
+    max_version: int = LATEST_VERSION,
+    idle_timeout: float = math.inf,
+) -> None:
+    """Answer an authenticated client until it goes away, then close the peer.
+
+    `idle_timeout`, in seconds, is how long a client may be silent between requests, or holding a lock; what it keeps
+    waiting inside a request is bounded by the peer's own timeout. ConnectionLost where it left in the middle of
+    something.
+    """
+    session = _Session(peer, service, mode, max_version, idle_timeout)
+    try:
+        await session.run()
+    except ClientGaveUp:
+        pass
+    finally:
+        with trio.move_on_after(peer.timeout, shield=True):
+            await peer.aclose()
+
+
+class _Session:
+    """One client. Its methods, one a request, are called by `HANDLERS`."""
+
+    def __init__(self, peer: Peer, service: Service, mode: Mode, max_version: int, idle_timeout: float) -> None:
+        self.peer = peer
+        self.service = service
+        self.mode = mode
+        self.max_version = max_version
+        self.idle_timeout = idle_timeout
+
+    @property
+    def plus(self) -> bool:
+        """Whether answers may name repositories."""
+        return self.peer.conversation.version >= 2
+
+    async def run(self) -> None:
+        peer = self.peer
+        if Side.SERVER in TABLE[peer.conversation.state]:
+            peer.queue(AuthSuccess(self.service.uuid))
+        while not peer.poisoned:
+            try:
+                request = await peer.receive(self.idle_timeout)
+                if request is None:
+                    return
+                await HANDLERS[type(request)](self, request)
+            except RemoteProtocolError as error:
+                if error.reply is not None:
+                    await peer.send(Error(error.reply))
+                if error.fatal:
+                    raise ConnectionLost(str(error)) from error
+            except RemoteError as error:
+                # Only the side whose turn it is may say that the request failed; in the middle of our body nobody
+                # can, and closing is what the protocol leaves us.
+                if Error not in peer.conversation.allowed(Side.SERVER):
+                    raise ConnectionLost(f"failed in the middle of an answer: {error}") from error
+                await peer.send(Error(str(error)))
+            if Side.CLIENT not in TABLE[peer.conversation.state]:
+                return
+
+    async def expect(self, timeout: float | None = None) -> Message:
+        """The client's next message within a request."""
+        message = await self.peer.receive(timeout)
+        if message is None:
+            raise ConnectionLost("the client left in the middle of a request")
+        if isinstance(message, Error):
+            raise ClientGaveUp(message.message)
+        return message
+
+    def writable(self) -> None:
+        if self.mode is Mode.READ_ONLY:
+            raise RemoteError(READ_ONLY_ERROR)
+
+    # Requests -------------------------------------------------------------------------------------------------
+
+    async def error(self, request: Error) -> None:
+        raise ClientGaveUp(request.message)
+
+    async def version(self, request: Version) -> None:
+        self.peer.queue(Version(min(request.version, self.max_version)))
+
+    async def bypass(self, request: Bypass) -> None:
+        self.service = self.service.bypassing(frozenset(request.uuids))
+
+    async def check_present(self, request: CheckPresent) -> None:
+        self.peer.queue(Success() if await self.service.check_present(request.key) else Failure())
+
+    async def lock_content(self, request: LockContent) -> None:
+        # SUCCESS is a promise on which the client may delete its only other copy. The service has the retention
+        # record on disk before lock() returns; the lock ends early in one place only, the release() below, which
+        # nothing but the client's own UNLOCKCONTENT reaches. Whatever else happens, the lock is left to expire.
+        lock = await self.service.lock(request.key)
+        if lock is None:
+            self.peer.queue(Failure())
+            return
+        try:
+            await self.peer.send(Success())
+            if isinstance(await self.expect(self.idle_timeout), UnlockContent):
+                await lock.release()
+        finally:
+            with trio.move_on_after(self.peer.timeout, shield=True):
+                await lock.aclose()
+
+    async def remove(self, request: Remove | RemoveBefore) -> None:
+        self.writable()
+        if self.mode is Mode.APPEND_ONLY:
+            raise RemoteError(APPEND_ONLY_ERROR)
+        before = request.timestamp if isinstance(request, RemoveBefore) else None
+        removal = await self.service.remove(request.key, before=before)
+        self.outcome(removal.ok, removal.uuids)
+
+    async def get_timestamp(self, request: GetTimestamp) -> None:
+        self.peer.queue(Timestamp(await self.service.timestamp()))
+
+    async def get(self, request: Get) -> None:
+        peer = self.peer
+        async with await self.service.get(request.key, offset=request.offset, file=request.file) as download:
+            peer.queue(Data(download.length))
+            await pump.send(download, peer)
+            valid = await download.valid()
+            if peer.conversation.version >= 1:
+                peer.queue(Valid() if valid else Invalid())
+            await download.finish(isinstance(await self.expect(), Success | SuccessPlus))
+
+    async def put(self, request: Put) -> None:
+        self.writable()
+        peer = self.peer
+        upload = await self.service.put(request.key, request.file)
+        if isinstance(upload, Present):
+            uuids = tuple(sorted(upload.uuids))
+            peer.queue(AlreadyHavePlus(uuids) if uuids and self.plus else AlreadyHave())
+            return
+        async with upload:
+            peer.queue(PutFrom(upload.offset))
+            announced = await self.expect()
+            if isinstance(announced, DataPresent):
+                outcome = await upload.data_present()
+            else:
+                assert isinstance(announced, Data)
+                outcome = await self.receive_body(upload, announced.length)
+            self.outcome(isinstance(outcome, Stored), outcome.uuids)
+
+    async def receive_body(self, upload: Upload, length: int) -> Stored | NotStored:
+        """A client cannot be stopped in the middle of its body: where the upload fails, the rest is read past."""
+        peer = self.peer
+        failure: RemoteError | None = None
+        try:
+            await upload.begin(length)
+            await pump.move(length, peer.read_body, upload.send_all)
+        except RemoteError as error:
+            failure = error
+            await pump.move(peer.conversation.incoming, peer.read_body, _discard)
+        valid = peer.conversation.version < 1 or isinstance(await self.expect(), Valid)
+        if failure is not None:
+            raise failure
+        return await upload.finish(valid)
+
+    def outcome(self, ok: bool, uuids: frozenset[str]) -> None:
+        names = tuple(sorted(uuids))
+        if names and self.plus:
+            self.peer.queue(SuccessPlus(names) if ok else FailurePlus(names))
+        else:
+            self.peer.queue(Success() if ok else Failure())
+
+    async def notify_change(self, request: NotifyChange) -> None:
+        async for refs in self.service.changes():
+            self.peer.queue(Changed(refs))
+            return
+
+    async def connect(self, request: Connect) -> None:
+        from p2pannex.carried import CarriedStream
+
+        if request.service == "git-receive-pack":
+            self.writable()
+        async with CarriedStream(self.peer) as stream:
+            code = await self.service.connect(request.service, stream)
+        await self.peer.send(ConnectDone(code))
+
+
+async def _discard(view: memoryview) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+HANDLERS: dict[type[Message], Callable[[_Session, Any], Awaitable[None]]] = {
+    Bypass: _Session.bypass,
+    CheckPresent: _Session.check_present,
+    Connect: _Session.connect,
+    Error: _Session.error,
+    Get: _Session.get,
+    GetTimestamp: _Session.get_timestamp,
+    LockContent: _Session.lock_content,
+    NotifyChange: _Session.notify_change,
+    Put: _Session.put,
+    Remove: _Session.remove,
+    RemoveBefore: _Session.remove,
+    Version: _Session.version,
+}
+"""Which method answers which request. A test holds it against the table's IDLE state."""
