@@ -16,9 +16,9 @@ from typing import Protocol, TypeVar, runtime_checkable
 import trio
 
 from p2pannex.protocol.connection import CLOSED, NEED_DATA, Connection, Wait
-from p2pannex.protocol.conversation import Conversation, Side, State
-from p2pannex.protocol.errors import ConnectionLost, RemoteProtocolError
-from p2pannex.protocol.messages import Message
+from p2pannex.protocol.conversation import BETWEEN_REQUESTS, Conversation, Side, State
+from p2pannex.protocol.errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
+from p2pannex.protocol.messages import MAX_LINE, Message
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -76,7 +76,15 @@ class Peer(abc.ABC):
         """Send what is queued and wait for the next message; None where the far side closed between two.
 
         `timeout` in seconds replaces the peer's own for this wait. ConnectionLost where it passes, or where the
-        stream breaks; RemoteProtocolError for a line that is not allowed.
+        stream breaks; RemoteProtocolError for a line that is not allowed; LocalProtocolError where the next message
+        is not the far side's.
+        """
+
+    @abc.abstractmethod
+    async def wait_left(self) -> None:
+        """Wait, while it is our turn, until the far side closes or the connection breaks.
+
+        What it sends meanwhile is kept for `receive`. It may be cancelled without harm.
         """
 
     @abc.abstractmethod
@@ -97,7 +105,7 @@ class Peer(abc.ABC):
     @property
     def reusable(self) -> bool:
         """Whether the conversation is between requests, and the connection seems to be up."""
-        return not self.poisoned and self.conversation.state is State.IDLE
+        return not self.poisoned and self.conversation.state in BETWEEN_REQUESTS
 
     @abc.abstractmethod
     async def aclose(self) -> None:
@@ -142,11 +150,12 @@ class StreamPeer(Peer):
     async def _sending(self, operation: Callable[[T], Awaitable[R]], argument: T) -> R:
         if self.poisoned:
             raise ConnectionLost("the connection was left in the middle of a message")
-        # A write that is cancelled may have sent a part: nobody can tell what the far side has seen.
-        self.poisoned = True
-        result = await self._in_time(operation, argument, self.timeout)
-        self.poisoned = False
-        return result
+        try:
+            return await self._in_time(operation, argument, self.timeout)
+        except BaseException:
+            # A write that is cancelled may have sent a part: nobody can tell what the far side has seen.
+            self.poisoned = True
+            raise
 
     async def _in_time(self, operation: Callable[[T], Awaitable[R]], argument: T, seconds: float) -> R:
         try:
@@ -165,16 +174,28 @@ class StreamPeer(Peer):
             try:
                 event = connection.next_event()
             except RemoteProtocolError as error:
-                self.poisoned |= error.fatal
+                self.poisoned |= error.reply is None
                 raise
             if not isinstance(event, Wait):
                 return event
             if event is CLOSED:
-                self.poisoned = True
                 return None
-            assert event is NEED_DATA, "receive() out of turn"
+            if event is not NEED_DATA:
+                raise LocalProtocolError(f"receive() out of turn, in state {connection.state.value}")
             seconds = self.timeout if timeout is None else timeout
             connection.receive_data(await self._in_time(self.stream.receive_some, SMALL, seconds))
+
+    async def wait_left(self) -> None:
+        connection = self.connection
+        while connection.buffered < MAX_LINE:
+            try:
+                data = await self.stream.receive_some(SMALL)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, ConnectionLost):
+                return
+            connection.receive_data(data)
+            if not data:
+                return
+        await trio.sleep_forever()  # who sends ahead that much cannot be watched any more
 
     async def read_body(self, view: memoryview) -> int:
         connection = self.connection

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from p2pannex.peer import SMALL, Peer
-from p2pannex.protocol.errors import ConnectionLost
+from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import Download
 
 BLOCK = 1 << 20
@@ -120,7 +120,10 @@ async def send(download: Download, peer: Peer, progress: Progress | None = None)
         await move(length, download.readinto, peer.write_body, progress)
         return
     while length:
-        sent = await peer.write_file(file_range.fileno(), file_range.position, min(length, BLOCK))
+        try:
+            sent = await peer.write_file(file_range.fileno(), file_range.position, min(length, BLOCK))
+        except OSError as error:
+            raise RemoteError(f"cannot read the content: {error.strerror}") from error
         if sent is None:
             await move(length, download.readinto, peer.write_body, progress)
             return

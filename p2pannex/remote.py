@@ -11,7 +11,7 @@ meanwhile, and REMOVE-BEFORE's deadline means nothing to a server that rebooted 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import NoReturn, Self
 
 import trio
@@ -107,6 +107,7 @@ async def receive(peer: Peer, timeout: float | None = None) -> Message:
         peer.poisoned = True
         raise ConnectionLost(f"the server broke the protocol: {error}") from error
     if message is None:
+        peer.poisoned = True
         raise ConnectionLost("the server closed the connection")
     return message
 
@@ -152,9 +153,10 @@ class Remote(Service):
         return remote
 
     async def _connect(self) -> Peer:
-        peer = await self._dial()
+        peer: Peer | None = None
         try:
             with trio.move_on_after(self.timeout):
+                peer = await self._dial()
                 found = await greet(
                     peer,
                     version=self._version,
@@ -166,7 +168,8 @@ class Remote(Service):
                 return peer
             raise ConnectionLost(f"no connection within {self.timeout:g} s")
         except BaseException:
-            await close(peer)
+            if peer is not None:
+                await close(peer)
             raise
 
     async def aclose(self) -> None:
@@ -180,27 +183,29 @@ class Remote(Service):
         """Send a request; the peer, to be given back, and the first answer. RemoteError for an ERROR."""
         peer, used_before = await self._pool.acquire()
         try:
-            if message.since > peer.conversation.version:
-                raise Unsupported(
-                    f"{message.verb.decode()} needs protocol version {message.since}, "
-                    f"repository {self.uuid} speaks {peer.conversation.version}"
-                )
-            try:
-                await peer.send(message)
-                answer = await receive(peer, timeout)
-            except ConnectionLost:
-                if not (used_before and repeatable):
-                    raise
-                await self._pool.release(peer)
-                peer, _ = await self._pool.acquire(fresh=True)
-                await peer.send(message)
-                answer = await receive(peer, timeout)
-            if isinstance(answer, Error):
-                raise RemoteError(answer.message)
-            return peer, answer
+            return peer, await self._first_answer(peer, message, timeout)
+        except BaseException as error:
+            await self._pool.release(peer)
+            if not (isinstance(error, ConnectionLost) and used_before and repeatable):
+                raise
+        peer, _ = await self._pool.acquire(fresh=True)
+        try:
+            return peer, await self._first_answer(peer, message, timeout)
         except BaseException:
             await self._pool.release(peer)
             raise
+
+    async def _first_answer(self, peer: Peer, message: Message, timeout: float | None) -> Message:
+        if message.since > peer.conversation.version:
+            raise Unsupported(
+                f"{message.verb.decode()} needs protocol version {message.since}, "
+                f"repository {self.uuid} speaks {peer.conversation.version}"
+            )
+        await peer.send(message)
+        answer = await receive(peer, timeout)
+        if isinstance(answer, Error):
+            raise RemoteError(answer.message)
+        return answer
 
     async def _ask(self, message: Message, *, repeatable: bool = True, timeout: float | None = None) -> Message:
         peer, answer = await self._request(message, repeatable=repeatable, timeout=timeout)
@@ -241,34 +246,25 @@ class Remote(Service):
         return _RemoteDownload(self._pool, peer, answer.length, missing=_looks_missing(key, offset, answer.length))
 
     async def connect(self, program: str, stream: trio.abc.HalfCloseableStream) -> int:
-        from p2pannex.carried import CarriedStream
+        from p2pannex.carried import relay
 
         peer, _ = await self._pool.acquire(fresh=True)
         try:
-            peer.queue(Connect(program))
-            await peer.flush()
-            carried = CarriedStream(peer)
-
-            async def send() -> None:
-                async for data in stream:
-                    await carried.send_all(data)
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(send)
-                async for data in carried:
-                    await stream.send_all(data)
-                nursery.cancel_scope.cancel()
-            if carried.exit_code is None:
-                raise ConnectionLost("the server closed the connection before the git program ended")
-            return carried.exit_code
+            await peer.send(Connect(program))
+            return await relay(peer, stream)
         finally:
             await self._pool.release(peer)
 
-    async def changes(self) -> AsyncIterator[tuple[str, ...]]:
-        while True:
-            answer = await self._ask(NotifyChange(), timeout=math.inf)
-            assert isinstance(answer, Changed)
-            yield answer.refs
+    async def changes(self) -> AsyncGenerator[tuple[str, ...], None]:
+        # The server collects what changes between two requests for one connection: it is held all the time.
+        peer, answer = await self._request(NotifyChange(), timeout=math.inf)
+        try:
+            while True:
+                assert isinstance(answer, Changed)
+                yield answer.refs
+                answer = await self._first_answer(peer, NotifyChange(), math.inf)
+        finally:
+            await self._pool.release(peer)
 
     def _others(self, answer: Message) -> frozenset[str]:
         """The repositories an answer names, besides this one."""
@@ -301,9 +297,13 @@ class _Held:
 
 
 class _RemoteLock(_Held, Lock):
+    _released = False
+
     async def release(self) -> None:
-        peer = self._peer
-        await peer.send(UnlockContent())
+        if self._released:
+            return
+        await self._peer.send(UnlockContent())
+        self._released = True
         await self.aclose()
 
 

@@ -10,7 +10,7 @@ refuses (`RemoteError`) is answered with ERROR, and the conversation goes on.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from enum import Enum
 from typing import Any
 
@@ -18,7 +18,7 @@ import trio
 
 from p2pannex import pump
 from p2pannex.peer import Peer
-from p2pannex.protocol.conversation import TABLE, Side
+from p2pannex.protocol.conversation import BETWEEN_REQUESTS, TABLE, Side, State
 from p2pannex.protocol.errors import ConnectionLost, RemoteError, RemoteProtocolError
 from p2pannex.protocol.messages import (
     LATEST_VERSION,
@@ -69,7 +69,7 @@ APPEND_ONLY_ERROR = "this repository is append-only; removal denied"
 
 
 class ClientGaveUp(Exception):
-    """The client sent ERROR, which ends the connection."""
+    """The client sent ERROR: its request is over, and where the protocol says so the connection."""
 
 
 async def serve(
@@ -89,10 +89,9 @@ async def serve(
     session = _Session(peer, service, mode, max_version, idle_timeout)
     try:
         await session.run()
-    except ClientGaveUp:
-        pass
     finally:
         with trio.move_on_after(peer.timeout, shield=True):
+            await session.stop_watching()
             await peer.aclose()
 
 
@@ -105,6 +104,7 @@ class _Session:
         self.mode = mode
         self.max_version = max_version
         self.idle_timeout = idle_timeout
+        self.changes: AsyncGenerator[tuple[str, ...], None] | None = None
 
     @property
     def plus(self) -> bool:
@@ -121,24 +121,36 @@ class _Session:
                 if request is None:
                     return
                 await HANDLERS[type(request)](self, request)
+            except ClientGaveUp:
+                pass
             except RemoteProtocolError as error:
                 if error.reply is not None:
                     await peer.send(Error(error.reply))
                 if error.fatal:
                     raise ConnectionLost(str(error)) from error
-            except RemoteError as error:
-                # Only the side whose turn it is may say that the request failed; in the middle of our body nobody
-                # can, and closing is what the protocol leaves us.
-                if Error not in peer.conversation.allowed(Side.SERVER):
-                    raise ConnectionLost(f"failed in the middle of an answer: {error}") from error
-                await peer.send(Error(str(error)))
+            except (RemoteError, ConnectionLost) as error:
+                if isinstance(error, ConnectionLost) and peer.poisoned:
+                    raise  # it is this connection that is lost, not one that the service has behind it
+                await self.failed(error)
             if Side.CLIENT not in TABLE[peer.conversation.state]:
                 return
+
+    async def failed(self, error: RemoteError | ConnectionLost) -> None:
+        """Tell the client that its request failed, where it waits for an answer."""
+        conversation = self.peer.conversation
+        if Error in conversation.allowed(Side.SERVER):
+            await self.peer.send(Error(str(error)))
+        elif conversation.state not in {*BETWEEN_REQUESTS, State.ENDED}:
+            # In the middle of our body nobody can say anything, and closing is what the protocol leaves us.
+            self.peer.poisoned = True
+            raise ConnectionLost(f"failed in the middle of an answer: {error}") from error
+        # Otherwise the request was answered already, or has no answer: nobody waits for the news.
 
     async def expect(self, timeout: float | None = None) -> Message:
         """The client's next message within a request."""
         message = await self.peer.receive(timeout)
         if message is None:
+            self.peer.poisoned = True
             raise ConnectionLost("the client left in the middle of a request")
         if isinstance(message, Error):
             raise ClientGaveUp(message.message)
@@ -220,11 +232,13 @@ class _Session:
     async def receive_body(self, upload: Upload, length: int) -> Stored | NotStored:
         """A client cannot be stopped in the middle of its body: where the upload fails, the rest is read past."""
         peer = self.peer
-        failure: RemoteError | None = None
+        failure: RemoteError | ConnectionLost | None = None
         try:
             await upload.begin(length)
             await pump.move(length, peer.read_body, upload.send_all)
-        except RemoteError as error:
+        except (RemoteError, ConnectionLost) as error:
+            if isinstance(error, ConnectionLost) and peer.poisoned:
+                raise
             failure = error
             await pump.move(peer.conversation.incoming, peer.read_body, _discard)
         valid = peer.conversation.version < 1 or isinstance(await self.expect(), Valid)
@@ -240,15 +254,47 @@ class _Session:
             self.peer.queue(Success() if ok else Failure())
 
     async def notify_change(self, request: NotifyChange) -> None:
-        async for refs in self.service.changes():
-            self.peer.queue(Changed(refs))
-            return
+        # One iteration serves all the requests of a connection, so that what changes between two is not missed.
+        if self.changes is None:
+            self.changes = self.service.changes()
+        refs: tuple[str, ...] | None = None
+        failure: RemoteError | ConnectionLost | None = None
+        left = False
+
+        async def watch_client() -> None:
+            nonlocal left
+            await self.peer.wait_left()
+            left = True
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_client)
+            try:
+                refs = await anext(self.changes)
+            except StopAsyncIteration:
+                failure = RemoteError("changes cannot be followed any longer")
+            except (RemoteError, ConnectionLost) as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        if left:
+            self.peer.poisoned = True
+            raise ConnectionLost("the client left while it waited for changes")
+        if refs is None:
+            await self.stop_watching()
+            assert failure is not None
+            raise failure
+        self.peer.queue(Changed(refs))
+
+    async def stop_watching(self) -> None:
+        changes, self.changes = self.changes, None
+        if changes is not None:
+            await changes.aclose()
 
     async def connect(self, request: Connect) -> None:
         from p2pannex.carried import CarriedStream
 
-        if request.service == "git-receive-pack":
-            self.writable()
+        if request.service == "git-receive-pack" and self.mode is not Mode.READ_WRITE:
+            raise RemoteError(READ_ONLY_ERROR)  # a push can delete as well as append
         async with CarriedStream(self.peer) as stream:
             code = await self.service.connect(request.service, stream)
         await self.peer.send(ConnectDone(code))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trio.abc import HalfCloseableStream
 
 RETENTION = 600
-"""Seconds that content stays locked when its holder is lost (protocol-spec section 7)."""
+"""Seconds for which content stays locked, from LOCKCONTENT on, when its holder is lost (protocol-spec section 7)."""
 
 
 class Clock(Protocol):
@@ -166,7 +166,8 @@ class Download(_Closing):
 
 
 class Lock(_Closing):
-    """A promise that the content will be kept until `release`, or ten minutes after the holder was lost.
+    """A promise that the content will be kept until `release`, or where its holder is lost for `RETENTION` from when
+    it was taken.
 
     Leaving the ``async with`` block in order releases it. Leaving by an exception does not: the holder may have
     removed its own copy already, so the content stays locked for its ten minutes.
@@ -224,8 +225,11 @@ class Service(abc.ABC):
         """Run git-upload-pack or git-receive-pack, relaying `stream`; its exit code."""
         raise Unsupported("there is no git repository here")
 
-    def changes(self) -> AsyncIterator[tuple[str, ...]]:
-        """The refs that change, as they do."""
+    def changes(self) -> AsyncGenerator[tuple[str, ...], None]:
+        """The refs that change, as they do. What changes while nobody waits comes with the next ones.
+
+        The caller closes the generator with ``aclose``.
+        """
         raise Unsupported("there is no git repository here")
 
     async def aclose(self) -> None:  # noqa: B027 - a service without connections has nothing to close

@@ -58,8 +58,10 @@ class Verifier:
 
     conclusive: whether a digest is compared. Where it is False, `valid` speaks of the size alone,
         and where the size is not known either, everything is valid.
-    missing_package: the package on PyPI without which the digest could not be computed, or None.
+    missing_package: the package on PyPI without which the digest could not be computed, or None;
+        installing `p2pannex[hashes]` brings all of them.
     received: bytes fed so far.
+    size: bytes that the content has, or None where the key does not say.
 
     A chunk of a content has no digest of its own, so a chunk key is never conclusive.
     Not for use by several threads at a time, but each call may be made in another one.

@@ -32,7 +32,8 @@ class Wait(Enum):
 
 
 NEED_DATA, PAUSED, CLOSED = Wait.NEED_DATA, Wait.PAUSED, Wait.CLOSED
-"""NEED_DATA: receive more. PAUSED: it is our turn. CLOSED: the stream ended between two lines."""
+"""NEED_DATA: receive more. PAUSED: it is our turn. CLOSED: the stream ended between two lines, or
+the conversation has ended."""
 
 
 class Connection(Conversation):
@@ -69,7 +70,7 @@ class Connection(Conversation):
 
         RemoteProtocolError for a line that is not allowed; when `fatal` the connection is of no further use.
         """
-        if self._failed:
+        if self.ended:
             return CLOSED
         if self.incoming or not self.their_turn or self.state in BODIES:
             return PAUSED if not (self._eof and not self._buffer) else CLOSED
@@ -78,7 +79,9 @@ class Connection(Conversation):
             if len(self._buffer) >= MAX_LINE:
                 self._failed = True
                 self._buffer.clear()
-                raise RemoteProtocolError(f"a line of over {MAX_LINE} bytes", reply="line too long", fatal=True)
+                error = self.bad_line(f"a line of over {MAX_LINE} bytes", unknown=True)
+                reply = None if error.reply is None else "line too long"
+                raise RemoteProtocolError(str(error), reply=reply, fatal=True)
             if not self._eof:
                 return NEED_DATA
             if self._buffer:

@@ -87,6 +87,7 @@ class State(Enum):
     GET_VALIDITY = "get: validity"
     GET_RECEIPT = "get: receipt"
     PUT_OFFER = "put: offer"
+    PUT_REFUSED = "put: refused"
     PUT_DATA = "put: data"
     PUT_BODY = "put: body"
     PUT_VALIDITY = "put: validity"
@@ -102,28 +103,28 @@ Rules = dict[type[Message], State]
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 S = State
 
+REQUESTS: Rules = {
+    Version: S.VERSION_ANSWER,
+    Bypass: S.IDLE,
+    CheckPresent: S.ANSWER,
+    LockContent: S.LOCKING,
+    Remove: S.ANSWER_PLUS,
+    RemoveBefore: S.ANSWER_PLUS,
+    GetTimestamp: S.TIMESTAMP_ANSWER,
+    Get: S.GET_DATA,
+    Put: S.PUT_OFFER,
+    NotifyChange: S.WATCHING,
+    Connect: S.CONNECTED,
+}
+
 TABLE: dict[State, dict[Side, Rules]] = {
     # Opening: on a socket the client authenticates; a pipe made by ssh is authenticated, the server greets.
     S.AUTHENTICATION: {CLIENT: {Auth: S.AUTHENTICATION_ANSWER, Error: S.ENDED}},
     S.AUTHENTICATION_ANSWER: {SERVER: {AuthSuccess: S.IDLE, AuthFailure: S.ENDED, Error: S.ENDED}},
     S.GREETING: {SERVER: {AuthSuccess: S.IDLE, Error: S.ENDED}},
-    # Between requests.
-    S.IDLE: {
-        CLIENT: {
-            Version: S.VERSION_ANSWER,
-            Bypass: S.IDLE,
-            CheckPresent: S.ANSWER,
-            LockContent: S.LOCKING,
-            Remove: S.ANSWER_PLUS,
-            RemoveBefore: S.ANSWER_PLUS,
-            GetTimestamp: S.TIMESTAMP_ANSWER,
-            Get: S.GET_DATA,
-            Put: S.PUT_OFFER,
-            NotifyChange: S.WATCHING,
-            Connect: S.CONNECTED,
-            Error: S.ENDED,
-        }
-    },
+    # Between requests. git-annex answers the refusal of a PUT with an ERROR of its own, and wants to go on.
+    S.IDLE: {CLIENT: {**REQUESTS, Error: S.ENDED}},
+    S.PUT_REFUSED: {CLIENT: {**REQUESTS, Error: S.IDLE}},
     S.VERSION_ANSWER: {SERVER: {Version: S.IDLE, Error: S.IDLE}},
     S.ANSWER: {SERVER: {Success: S.IDLE, Failure: S.IDLE, Error: S.IDLE}},
     S.ANSWER_PLUS: {
@@ -138,11 +139,11 @@ TABLE: dict[State, dict[Side, Rules]] = {
     S.GET_BODY: {SERVER: {}},
     S.GET_VALIDITY: {SERVER: {Valid: S.GET_RECEIPT, Invalid: S.GET_RECEIPT, Error: S.IDLE}},
     S.GET_RECEIPT: {
-        CLIENT: {Success: S.IDLE, SuccessPlus: S.IDLE, Failure: S.IDLE, FailurePlus: S.IDLE, Error: S.ENDED}
+        CLIENT: {Success: S.IDLE, SuccessPlus: S.IDLE, Failure: S.IDLE, FailurePlus: S.IDLE, Error: S.IDLE}
     },
     # PUT
-    S.PUT_OFFER: {SERVER: {PutFrom: S.PUT_DATA, AlreadyHave: S.IDLE, AlreadyHavePlus: S.IDLE, Error: S.IDLE}},
-    S.PUT_DATA: {CLIENT: {Data: S.PUT_BODY, DataPresent: S.ANSWER_PLUS, Error: S.ENDED}},
+    S.PUT_OFFER: {SERVER: {PutFrom: S.PUT_DATA, AlreadyHave: S.IDLE, AlreadyHavePlus: S.IDLE, Error: S.PUT_REFUSED}},
+    S.PUT_DATA: {CLIENT: {Data: S.PUT_BODY, DataPresent: S.ANSWER_PLUS, Error: S.IDLE}},
     S.PUT_BODY: {CLIENT: {}},
     S.PUT_VALIDITY: {CLIENT: {Valid: S.ANSWER_PLUS, Invalid: S.ANSWER_PLUS, Error: S.ENDED}},
     # Where a git repository is behind the server.
@@ -166,12 +167,16 @@ AFTER_BAD_LINE: dict[State, tuple[str, State]] = {
     # Unknown verbs and fields that do not parse say "unknown command" instead, in the states that say "unexpected".
     S.AUTHENTICATION: ("unexpected command", S.AUTHENTICATION),
     S.IDLE: ("unexpected command", S.IDLE),
+    S.PUT_REFUSED: ("unexpected command", S.IDLE),
     S.PUT_DATA: ("expected DATA", S.IDLE),
     S.PUT_VALIDITY: ("expected VALID or INVALID", S.IDLE),
     S.GET_RECEIPT: ("expected SUCCESS or FAILURE", S.IDLE),
     S.LOCKED: ("expected UNLOCKCONTENT", S.IDLE),
     S.CONNECTED: ("expected DATA", S.ENDED),
 }
+
+BETWEEN_REQUESTS = frozenset({S.IDLE, S.PUT_REFUSED})
+"""The states in which the client may begin a request."""
 
 BODIES = frozenset({S.GET_BODY, S.PUT_BODY})
 """The half duplex states in which bytes move, and no messages."""
@@ -194,7 +199,7 @@ class Conversation:
     `body_received`; when none are left the state moves on.
     """
 
-    __slots__ = ("_offered", "incoming", "outgoing", "side", "state", "version")
+    __slots__ = ("_bad_line", "_offered", "incoming", "outgoing", "side", "state", "version")
 
     def __init__(self, side: Side, state: State) -> None:
         self.side = side
@@ -206,6 +211,7 @@ class Conversation:
         self.outgoing = 0
         """Bytes of our body that are still to be sent."""
         self._offered = LATEST_VERSION
+        self._bad_line = False
 
     @property
     def our_turn(self) -> bool:
@@ -226,12 +232,11 @@ class Conversation:
         """We are about to send `message`: moves the state, or raises LocalProtocolError and moves nothing."""
         cls = type(message)
         rules = TABLE[self.state].get(self.side)
-        if cls is Error and self.side is SERVER and (rules is None or cls not in rules) and not self.incoming:
+        if cls is Error and self._bad_line and (rules is None or cls not in rules):
             # The answer to a client's bad line: the only message that may be sent out of turn.
-            bad_line = AFTER_BAD_LINE.get(self.state)
-            if bad_line is not None:
-                self.state = bad_line[1]
-                return
+            self._bad_line = False
+            self.state = AFTER_BAD_LINE[self.state][1]
+            return
         if self.outgoing:
             raise LocalProtocolError(f"{message.verb.decode()} in the middle of a body: {self.outgoing} bytes are owed")
         following = rules.get(cls) if rules is not None else None
@@ -261,10 +266,11 @@ class Conversation:
         """The far side sent `message`: moves the state, or raises RemoteProtocolError and moves nothing."""
         cls = type(message)
         rules = TABLE[self.state].get(self.side.other)
-        following = rules.get(cls) if rules is not None else None
+        following = rules.get(cls) if rules is not None and not self.incoming else None
         # A server takes a request of any version, as git-annex does: it explains itself. Within a request it does not.
-        if following is None or (cls.since > self.version and self.state is not State.IDLE):
+        if following is None or (cls.since > self.version and self.state not in BETWEEN_REQUESTS):
             raise self.bad_line(f"unexpected {message.verb.decode()} in state {self.state.value}", unknown=False)
+        self._bad_line = False
         if cls is Version:
             assert isinstance(message, Version)
             if self.side is SERVER:
@@ -287,6 +293,7 @@ class Conversation:
         if self.side is CLIENT:
             # A client cannot tell what such a server means by its next line: the connection can only end.
             return RemoteProtocolError(problem, reply=None, fatal=True)
+        self._bad_line = self.state in AFTER_BAD_LINE
         text, _ = AFTER_BAD_LINE.get(self.state, ("unexpected command", self.state))
         if unknown and text == "unexpected command":
             text = "unknown command"
@@ -298,7 +305,7 @@ class Conversation:
             raise LocalProtocolError(f"{count} bytes sent, {self.outgoing} were owed")
         self.outgoing -= count
         if count and not self.outgoing:
-            self.state = after_body(self.state, self.version)
+            self._body_ended()
 
     def body_received(self, count: int) -> None:
         """`count` bytes of the far side's body were received."""
@@ -306,4 +313,8 @@ class Conversation:
             raise LocalProtocolError(f"{count} bytes received, {self.incoming} were to come")
         self.incoming -= count
         if count and not self.incoming:
+            self._body_ended()
+
+    def _body_ended(self) -> None:
+        if self.state is not State.ENDED:  # CONNECT can end while a body is on its way
             self.state = after_body(self.state, self.version)

@@ -53,21 +53,22 @@ def _parse_exit_code(raw: bytes) -> int:
     return int(raw)
 
 
-def _parse_word(raw: bytes) -> str:
-    if not raw:
-        raise ValueError("empty field")
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def _format_word(value: str) -> bytes:
-    raw = value.encode("utf-8", "surrogateescape")
+def _checked_word(raw: bytes) -> bytes:
     if not raw or b" " in raw or b"\n" in raw or b"\r" in raw:
         raise ValueError("a word is neither empty nor holds spaces or line breaks")
     return raw
 
 
+def _parse_word(raw: bytes) -> str:
+    return _checked_word(raw).decode("utf-8", "surrogateescape")
+
+
+def _format_word(value: str) -> bytes:
+    return _checked_word(value.encode("utf-8", "surrogateescape"))
+
+
 def _parse_words(raw: bytes) -> tuple[str, ...]:
-    return tuple(word.decode("utf-8", "surrogateescape") for word in raw.split(b" ") if word)
+    return tuple(_parse_word(word) for word in raw.split(b" ") if word)
 
 
 def _format_words(values: tuple[str, ...]) -> bytes:
@@ -105,20 +106,42 @@ def format_associated_file(path: bytes | None) -> bytes:
     return bytes(37 if byte in b" \t\n\r\v\f" else byte for byte in path)
 
 
+def _checked_key(key: Key) -> Key:
+    # The far side drops a CR at the end of a line, and would do to another key what was meant for this one.
+    if key.raw.endswith(b"\r"):
+        raise ValueError("a key that ends in CR cannot be told apart from one that does not")
+    return key
+
+
 def _parse_key(raw: bytes) -> Key:
-    return Key.parse(raw)
+    return _checked_key(Key.parse(raw))
 
 
 def _format_key(key: Key) -> bytes:
-    return key.raw
+    return _checked_key(key).raw
 
 
 def _parse_optional_key(raw: bytes) -> Key | None:
-    return Key.parse(raw) if raw else None
+    return _parse_key(raw) if raw else None
 
 
 def _format_optional_key(key: Key | None) -> bytes:
-    return b"" if key is None else key.raw
+    return b"" if key is None else _format_key(key)
+
+
+GIT_SERVICES = ("git-upload-pack", "git-receive-pack")
+"""The programs that CONNECT can ask for."""
+
+
+def _parse_git_service(raw: bytes) -> str:
+    name = _parse_word(raw)
+    if name not in GIT_SERVICES:
+        raise ValueError("not a service of git")
+    return name
+
+
+def _format_git_service(name: str) -> bytes:
+    return _parse_git_service(_format_word(name)).encode()
 
 
 NUMBER = Codec(_parse_number, _format_number)
@@ -129,6 +152,7 @@ TEXT = Codec(_parse_text, _format_text, rest=True)
 FILE = Codec(parse_associated_file, format_associated_file)
 KEY = Codec(_parse_key, _format_key, rest=True)
 OPTIONAL_KEY = Codec(_parse_optional_key, _format_optional_key, rest=True)
+GIT_SERVICE = Codec(_parse_git_service, _format_git_service)
 
 
 # Messages -------------------------------------------------------------------------------------------------------
@@ -217,7 +241,7 @@ class Bypass(Message):
     uuids: tuple[str, ...] = ()
 
 
-@_line("CONNECT", WORD)
+@_line("CONNECT", GIT_SERVICE)
 @frozen
 class Connect(Message):
     """Client: run git-upload-pack or git-receive-pack, and relay both ways."""

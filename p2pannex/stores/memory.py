@@ -132,6 +132,9 @@ class _MemoryUpload(Upload):
         if verifier.valid() and (valid or verifier.conclusive):
             self._store.contents[self._key] = bytes(partials.pop(self._key))
             return Stored()
+        if not (valid or verifier.conclusive):
+            del self._partial[self.offset :]  # bytes that the sender disowns, and that no digest will tell apart
+            return NotStored()
         complete = valid if self._key.size is None else len(self._partial) >= self._key.size
         if complete:
             del partials[self._key]  # complete and wrong: nothing to resume from

@@ -3,6 +3,8 @@
 trio's own streams give bytes objects; content needs three more things, which is why this exists: reading into a block
 that is used again (`receive_into`), sending a file without reading it (`send_file`), and pipes of a mebibyte instead
 of 64 KiB, so that a large transfer takes a sixteenth of the wake-ups.
+
+What is cancelled has not happened: bytes that were read are always handed out, and a file's are counted once sent.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
 
     async def receive_into(self, view: memoryview) -> int:
         """Read at least one byte into `view`; the number of bytes, 0 at the end of the stream."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             fd = self._open(self._read_fd)
             try:
@@ -61,11 +64,11 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
                 continue
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from error
-            await trio.lowlevel.checkpoint_if_cancelled()
             return count
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """At least one byte; empty at the end of the stream."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             fd = self._open(self._read_fd)
             try:
@@ -75,7 +78,6 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
                 continue
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from error
-            await trio.lowlevel.checkpoint_if_cancelled()
             return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -98,6 +100,7 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
 
         The kernel moves them. What is not in the page cache is read from disk meanwhile: keep `count` to a mebibyte.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             fd = self._open(self._write_fd)
             try:
@@ -107,7 +110,6 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
                 continue
             except (BrokenPipeError, ConnectionError) as error:
                 raise trio.BrokenResourceError(str(error)) from error
-            await trio.lowlevel.checkpoint_if_cancelled()
             return sent
 
     async def wait_send_all_might_not_block(self) -> None:

@@ -6,11 +6,13 @@ process, and what tests use where bytes are beside the point.
 
 from __future__ import annotations
 
+import contextlib
+
 import trio
 
 from p2pannex.peer import TIMEOUT, Peer
 from p2pannex.protocol.conversation import Conversation, Side, State, opening_state
-from p2pannex.protocol.errors import ConnectionLost
+from p2pannex.protocol.errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
 from p2pannex.protocol.messages import Message
 
 
@@ -35,6 +37,8 @@ class MemoryPeer(Peer):
         outgoing: trio.MemorySendChannel[_Item],
         incoming: trio.MemoryReceiveChannel[_Item],
         timeout: float,
+        closed: trio.Event,
+        far_closed: trio.Event,
     ) -> None:
         super().__init__()
         self.timeout = timeout
@@ -42,6 +46,8 @@ class MemoryPeer(Peer):
         self._queue: list[Message] = []
         self._outgoing = outgoing
         self._incoming = incoming
+        self._closed = closed
+        self._far_closed = far_closed
         self._part: _Part | None = None
 
     def queue(self, message: Message) -> None:
@@ -56,34 +62,47 @@ class MemoryPeer(Peer):
     async def _put(self, item: _Item) -> None:
         if self.poisoned:
             raise ConnectionLost("the connection was left in the middle of a message")
-        self.poisoned = True
         try:
             with trio.move_on_after(self.timeout):
                 await self._outgoing.send(item)
-                self.poisoned = False
                 return
+            raise ConnectionLost(f"the far side took nothing for {self.timeout:g} s")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self.poisoned = True
             raise ConnectionLost("the far side is gone") from error
-        raise ConnectionLost(f"the far side took nothing for {self.timeout:g} s")
+        except BaseException:
+            self.poisoned = True
+            raise
 
     async def _take(self, timeout: float) -> _Item | None:
         try:
             with trio.move_on_after(timeout):
                 return await self._incoming.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
-            self.poisoned = True
             return None
         self.poisoned = True
         raise ConnectionLost(f"the far side said nothing for {timeout:g} s")
 
     async def receive(self, timeout: float | None = None) -> Message | None:
         await self.flush()
+        conversation = self.conversation
+        if conversation.state is State.ENDED:
+            return None
+        if conversation.incoming or not conversation.their_turn:
+            raise LocalProtocolError(f"receive() out of turn, in state {conversation.state.value}")
         item = await self._take(self.timeout if timeout is None else timeout)
         if item is None:
             return None
         assert isinstance(item, Message)
-        self.conversation.receiving(item)
+        try:
+            conversation.receiving(item)
+        except RemoteProtocolError as error:
+            self.poisoned |= error.reply is None
+            raise
         return item
+
+    async def wait_left(self) -> None:
+        await self._far_closed.wait()
 
     async def read_body(self, view: memoryview) -> int:
         if not self.conversation.incoming:
@@ -91,6 +110,7 @@ class MemoryPeer(Peer):
         if self._part is None:
             part = await self._take(self.timeout)
             if part is None:
+                self.poisoned = True
                 raise ConnectionLost(f"the far side closed with {self.conversation.incoming} bytes still to come")
             assert isinstance(part, _Part)
             self._part = part
@@ -108,31 +128,39 @@ class MemoryPeer(Peer):
         return count
 
     async def write_body(self, view: memoryview) -> None:
+        self.conversation.body_sent(len(view))
         if not view:
             return
         await self.flush()
         part = _Part(view)
         try:
             await self._put(part)
-            self.poisoned = True
             with trio.move_on_after(self.timeout):
                 await part.taken.wait()
-                self.poisoned = False
-                self.conversation.body_sent(len(view))
                 return
             raise ConnectionLost(f"the far side took nothing for {self.timeout:g} s")
+        except BaseException:
+            self.poisoned = True
+            raise
         finally:
             part.taken.set()
 
     @property
     def reusable(self) -> bool:
-        statistics = self._incoming.statistics()
-        return super().reusable and statistics.open_send_channels > 0 and not statistics.current_buffer_used
+        if not super().reusable or self._far_closed.is_set():
+            return False
+        return not self._incoming.statistics().current_buffer_used
 
     async def aclose(self) -> None:
         self.poisoned = True
+        self._closed.set()
         if self._part is not None:
             self._part.taken.set()
+        with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
+            while True:  # what nobody will take any more is no longer on loan
+                item = self._incoming.receive_nowait()
+                if isinstance(item, _Part):
+                    item.taken.set()
         self._outgoing.close()
         self._incoming.close()
         await trio.lowlevel.checkpoint()
@@ -143,7 +171,8 @@ def memory_peers(*, authenticated: bool = True, timeout: float = TIMEOUT) -> tup
     to_server, from_client = trio.open_memory_channel[_Item](8)
     to_client, from_server = trio.open_memory_channel[_Item](8)
     state = opening_state(authenticated=authenticated)
+    client_closed, server_closed = trio.Event(), trio.Event()
     return (
-        MemoryPeer(Side.CLIENT, state, to_server, from_server, timeout),
-        MemoryPeer(Side.SERVER, state, to_client, from_client, timeout),
+        MemoryPeer(Side.CLIENT, state, to_server, from_server, timeout, client_closed, server_closed),
+        MemoryPeer(Side.SERVER, state, to_client, from_client, timeout, server_closed, client_closed),
     )

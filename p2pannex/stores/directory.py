@@ -1,0 +1,170 @@
+"""A store in a plain directory. No git is needed.
+
+::
+
+    DIR/p2pannex.toml                            its uuid and settings
+    DIR/annex/objects/abc/def/KEYFILE/KEYFILE    content, in git-annex's layout of a bare repository
+    DIR/annex/tmp/KEYFILE                        content that has not all arrived
+    DIR/annex/retention/KEYFILE/...              what was promised to be kept, until when
+    DIR/annex/exclusion/00 .. ff                 lock files
+
+Any number of processes may serve one directory at the same time, on one machine and a local file system: the locks
+are flock(2), and time is the machine's.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid as uuid_module
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from p2pannex.keys import InvalidKey, Key
+from p2pannex.protocol.errors import RemoteError
+from p2pannex.service import Clock, SystemClock
+from p2pannex.stores.disk_errors import disk_errors
+from p2pannex.stores.durability import fsync_up
+from p2pannex.stores.exclusion import Exclusion
+from p2pannex.stores.identity import checked_uuid, config_path, read_config
+from p2pannex.stores.objects import ObjectStore
+from p2pannex.stores.retention import Retention
+
+DISK_RESERVE = 100_000_000
+"""Bytes that are left free on the disk, unless set otherwise."""
+
+CONFIG_TEXT = """\
+# A p2pannex directory store. Its content lies below annex/, as git-annex lays out a bare repository.
+uuid = "{uuid}"
+
+# Bytes to leave free on the disk: an upload that would not is refused.
+disk_reserve = {disk_reserve}
+"""
+
+
+class NotAStore(RemoteError):
+    """The directory holds no directory store."""
+
+
+class DirectoryLayout:
+    """Where a directory store keeps its files."""
+
+    def __init__(self, directory: bytes) -> None:
+        self.root = os.path.join(directory, b"annex", b"objects")
+        self._tmp = os.path.join(directory, b"annex", b"tmp")
+
+    def find(self, key: Key) -> bytes:
+        return b"/".join((self.root, key.hashdir_lower, key.file_name, key.file_name))
+
+    def partial(self, key: Key) -> bytes:
+        return self._tmp + b"/" + key.file_name
+
+
+@frozen
+class Contents:
+    """What a store holds: objects and their bytes, and interrupted uploads and theirs."""
+
+    keys: int
+    bytes: int
+    partials: int
+    partial_bytes: int
+
+
+class DirectoryStore(ObjectStore):
+    """The store in the directory `path`, which `create` has made. NotAStore where there is none.
+
+    `clock` and `boot` are for tests that skew time.
+    """
+
+    def __init__(
+        self, path: str | bytes | os.PathLike[str], *, clock: Clock | None = None, boot: str | None = None
+    ) -> None:
+        directory = os.path.abspath(os.fsencode(path))
+        shown = os.fsdecode(directory)
+        try:
+            config = read_config(directory)
+            uuid = checked_uuid(config.get("uuid"))
+            disk_reserve = config.get("disk_reserve", DISK_RESERVE)
+            if not isinstance(disk_reserve, int) or disk_reserve < 0:
+                raise ValueError("disk_reserve is a number of bytes")
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotAStore(f"{shown} is no p2pannex store; make one with: p2pannex init {shown}") from None
+        except OSError as error:
+            raise NotAStore(f"cannot read {shown}/p2pannex.toml: {error.strerror}") from error
+        except ValueError as error:
+            raise NotAStore(f"cannot use {shown}/p2pannex.toml: {error}") from error
+        self.path = directory
+        clock = clock or SystemClock()
+        annex = os.path.join(directory, b"annex")
+        super().__init__(
+            uuid,
+            DirectoryLayout(directory),
+            Exclusion(os.path.join(annex, b"exclusion")),
+            Retention(os.path.join(annex, b"retention"), clock, boot=boot),
+            clock=clock,
+            disk_reserve=disk_reserve,
+        )
+
+    @classmethod
+    def create(
+        cls, path: str | bytes | os.PathLike[str], *, uuid: str | None = None, disk_reserve: int = DISK_RESERVE
+    ) -> DirectoryStore:
+        """Make a store in `path`, a new or an empty directory. RemoteError where that cannot be done."""
+        directory = os.path.abspath(os.fsencode(path))
+        shown = os.fsdecode(directory)
+        try:
+            uuid = checked_uuid(uuid or str(uuid_module.uuid4()))
+        except ValueError:
+            raise RemoteError(f"{uuid!r} cannot be a uuid: it is one word, without spaces or quotes") from None
+        with disk_errors(f"cannot make a store in {shown}"):
+            os.makedirs(directory, exist_ok=True)
+            if os.path.lexists(config_path(directory)):
+                raise RemoteError(f"{shown} is a p2pannex store already")
+            if os.listdir(directory):
+                raise RemoteError(f"{shown} is not empty; name a new directory")
+            for name in (b"objects", b"tmp", b"retention", b"exclusion"):
+                os.makedirs(os.path.join(directory, b"annex", name))
+            # The configuration comes last, and whole: a directory that has one is a store.
+            new = config_path(directory) + b".new"
+            with open(new, "x") as file:
+                file.write(CONFIG_TEXT.format(uuid=uuid, disk_reserve=disk_reserve))
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(new, config_path(directory))
+            fsync_up(os.path.join(directory, b"annex"), os.path.dirname(directory))
+        return cls(directory)
+
+    def keys(self) -> Iterator[Key]:
+        """The keys whose content is here. It reads directories as it goes, and blocks."""
+        for key, _ in self._objects():
+            yield key
+
+    def contents(self) -> Contents:
+        """Count what is here. It reads every directory, and blocks."""
+        keys = size = partials = partial_size = 0
+        for _, entry in self._objects():
+            keys += 1
+            size += entry.stat().st_size
+        for entry in _entries(os.path.join(self.path, b"annex", b"tmp")):
+            partials += 1
+            partial_size += entry.stat().st_size
+        return Contents(keys, size, partials, partial_size)
+
+    def _objects(self) -> Iterator[tuple[Key, os.DirEntry[bytes]]]:
+        for upper in _entries(self.layout.root):
+            for lower in _entries(upper.path):
+                for directory in _entries(lower.path):
+                    for entry in _entries(directory.path):
+                        if entry.name == directory.name:
+                            try:
+                                yield Key.from_file_name(entry.name), entry
+                            except InvalidKey:
+                                continue
+
+
+def _entries(path: bytes) -> list[os.DirEntry[bytes]]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,61 @@
+"""One change at a time to a key's content, among all tasks, threads and processes that serve a directory.
+
+Storing, locking and removing each take the key's lock file for the few system calls that decide, never while bytes
+move. There are 256 lock files, by the first byte of the key's hash, made once and never removed: so nothing is left
+to clean up, nothing grows with the number of keys, and all keys below one first-level object directory share a lock,
+which is what makes it safe to remove directories that have become empty.
+
+The locks are flock(2) locks. They belong to the open file, not to the process, so that tasks of one process exclude
+each other as well, and the kernel gives them back whatever becomes of the process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from p2pannex.keys import Key
+from p2pannex.protocol.errors import RemoteError
+
+TIMEOUT = 30.0
+"""Seconds to wait for others, whose work on a key takes milliseconds."""
+
+
+class Exclusion:
+    """The lock files in `directory`. Its methods block: call them in a worker thread."""
+
+    def __init__(self, directory: bytes) -> None:
+        self._directory = directory
+
+    @contextmanager
+    def hold(self, key: Key) -> Iterator[None]:
+        """Nobody else changes the content of `key`, or what promises are recorded for it, meanwhile."""
+        path = os.path.join(self._directory, key.hashdir_lower[:2])
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            _wait_for_lock(fd)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _wait_for_lock(fd: int) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    pause = 0.0005
+    while not try_lock(fd):
+        if time.monotonic() > deadline:
+            raise RemoteError("the repository is busy; try again later")
+        time.sleep(pause)
+        pause = min(2 * pause, 0.02)
+
+
+def try_lock(fd: int, *, shared: bool = False) -> bool:
+    """Take the file's lock if nobody has it."""
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,191 @@
+"""An upload into a file: a partial that stays when it is interrupted, and becomes the object when it is complete.
+
+One upload at a time has a partial locked, and has checked after locking that the file is still the one at its path.
+The bytes are hashed as they are written; those that an earlier upload left are hashed before the first new one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+import trio
+
+from p2pannex.keys import Key, Verifier
+from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.service import NotStored, Stored, Upload
+from p2pannex.stores.disk_errors import disk_errors
+from p2pannex.stores.exclusion import try_lock
+
+SMALL = 64 * 1024
+"""Bytes up to which writing stays on the loop: a hop to a thread would cost more."""
+
+BLOCK = 1 << 20
+
+
+class PartialLayout(Protocol):
+    """Where partials lie."""
+
+    def partial(self, key: Key) -> bytes: ...
+
+
+class Target(Protocol):
+    """The store that an upload is for."""
+
+    disk_reserve: int
+
+    @property
+    def layout(self) -> PartialLayout: ...
+
+    def present(self, key: Key) -> bool: ...
+
+    def commit(self, key: Key, partial: bytes, fd: int) -> None: ...
+
+
+class ObjectUpload(Upload):
+    """An upload into a partial that is open and locked. Made by `open`."""
+
+    def __init__(self, store: Target, key: Key, path: bytes, fd: int) -> None:
+        self._store = store
+        self._key = key
+        self._path = path
+        self._fd = fd
+        self._verifier: Verifier | None = None
+        self.offset = os.fstat(fd).st_size
+
+    @classmethod
+    def open(cls, store: Target, key: Key) -> ObjectUpload | None:
+        """An upload that resumes where the last one ended; None while another has the partial locked.
+
+        RemoteError where there is no room for the rest.
+        """
+        path = store.layout.partial(key)
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            upload = cls(store, key, path, fd)
+            try:
+                if not try_lock(fd):
+                    upload.abandon()
+                    return None
+                if is_at(fd, path):
+                    upload.offset = os.fstat(fd).st_size
+                    upload._make_room()
+                    return upload
+            except BaseException:
+                upload.close()
+                raise
+            upload.abandon()  # it became an object, or was removed, between the opening and the locking
+
+    def _make_room(self) -> None:
+        size = self._key.size
+        if size is None:
+            return
+        if self.offset > size:
+            os.ftruncate(self._fd, 0)
+            self.offset = 0
+        system = os.fstatvfs(self._fd)
+        free = system.f_bavail * system.f_frsize - self._store.disk_reserve
+        if size - self.offset > free:
+            raise RemoteError(
+                f"not enough disk space: {size - self.offset} bytes to store, {max(free, 0)} free beyond the reserve "
+                f"of {self._store.disk_reserve}; make room and try again"
+            )
+
+    async def begin(self, length: int) -> None:
+        size = self._key.size
+        if size is not None and self.offset + length > size:
+            raise RemoteError(f"{self.offset + length} bytes announced for a key of {size}")
+        self._verifier = self._key.verifier()
+        with disk_errors("cannot read what was stored before"):
+            position = 0
+            while position < self.offset:
+                step = min(self.offset - position, 16 * BLOCK)
+                await trio.to_thread.run_sync(self._hash_range, position, step)
+                position += step
+            os.lseek(self._fd, self.offset, os.SEEK_SET)
+
+    def _hash_range(self, position: int, length: int) -> None:
+        assert self._verifier is not None
+        block = bytearray(min(length, BLOCK))
+        while length:
+            with memoryview(block)[: min(length, BLOCK)] as view:
+                count = os.preadv(self._fd, [view], position)
+                if not count:
+                    raise RemoteError("the partial content changed while it was read; try again")
+                self._verifier.update(view[:count])
+            position += count
+            length -= count
+
+    async def send_all(self, view: memoryview) -> None:
+        if self._fd < 0:
+            raise ConnectionLost("this upload is closed")
+        with disk_errors("cannot store the content"):
+            if len(view) <= SMALL:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                self._append(view)
+            else:
+                await trio.to_thread.run_sync(self._append, view)
+
+    def _append(self, view: memoryview) -> None:
+        assert self._verifier is not None, "begin comes first"
+        written = 0
+        while written < len(view):
+            written += os.write(self._fd, view[written:])
+        self._verifier.update(view)
+
+    async def finish(self, valid: bool) -> Stored | NotStored:
+        with disk_errors("cannot store the content"):
+            stored = await trio.to_thread.run_sync(self._finish, valid)
+        return Stored() if stored else NotStored()
+
+    def _finish(self, valid: bool) -> bool:
+        verifier = self._verifier
+        assert verifier is not None, "begin comes first"
+        try:
+            if verifier.valid() and (valid or verifier.conclusive):
+                try:
+                    os.fsync(self._fd)
+                except OSError:
+                    # The kernel forgets what it could not write: a second fsync would succeed without having.
+                    os.unlink(self._path)
+                    raise
+                self._store.commit(self._key, self._path, self._fd)
+                return True
+            size = self._key.size
+            if valid if size is None else verifier.received >= size:
+                os.unlink(self._path)  # complete and wrong: there is nothing to resume from
+            return False
+        finally:
+            self.close()
+
+    async def data_present(self) -> Stored | NotStored:
+        await trio.lowlevel.checkpoint()
+        return Stored() if self._store.present(self._key) else NotStored()
+
+    def close(self) -> None:
+        """Let go of the partial; an empty one is removed."""
+        try:
+            if self._fd >= 0 and not os.fstat(self._fd).st_size and is_at(self._fd, self._path):
+                os.unlink(self._path)
+        except OSError:
+            pass  # an empty file is left behind, which the next upload takes over
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the partial as it is."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    async def aclose(self) -> None:
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+
+def is_at(fd: int, path: bytes) -> bool:
+    """Whether the open file is still the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,196 @@
+"""Transcripts held against the bare protocol: two `Connection`s, no stream, no store, no time.
+
+Every client line goes into a server's connection. Where the law has nothing against it, a client's connection must be
+able to send it; where it has, the next step must be the very ERROR that the law foresees. Every server line is sent
+by the server's connection and received by the client's. So a transcript that passes is a conversation that both
+roles of this library can have.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from p2pannex.protocol.connection import CLOSED, PAUSED, Connection, Wait
+from p2pannex.protocol.conversation import AFTER_BAD_LINE, Side, State
+from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
+from p2pannex.protocol.messages import AuthSuccess, Error, UnparsableMessage, Version, parse_message
+from p2pannex.testing.transcripts import Kind, Mismatch, Step, Transcript, Values
+
+UUID = "00000000-0000-4000-8000-000000000001"
+LAW_ERRORS = {text for text, _ in AFTER_BAD_LINE.values()} | {"unknown command", "line too long"}
+
+
+class _Pair:
+    """The two ends of one connection."""
+
+    def __init__(self, transcript: Transcript, values: Values) -> None:
+        self.authenticated = "socket" not in transcript.needs
+        self.server = Connection(Side.SERVER, authenticated=self.authenticated)
+        self.client = Connection(Side.CLIENT, authenticated=self.authenticated)
+        self.pending: deque[tuple[Step, bytes]] = deque()
+        self.reply: str | None = None
+        self.fatal = False
+        self.client_closed = False
+        if not transcript.spelled:
+            self._across(AuthSuccess(UUID))
+            self.server.receive_data(self.client.send(Version(values.version)))
+            self.server.next_event()
+            self._across(Version(values.version))
+
+    def _across(self, message: AuthSuccess | Version) -> None:
+        self.client.receive_data(self.server.send(message))
+        self.client.next_event()
+
+    def client_says(self, step: Step, data: bytes) -> None:
+        self.pending.append((step, data))
+        self.server.receive_data(data)
+
+    def run_server(self) -> None:
+        """Let the server take what the client sent, until it is the server's turn."""
+        while self.pending and self.reply is None:
+            step, data = self.pending[0]
+            if step.kind is Kind.CLIENT_BODY:
+                self.pending.popleft()
+                if not self.server.incoming:
+                    continue  # the beginning of a line that never ends
+                if self.server.take_body(len(data)) != data:
+                    raise Mismatch(step.number, "these are not bytes of the body that was announced")
+                self.client.body_sent(len(data))
+                continue
+            try:
+                event = self.server.next_event()
+            except RemoteProtocolError as error:
+                self.pending.popleft()
+                self.reply, self.fatal = error.reply, error.fatal
+                return
+            if event is PAUSED:
+                return
+            if isinstance(event, Wait):
+                raise Mismatch(step.number, f"the server waits: {event.value}")
+            self.pending.popleft()
+            try:
+                self.client.send(event)
+            except LocalProtocolError as error:
+                if event.since <= self.client.version:
+                    raise Mismatch(step.number, f"taken by the server, but a client may not send it: {error}") from None
+                self.resume_client()
+
+    def resume_client(self) -> None:
+        """The client broke the law, which ours would not: put one of ours where it is now."""
+        self.client = Connection(Side.CLIENT, state=self.server.state)
+        self.client.version = self.server.version
+
+    def server_says(self, step: Step, line: bytes) -> None:
+        self.run_server()
+        try:
+            message = parse_message(line.removesuffix(b"\n"))
+        except UnparsableMessage as problem:
+            raise Mismatch(step.number, str(problem)) from None
+        if self.reply is not None:
+            expected = f"ERROR {self.reply}"
+            if message != Error(self.reply):
+                raise Mismatch(step.number, f"the law's answer is: S: {expected}")
+            if not self.fatal:
+                self.server.send(message)
+                self.resume_client()
+            self.reply = None
+            return
+        if isinstance(message, Error) and message.message in LAW_ERRORS:
+            raise Mismatch(step.number, "the law has nothing against the line before")
+        try:
+            self.client.receive_data(self.server.send(message))
+            event = self.client.next_event()
+        except (LocalProtocolError, RemoteProtocolError) as error:
+            raise Mismatch(step.number, str(error)) from None
+        if event != message:
+            raise Mismatch(step.number, f"the client understood {event}")
+
+    def server_sends(self, step: Step, data: bytes) -> None:
+        self.run_server()
+        try:
+            self.server.body_sent(len(data))
+        except LocalProtocolError as error:
+            raise Mismatch(step.number, str(error)) from None
+        self.client.receive_data(data)
+        if self.client.take_body() != data:
+            raise Mismatch(step.number, "the client did not take this body")
+
+    def server_lies(self, step: Step, line: bytes) -> None:
+        self.run_server()
+        self.client.receive_data(line)
+        try:
+            event = self.client.next_event()
+        except RemoteProtocolError as error:
+            if error.fatal:
+                self.client_closed = True
+                return
+        raise Mismatch(step.number, f"the client took it: {event}")
+
+    def close_client(self, step: Step) -> None:
+        self.run_server()
+        if self.pending or self.reply is not None:
+            raise Mismatch(step.number, "the server has not answered yet")
+        self.server.receive_data(b"")
+        self.client_closed = True
+        try:
+            event = self.server.next_event()
+        except RemoteProtocolError as error:
+            if error.fatal:
+                return
+            raise
+        if event is not CLOSED:
+            raise Mismatch(step.number, f"the server did not see the end: {event}")
+
+    def close_server(self, step: Step) -> None:
+        self.run_server()
+        if not (self.server.ended or self.client_closed or self.fatal):
+            raise Mismatch(step.number, f"nothing makes the server close, it is {self.server.state.value}")
+        self.client_closed = True
+
+    def expect_state(self, number: int, state: State) -> None:
+        self.run_server()
+        for end in (self.server, self.client):
+            if end.state is not state:
+                raise Mismatch(number, f"the {end.side.value} is at {end.state.name}, not {state.name}")
+
+
+def replay(transcript: Transcript, version: int) -> None:
+    """Hold a transcript against the law. Mismatch where they differ.
+
+    Unless the transcript closes a connection, or names another state with its last step, it must end IDLE.
+    """
+    values = Values(version, "replay", uuid=UUID)
+    pairs: dict[int, _Pair] = {}
+    last: dict[int, Step] = {}
+    for step in transcript.steps_for(version, "p2pannex"):
+        if step.connection not in pairs:
+            pairs[step.connection] = _Pair(transcript, values)
+        pair = pairs[step.connection]
+        last[step.connection] = step
+        match step.kind:
+            case Kind.CLIENT_LINE:
+                pair.client_says(step, values.line(step.text))
+            case Kind.CLIENT_BODY:
+                pair.client_says(step, values.body(step.text))
+            case Kind.SERVER_LINE:
+                pair.server_says(step, values.line(step.text))
+            case Kind.SERVER_BODY:
+                pair.server_sends(step, values.body(step.text))
+            case Kind.BAD_SERVER_LINE:
+                pair.server_lies(step, values.line(step.text))
+            case Kind.CLIENT_CLOSES:
+                pair.close_client(step)
+            case Kind.SERVER_CLOSES:
+                pair.close_server(step)
+            case Kind.STATE:
+                pair.expect_state(step.number, State[step.text])
+    for connection, pair in pairs.items():
+        step = last[connection]
+        pair.run_server()
+        if pair.reply is not None:
+            raise Mismatch(step.number, f"the law answers: S: ERROR {pair.reply}")
+        if not pair.client_closed and step.kind is not Kind.STATE:
+            pair.expect_state(step.number, State.IDLE)
+
+
+__all__ = ["replay"]

@@ -1,0 +1,95 @@
+"""A peer reached through the system's ssh (protocol-spec section 12).
+
+Keys, known hosts, jump hosts and shared connections (ControlMaster) are the matter of the user's ssh configuration.
+As with git, ``GIT_SSH_COMMAND`` is a piece of shell that replaces ``ssh``, and else ``GIT_SSH`` is a program that
+does; both get ``[-p PORT] [USER@]HOST COMMAND``.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid as uuid_module
+from collections.abc import Mapping
+
+from p2pannex.peer import TIMEOUT, StreamPeer
+from p2pannex.transports.process import open_process_peer
+
+SSH_UNREACHABLE = 255
+"""The exit status that ssh keeps for its own failures; every other is the remote command's."""
+
+REMOTE_SHELL = "git-annex-shell"
+"""The program that serves on the far side. p2pannex-shell can be installed under this name, or asked for by its own."""
+
+
+class InvalidHost(ValueError):
+    """A host or user name that ssh would take for something else."""
+
+
+def quote(word: str) -> str:
+    """`word` for a POSIX shell, and for the simpler parser that git-annex-shell has as a login shell."""
+    return "'" + word.replace("'", "'\"'\"'") + "'"
+
+
+def remote_command(directory: str, client_uuid: str, *, uuid: str | None = None, shell: str | None = None) -> str:
+    """What a remote shell is to run, so that it serves `directory`. `uuid` is the repository expected there.
+
+    `shell` is the serving program, as a piece of shell; ``P2PANNEX_REMOTE_SHELL`` or git-annex-shell where it is None.
+    """
+    shell = shell or os.environ.get("P2PANNEX_REMOTE_SHELL") or REMOTE_SHELL
+    command = f"{shell} {quote('p2pstdio')} {quote(directory)} {quote(client_uuid)}"
+    return f"{command} --uuid {quote(uuid)}" if uuid else command
+
+
+def ssh_argv(
+    host: str,
+    port: int | None,
+    user: str | None,
+    command: str,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> list[str]:
+    """The command line that runs `command` on `host`. `environ` replaces our own environment variables."""
+    environ = os.environ if environ is None else environ
+    if not host or host.startswith("-"):
+        raise InvalidHost(f"{host!r} is not the name of a host")
+    if user is not None and (not user or user.startswith("-")):
+        raise InvalidHost(f"{user!r} is not the name of a user")
+    arguments = ["-p", str(port)] if port is not None else []
+    arguments += [f"{user}@{host}" if user is not None else host, command]
+    if snippet := environ.get("GIT_SSH_COMMAND"):
+        return ["sh", "-c", f'{snippet} "$@"', snippet, *arguments]
+    if program := environ.get("GIT_SSH"):
+        return [program, *arguments]
+    # -T: no terminal for the remote command, whatever the user's configuration says of interactive logins. ssh itself
+    # may still ask for a password or a fingerprint; it does so on the user's terminal.
+    return ["ssh", "-T", *arguments]
+
+
+async def open_ssh_peer(
+    host: str,
+    directory: str,
+    *,
+    port: int | None = None,
+    user: str | None = None,
+    uuid: str | None = None,
+    client_uuid: str | None = None,
+    shell: str | None = None,
+    timeout: float = TIMEOUT,
+    capture_stderr: bool = False,
+) -> StreamPeer:
+    """A client's peer of the repository in `directory` on `host`. The caller closes it.
+
+    The other arguments are those of `remote_command` and `open_process_peer`. `client_uuid` is whom we say we are; a
+    new one where it is None. Where ssh cannot connect, the peer's first wait raises `Unreachable`.
+    """
+    command = remote_command(directory, client_uuid or str(uuid_module.uuid4()), uuid=uuid, shell=shell)
+    return await open_process_peer(
+        ssh_argv(host, port, user, command),
+        timeout=timeout,
+        describe=host,
+        unreachable_status=SSH_UNREACHABLE,
+        capture_stderr=capture_stderr,
+    )
+
+
+__all__ = ["InvalidHost", "open_ssh_peer", "quote", "remote_command", "ssh_argv"]

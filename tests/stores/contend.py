@@ -1,0 +1,73 @@
+"""One of several processes that store, lock, read and remove a few keys in one directory: ``contend.py DIR SEED``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import sys
+
+import trio
+
+from p2pannex.keys import Key
+from p2pannex.protocol.errors import RemoteError
+from p2pannex.service import AlreadyHave, Stored
+from p2pannex.stores.directory import DirectoryStore
+
+CONTENTS = [random.Random(number).randbytes(150_000) for number in range(4)]
+KEYS = [Key.make("SHA256", hashlib.sha256(content).hexdigest().encode(), size=150_000) for content in CONTENTS]
+
+
+async def step(store: DirectoryStore, chance: random.Random) -> None:
+    number = chance.randrange(len(KEYS))
+    key, content = KEYS[number], CONTENTS[number]
+    action = chance.choice(["put", "put", "lock", "get", "remove"])
+    if action == "put":
+        upload = await store.put(key)
+        if isinstance(upload, AlreadyHave):
+            return
+        async with upload:
+            await upload.begin(len(content) - upload.offset)
+            rest = memoryview(content)[upload.offset :]
+            await upload.send_all(rest[:70_000])
+            if chance.random() < 0.2:
+                return  # interrupted: the partial stays, for anybody to resume
+            await upload.send_all(rest[70_000:])
+            assert isinstance(await upload.finish(True), Stored)
+    elif action == "lock":
+        lock = await store.lock(key)
+        if lock is not None:
+            async with lock:
+                for _ in range(3):
+                    assert os.path.exists(store.layout.find(key)), "locked content was removed"
+                    await trio.sleep(0.001)
+    elif action == "get":
+        async with await store.get(key) as download:
+            if download.length:
+                block = bytearray(download.length)
+                assert await download.readinto(memoryview(block)) == len(content)
+                assert block == content
+    else:
+        await store.remove(key)
+
+
+async def main(directory: str, seed: int) -> None:
+    store = DirectoryStore(directory)
+    chance = random.Random(seed)
+    for _ in range(150):
+        await step(store, chance)
+    for key, content in zip(KEYS, CONTENTS, strict=True):
+        try:
+            upload = await store.put(key)  # whatever partial is left is completed
+        except RemoteError:
+            continue
+        if not isinstance(upload, AlreadyHave):
+            async with upload:
+                await upload.begin(len(content) - upload.offset)
+                await upload.send_all(memoryview(content)[upload.offset :])
+                await upload.finish(True)
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1], int(sys.argv[2]))
+    print(os.getpid(), "done")

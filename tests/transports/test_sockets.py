@@ -1,0 +1,379 @@
+"""Calling and listening on real sockets: unix, TCP, TLS."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import stat
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+import trustme
+
+from p2pannex.peer import StreamPeer
+from p2pannex.protocol.conversation import State
+from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.transports.descriptor import DescriptorStream
+from p2pannex.transports.listeners import SocketListener, open_listeners, server_tls
+from p2pannex.transports.sockets import TcpAddress, TlsStream, UnixAddress, client_tls, open_socket_peer
+
+LOOPBACK = TcpAddress("127.0.0.1", 0)
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+async def connected(
+    listener: SocketListener, client_side: ssl.SSLContext | None = None, **settings: str
+) -> tuple[StreamPeer, DescriptorStream | TlsStream]:
+    """A client's peer and the stream that the listener made of its connection."""
+    accepted: list[DescriptorStream | TlsStream] = []
+
+    async def accept() -> None:
+        stream, _ = await listener.accept()
+        accepted.append(stream)
+        if isinstance(stream, TlsStream):
+            await stream.do_handshake()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        peer = await open_socket_peer(listener.address, tls=client_side, timeout=10, **settings)
+    return peer, accepted[0]
+
+
+class Certificates:
+    def __init__(self, directory: Path) -> None:
+        self.authority = trustme.CA()
+        self.ca_file = str(directory / "ca.pem")
+        self.chain = str(directory / "chain.pem")
+        self.authority.cert_pem.write_to_path(self.ca_file)
+        certificate = self.authority.issue_cert("127.0.0.1", "annex.example")
+        certificate.private_key_and_cert_chain_pem.write_to_path(self.chain)
+        self.server = server_tls(self.chain)
+        self.client = client_tls(self.ca_file)
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(tmp_path)
+
+
+# Addresses ------------------------------------------------------------------------------------------------------
+
+
+def test_addresses_say_what_they_are() -> None:
+    assert str(UnixAddress("/run/x")) == "unix:/run/x"  # type: ignore[arg-type]
+    assert str(TcpAddress("host", 1)) == "host:1"
+    assert str(TcpAddress("::1", 1)) == "[::1]:1"
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_has_sixteen_bits(port: int) -> None:
+    with pytest.raises(ValueError):
+        TcpAddress("host", port)
+
+
+# Unix -----------------------------------------------------------------------------------------------------------
+
+
+async def test_unix_both_ways(tmp_path: Path) -> None:
+    [listener] = await open_listeners(UnixAddress(tmp_path / "s"))
+    peer, stream = await connected(listener)
+    assert peer.conversation.state is State.AUTHENTICATION
+    await peer.stream.send_all(b"ping")
+    assert await stream.receive_some(10) == b"ping"
+    await stream.send_all(b"pong")
+    assert await peer.stream.receive_some(10) == b"pong"
+    await peer.aclose()
+    assert await stream.receive_some(10) == b""
+    await stream.aclose()
+    listener.close()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+async def test_the_socket_file_has_its_mode_and_goes_at_close(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "s"
+    [listener] = await open_listeners(UnixAddress(path), mode=mode)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    listener.close()
+    assert not path.exists()
+    listener.close()
+
+
+async def test_the_socket_file_is_for_its_owner_unless_told_otherwise(tmp_path: Path) -> None:
+    [listener] = await open_listeners(UnixAddress(tmp_path / "s"))
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
+    listener.close()
+
+
+def leave_stale(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+
+
+async def test_a_dead_servers_socket_is_replaced(tmp_path: Path) -> None:
+    leave_stale(tmp_path / "s")
+    [listener] = await open_listeners(UnixAddress(tmp_path / "s"))
+    peer, stream = await connected(listener)
+    await peer.aclose()
+    await stream.aclose()
+    listener.close()
+
+
+async def test_a_living_servers_socket_is_not_replaced(tmp_path: Path) -> None:
+    [listener] = await open_listeners(UnixAddress(tmp_path / "s"))
+    with pytest.raises(RemoteError, match="another server listens there"):
+        await open_listeners(UnixAddress(tmp_path / "s"))
+    assert (tmp_path / "s").is_socket()
+    listener.close()
+
+
+async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("precious")
+    with pytest.raises(RemoteError, match="something else has this name"):
+        await open_listeners(UnixAddress(tmp_path / "s"))
+    assert (tmp_path / "s").read_text() == "precious"
+
+
+async def test_close_leaves_the_socket_that_another_server_put_there(tmp_path: Path) -> None:
+    [first] = await open_listeners(UnixAddress(tmp_path / "s"))
+    (tmp_path / "s").unlink()
+    [second] = await open_listeners(UnixAddress(tmp_path / "s"))
+    first.close()
+    assert (tmp_path / "s").is_socket()
+    second.close()
+
+
+async def test_of_servers_that_start_at_once_over_a_stale_socket_one_wins(tmp_path: Path) -> None:
+    leave_stale(tmp_path / "s")
+    winners: list[SocketListener] = []
+    refused = 0
+
+    async def start() -> None:
+        nonlocal refused
+        try:
+            winners.extend(await open_listeners(UnixAddress(tmp_path / "s")))
+        except RemoteError:
+            refused += 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(start)
+    assert (len(winners), refused) == (1, 19)
+    winners[0].close()
+
+
+async def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
+    address = UnixAddress(tmp_path / ("x" * 110))
+    with pytest.raises(ConnectionLost, match="at most 107 bytes"):
+        await open_socket_peer(address)
+    with pytest.raises(RemoteError, match="at most 107 bytes"):
+        await open_listeners(address)
+
+
+async def test_a_full_queue_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(0)
+        first = await open_socket_peer(UnixAddress(path))
+        with pytest.raises(ConnectionLost, match=r"nothing happened for 0\.1 s"):
+            await open_socket_peer(UnixAddress(path), timeout=0.1)
+
+        peers: list[StreamPeer] = []
+
+        async def call() -> None:
+            peers.append(await open_socket_peer(UnixAddress(path), timeout=30))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not peers
+            listening.accept()[0].close()
+        await peers[0].stream.send_all(b"here")
+        accepted, _ = listening.accept()
+        assert accepted.recv(10) == b"here"
+        accepted.close()
+        await peers[0].aclose()
+        await first.aclose()
+
+
+# TCP ------------------------------------------------------------------------------------------------------------
+
+
+async def test_tcp_both_sides_send_at_once_and_notice_the_dead() -> None:
+    [listener] = await open_listeners(LOOPBACK)
+    peer, stream = await connected(listener)
+    for side in (peer.stream, stream):
+        assert isinstance(side, DescriptorStream)
+        assert side._socket is not None
+        assert side._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert side._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert side._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+        await side.aclose()
+    listener.close()
+
+
+async def test_tcp_everywhere_and_the_port_that_was_found() -> None:
+    listeners = await open_listeners(TcpAddress("", 0))
+    for listener in listeners:
+        assert isinstance(listener.address, TcpAddress)
+        assert listener.address.port
+        listener.close()
+
+
+async def test_nobody_listens() -> None:
+    [listener] = await open_listeners(LOOPBACK)
+    listener.close()
+    with pytest.raises(ConnectionLost) as caught:
+        await open_socket_peer(listener.address)
+    assert str(caught.value) == f"cannot connect to {listener.address}: Connection refused"
+    with pytest.raises(trio.ClosedResourceError):
+        await listener.accept()
+
+
+async def test_closing_wakes_who_waits_for_a_connection() -> None:
+    [listener] = await open_listeners(LOOPBACK)
+
+    async def accept() -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await listener.accept()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        await trio.testing.wait_all_tasks_blocked()
+        listener.close()
+
+
+async def test_nobody_is_there(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionLost, match="No such file or directory"):
+        await open_socket_peer(UnixAddress(tmp_path / "s"))
+    with pytest.raises(ConnectionLost, match="cannot connect to x{70}"):
+        await open_socket_peer(TcpAddress("x" * 70, 1))
+
+
+async def test_the_port_is_taken() -> None:
+    [listener] = await open_listeners(LOOPBACK)
+    with pytest.raises(RemoteError, match="Address already in use"):
+        await open_listeners(listener.address)
+    listener.close()
+
+
+async def test_only_a_file_can_authenticate() -> None:
+    with pytest.raises(ValueError, match="tokens"):
+        await open_listeners(LOOPBACK, authenticated=True)
+
+
+# TLS ------------------------------------------------------------------------------------------------------------
+
+
+async def test_tls_both_ways_and_a_goodbye(certificates: Certificates) -> None:
+    [listener] = await open_listeners(LOOPBACK, tls=certificates.server)
+    peer, stream = await connected(listener, certificates.client)
+    await peer.stream.send_all(memoryview(b"ping"))
+    assert await stream.receive_some(10) == b"ping"
+    await stream.send_all(bytearray(b"pong"))
+    assert await peer.stream.receive_some(10) == b"pong"
+    assert isinstance(peer.stream, TlsStream)
+    assert not peer.stream.at_end()
+    await stream.aclose()
+    await trio.lowlevel.wait_readable(peer.stream._transport._read_fd)
+    assert peer.stream.at_end()
+    assert await peer.stream.receive_some(10) == b""
+    await peer.aclose()
+    listener.close()
+
+
+async def test_tls_over_a_unix_socket(tmp_path: Path, certificates: Certificates) -> None:
+    [listener] = await open_listeners(UnixAddress(tmp_path / "s"), tls=certificates.server)
+    peer, stream = await connected(listener, certificates.client, server_name="annex.example")
+    await peer.aclose()
+    assert await stream.receive_some() == b""
+    await stream.aclose()
+    with pytest.raises(ValueError, match="server_name"):
+        await open_socket_peer(listener.address, tls=certificates.client)
+    listener.close()
+
+
+async def test_a_cut_tls_connection_is_no_goodbye(certificates: Certificates) -> None:
+    [listener] = await open_listeners(LOOPBACK, tls=certificates.server)
+    peer, stream = await connected(listener, certificates.client)
+    assert isinstance(peer.stream, TlsStream)
+    peer.stream._transport.close()
+    with pytest.raises(trio.BrokenResourceError, match="."):
+        await stream.receive_some(10)
+    await peer.aclose()
+    await stream.aclose()
+    listener.close()
+
+
+@pytest.mark.parametrize("case", ["unknown authority", "other host"])
+async def test_a_certificate_that_is_not_valid(certificates: Certificates, case: str) -> None:
+    [listener] = await open_listeners(LOOPBACK, tls=certificates.server)
+    before = descriptors()
+
+    async def accept() -> None:
+        stream, _ = await listener.accept()
+        with pytest.raises(trio.BrokenResourceError, match="TLS failed"):
+            await stream.receive_some(1)
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        with pytest.raises(ConnectionLost, match="its certificate is not valid here: .*(issuer|mismatch)"):
+            if case == "unknown authority":
+                await open_socket_peer(listener.address, tls=client_tls())
+            else:
+                await open_socket_peer(listener.address, tls=certificates.client, server_name="other.example")
+    assert descriptors() == before
+    listener.close()
+
+
+async def test_a_server_without_tls(certificates: Certificates) -> None:
+    [listener] = await open_listeners(LOOPBACK)
+
+    async def accept() -> None:
+        stream, _ = await listener.accept()
+        await stream.send_all(b"ERROR unknown command\n")
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        with pytest.raises(ConnectionLost, match=r"^cannot connect to 127\.0\.0\.1:\d+: [^\n]+$"):
+            await open_socket_peer(listener.address, tls=certificates.client)
+    listener.close()
+
+
+async def test_a_server_that_says_nothing(certificates: Certificates) -> None:
+    [listener] = await open_listeners(LOOPBACK)
+    before = descriptors()
+    with pytest.raises(ConnectionLost, match=r"nothing happened for 0\.1 s"):
+        await open_socket_peer(listener.address, tls=certificates.client, timeout=0.1)
+    assert descriptors() == before
+    listener.close()
+
+
+async def test_files_that_hold_no_certificate(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("")
+    for name in ("missing", "empty"):
+        with pytest.raises(ConnectionLost, match="cannot use the certificates in"):
+            client_tls(str(tmp_path / name))
+        with pytest.raises(RemoteError, match="cannot use the certificate "):
+            server_tls(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_streams_keep_trios_contract(tmp_path: Path, certificates: Certificates, encrypted: bool) -> None:
+    [listener] = await open_listeners(UnixAddress(tmp_path / "s"), tls=certificates.server if encrypted else None)
+
+    async def pair() -> tuple[trio.abc.Stream, trio.abc.Stream]:
+        settings = {"server_name": "annex.example"} if encrypted else {}
+        peer, stream = await connected(listener, certificates.client if encrypted else None, **settings)
+        return peer.stream, stream
+
+    await trio.testing.check_two_way_stream(pair, None)
+    listener.close()
