@@ -35,7 +35,8 @@ async def remove_while_locked(
 
     1. The holder promises to keep its content for RETENTION from when it records the lock, which is after L, our
        clock before we asked. Its promise ends early only by our UNLOCKCONTENT, which we send only once the target has
-       said whether it removed. So by our clock the content is there until L + RETENTION at least, whatever connection breaks.
+       said whether it removed. So by our clock the content is there until L + RETENTION at least, whatever
+       connection breaks.
     2. The target removes only while its own clock, in whole seconds, is less than `before`. It read T from that clock
        before we read M from ours. So `before` = T + (L + RETENTION - MARGIN - M), rounded down, is no later than our
        L + RETENTION - MARGIN: a delay between the two readings, or before or after them, only shortens the time.
@@ -43,8 +44,7 @@ async def remove_while_locked(
 
     A target older than protocol version 3 has no deadlines. It is asked to remove while we hold the lock and our own
     clock shows time left, and nothing bounds how long that request may be under way. With `refuse_without_deadline` it
-    is not asked at all. A removal that was asked for and got no answer, or an ERROR, leaves
-    the lock to expire.
+    is not asked at all. A removal that was asked for and got no answer, or an ERROR, leaves the lock to expire.
 
     Raises Refused where the two are the same repository, where the holder cannot lock, and where no time is left;
     other RemoteErrors; ConnectionLost, after which the content may be removed or not.

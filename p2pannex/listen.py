@@ -180,11 +180,11 @@ class _Server:
                     await self._admit(connection)
                 await serve(connection.peer, self._service, mode=connection.mode, idle_timeout=self._limits.idle)
         except NotAuthenticated as error:
-            log.warning("%s: not let in: %s", connection.name, error)
+            log.warning("%s: not let in: %s", connection.name, _line(error))
         except ConnectionLost as error:
-            log.info("%s: %s", connection.name, error)
+            log.info("%s: %s", connection.name, _line(error))
         except Exception as error:
-            log.error("%s: %s: %s", connection.name, type(error).__name__, error)
+            log.error("%s: %s: %s", connection.name, type(error).__name__, _line(error))
             log.debug("%s: where that happened", connection.name, exc_info=True)
         finally:
             await close(connection.peer)
@@ -240,3 +240,8 @@ class _Server:
                         connection.scope.cancel()
                 with trio.move_on_after(0.05):
                     await self._departures.park()
+
+
+def _line(error: Exception) -> str:
+    """What an error says, on one line, whoever chose its words."""
+    return "".join(character if character.isprintable() else " " for character in str(error))

@@ -10,6 +10,7 @@ it leave in one write where they are small.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -38,6 +39,13 @@ class ReceivesInto(Protocol):
     """A stream that can read into the caller's block."""
 
     async def receive_into(self, view: memoryview) -> int: ...
+
+
+@runtime_checkable
+class SendsNow(Protocol):
+    """A stream that can send what the far side takes at once; how many bytes, perhaps none."""
+
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int: ...
 
 
 @runtime_checkable
@@ -133,6 +141,7 @@ class StreamPeer(Peer):
         self.timeout = timeout
         self.connection = self.conversation = Connection(side, authenticated=authenticated, state=state)
         self._out = bytearray()
+        self._send_nowait = stream.send_nowait if isinstance(stream, SendsNow) else None
         self._receive_into = stream.receive_into if isinstance(stream, ReceivesInto) else None
         self._send_file = stream.send_file if isinstance(stream, SendsFiles) else None
 
@@ -145,6 +154,20 @@ class StreamPeer(Peer):
             await self._write(out)
 
     async def _write(self, data: bytearray | memoryview) -> None:
+        if self._send_nowait is not None and not self.poisoned:
+            # Most answers fit into the pipe at once, and need neither a deadline nor a turn of the scheduler.
+            try:
+                sent = self._send_nowait(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self.poisoned = True
+                raise ConnectionLost(f"the connection broke: {error}") from error
+            if sent == len(data):
+                return
+            self.poisoned = True  # until the rest has followed
+            data = memoryview(data)[sent:]
+            await self._in_time(self.stream.send_all, data, self.timeout)
+            self.poisoned = False
+            return
         await self._sending(self.stream.send_all, data)
 
     async def _sending(self, operation: Callable[[T], Awaitable[R]], argument: T) -> R:
@@ -159,6 +182,8 @@ class StreamPeer(Peer):
 
     async def _in_time(self, operation: Callable[[T], Awaitable[R]], argument: T, seconds: float) -> R:
         try:
+            if seconds == math.inf:
+                return await operation(argument)
             with trio.move_on_after(seconds):
                 return await operation(argument)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -168,8 +193,12 @@ class StreamPeer(Peer):
         raise ConnectionLost(f"the far side did nothing for {seconds:g} s")
 
     async def receive(self, timeout: float | None = None) -> Message | None:
-        await self.flush()
+        if self._out:
+            await self.flush()
         connection = self.connection
+        seconds = self.timeout if timeout is None else timeout
+        if not connection.buffered and connection.their_turn and not connection.ended:
+            connection.receive_data(await self._in_time(self.stream.receive_some, SMALL, seconds))
         while True:
             try:
                 event = connection.next_event()
@@ -182,7 +211,6 @@ class StreamPeer(Peer):
                 return None
             if event is not NEED_DATA:
                 raise LocalProtocolError(f"receive() out of turn, in state {connection.state.value}")
-            seconds = self.timeout if timeout is None else timeout
             connection.receive_data(await self._in_time(self.stream.receive_some, SMALL, seconds))
 
     async def wait_left(self) -> None:

@@ -41,24 +41,32 @@ def _give_block(block: bytearray) -> None:
         _spare_blocks.append(block)
 
 
-async def _fill(view: memoryview, readinto: ReadInto) -> int:
-    """Read until `view` is full, or until patience ends with something in it."""
+async def _fill(view: memoryview, readinto: ReadInto) -> tuple[int, Exception | None]:
+    """Read until `view` is full, or until patience ends with something in it.
+
+    The number of bytes, and why there will be no more: what arrived before a source failed is moved all the same, for
+    whoever keeps it to resume from.
+    """
     filled = 0
     started = trio.current_time()
-    while filled < len(view):
-        count = await readinto(view[filled:])
-        if not count:
-            raise ConnectionLost("the content ended before its announced length")
-        filled += count
-        if trio.current_time() - started > PATIENCE:
-            break
-    return filled
+    try:
+        while filled < len(view):
+            count = await readinto(view[filled:])
+            if not count:
+                raise ConnectionLost("the content ended before its announced length")
+            filled += count
+            if trio.current_time() - started > PATIENCE:
+                break
+    except Exception as error:
+        return filled, error
+    return filled, None
 
 
 async def move(length: int, readinto: ReadInto, send_all: SendAll, progress: Progress | None = None) -> None:
     """Move exactly `length` bytes from `readinto` to `send_all`. ConnectionLost where the source ends earlier.
 
-    What `send_all` raises comes out as it is; the source is then left where it was, some blocks further on.
+    What either raises comes out as it is. Where the source fails, all that it gave before has been moved; where
+    `send_all` fails, the source is left where it was, some blocks further on.
     """
     if length > BLOCK:
         await _move_overlapped(length, readinto, send_all, progress)
@@ -66,11 +74,14 @@ async def move(length: int, readinto: ReadInto, send_all: SendAll, progress: Pro
     view = memoryview(bytearray(length))
     moved = 0
     while moved < length:
-        count = await _fill(view[: length - moved], readinto)
-        await send_all(view[:count])
-        moved += count
-        if progress is not None:
-            progress(count)
+        count, failure = await _fill(view[: length - moved], readinto)
+        if count:
+            await send_all(view[:count])
+            moved += count
+            if progress is not None:
+                progress(count)
+        if failure is not None:
+            raise failure
 
 
 async def _move_overlapped(length: int, readinto: ReadInto, send_all: SendAll, progress: Progress | None) -> None:
@@ -87,13 +98,13 @@ async def _move_overlapped(length: int, readinto: ReadInto, send_all: SendAll, p
             left = length
             while left:
                 block = await free_receive.receive()
-                try:
-                    count = await _fill(memoryview(block)[: min(BLOCK, left)], readinto)
-                except Exception as error:
-                    failure = error
+                count, ended = await _fill(memoryview(block)[: min(BLOCK, left)], readinto)
+                if count:
+                    full_send.send_nowait((block, count))
+                if ended is not None:
+                    failure = failure or ended
                     return
                 left -= count
-                full_send.send_nowait((block, count))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)

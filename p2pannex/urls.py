@@ -110,6 +110,7 @@ def parse_url(url: str) -> AnyURL:
         raise InvalidURL(f"{url}: {scheme}:// is not supported; write {KNOWN}")
     try:
         parts = urlsplit(url)
+        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # for errors: without what may be secret
         port = parts.port
         host = _host(parts)
     except ValueError as error:

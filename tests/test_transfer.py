@@ -179,7 +179,7 @@ async def test_retrieve_goes_on_where_an_earlier_call_ended(tmp_path: Path, cut:
         await retrieve(remote, key, tmp_path / "f", progress=progress)
     assert (tmp_path / "f").read_bytes() == LARGE_CONTENT
     assert progress.reports[0] == Transferred(left, len(LARGE_CONTENT), left)
-    assert cut < (1 << 20) or left > 0
+    assert cut - 200 <= left <= cut  # all that arrived, but for the lines before it
     assert os.listdir(tmp_path) == ["f"]
 
 
@@ -190,7 +190,7 @@ async def test_retrieve_gives_up_after_its_attempts(tmp_path: Path) -> None:
     async with remote_to(store, [(1_500_000, None)] * 9) as remote:
         with pytest.raises(ConnectionLost):
             await retrieve(remote, key, tmp_path / "f", attempts=2)
-        assert 1 << 21 <= partials(tmp_path)[0].stat().st_size < 3_000_000
+        assert 2_900_000 < partials(tmp_path)[0].stat().st_size < 3_000_000
     assert not (tmp_path / "f").exists()
 
 
@@ -358,7 +358,7 @@ async def test_a_full_disk_names_the_file_and_keeps_what_arrived(tmp_path: Path,
     store = MemoryStore()
     key = key_of(content)
     store.contents[key] = content
-    with pytest.raises(OSError, match="f'$") as caught, file_size_limit(len(content) - 20):
+    with pytest.raises(OSError, match=r"f'$") as caught, file_size_limit(len(content) - 20):
         await retrieve(store, key, tmp_path / "f")
     assert caught.value.filename == str(tmp_path / "f")
     assert partials(tmp_path)[0].stat().st_size == len(content) - 20
@@ -434,12 +434,12 @@ async def test_send_goes_on_where_the_connection_was_lost(tmp_path: Path, cut: i
         with pytest.raises(ConnectionLost):
             await send(remote, key, tmp_path / "f", attempts=1)
         with trio.fail_after(10):
-            while key in store._uploading:  # the server is still reading what was under way
+            while key in store._uploading:  # noqa: ASYNC110 - the server is still reading what was under way
                 await trio.sleep(0.01)
         left = len(store.partials[key])
         progress = Watched()
         assert await send(remote, key, tmp_path / "f", progress=progress) == Stored()
-    assert 0 < left <= cut
+    assert cut - 200 <= left <= cut
     assert progress.reports[0] == Transferred(left, len(LARGE_CONTENT), left)
     assert store.contents[key] == LARGE_CONTENT
 
@@ -559,10 +559,10 @@ async def test_copy_when_the_source_is_lost_for_good() -> None:
     async with remote_to(source, [(1_500_000, None)] * 9) as one:
         with pytest.raises(ConnectionLost):
             await copy(one, target, key, attempts=2)
-        assert 1_500_000 < len(target.partials[key]) < 3_000_000  # kept, to go on from
+        assert 2_900_000 < len(target.partials[key]) < 3_000_000  # kept, to go on from
     progress = Watched()
     assert await copy(source, target, key, progress=progress) == Stored()
-    assert progress.reports[0].offset > 1_500_000
+    assert progress.reports[0].offset > 2_900_000
 
 
 @pytest.mark.parametrize("cut", [*range(0, 600, 23), 100_000, 4_000_000])

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from p2pannex.protocol.conversation import BODIES, Conversation, Side, State, opening_state
+from p2pannex.protocol.conversation import BODIES, TABLE, Conversation, Side, State, opening_state
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
 from p2pannex.protocol.messages import MAX_LINE, Message, UnparsableMessage, parse_message
 
@@ -43,11 +43,12 @@ class Connection(Conversation):
     where the conversation begins, for a program that has written AUTH-SUCCESS before it loaded this module.
     """
 
-    __slots__ = ("_buffer", "_eof", "_failed")
+    __slots__ = ("_data", "_eof", "_failed", "_start")
 
     def __init__(self, side: Side, *, authenticated: bool = True, state: State | None = None) -> None:
         super().__init__(side, state if state is not None else opening_state(authenticated=authenticated))
-        self._buffer = bytearray()
+        self._data = b""
+        self._start = 0  # what lies before it in _data was consumed
         self._eof = False
         self._failed = False
 
@@ -58,39 +59,29 @@ class Connection(Conversation):
         elif self._eof:
             raise LocalProtocolError("data after the end of the stream")
         else:
-            self._buffer += data
+            self._data = self._data[self._start :] + data if self._start < len(self._data) else bytes(data)
+            self._start = 0
 
     @property
     def buffered(self) -> int:
         """Bytes that were received and not yet consumed."""
-        return len(self._buffer)
+        return len(self._data) - self._start
 
     def next_event(self) -> Message | Wait:
         """The next message from the far side, or why there is none.
 
         RemoteProtocolError for a line that is not allowed; when `fatal` the connection is of no further use.
         """
-        if self.ended:
+        if self.state is State.ENDED or self._failed:
             return CLOSED
-        if self.incoming or not self.their_turn or self.state in BODIES:
-            return PAUSED if not (self._eof and not self._buffer) else CLOSED
-        end = self._buffer.find(b"\n", 0, MAX_LINE)
+        if self.incoming or self._other not in TABLE[self.state] or self.state in BODIES:
+            return CLOSED if self._eof and not self.buffered else PAUSED
+        data, start = self._data, self._start
+        end = data.find(b"\n", start, start + MAX_LINE)
         if end < 0:
-            if len(self._buffer) >= MAX_LINE:
-                self._failed = True
-                self._buffer.clear()
-                error = self.bad_line(f"a line of over {MAX_LINE} bytes", unknown=True)
-                reply = None if error.reply is None else "line too long"
-                raise RemoteProtocolError(str(error), reply=reply, fatal=True)
-            if not self._eof:
-                return NEED_DATA
-            if self._buffer:
-                self._failed = True
-                self._buffer.clear()
-                raise RemoteProtocolError("the stream ended in the middle of a line", reply=None, fatal=True)
-            return CLOSED
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
+            return self._no_line()
+        line = data[start:end]
+        self._start = end + 1
         try:
             message = parse_message(line)
         except UnparsableMessage as problem:
@@ -101,6 +92,17 @@ class Connection(Conversation):
             self._fail_if_fatal(error)
             raise
         return message
+
+    def _no_line(self) -> Wait:
+        if self.buffered < MAX_LINE and not self._eof:
+            return NEED_DATA
+        if not self.buffered:
+            return CLOSED
+        self._failed = True
+        if self.buffered < MAX_LINE:
+            raise RemoteProtocolError("the stream ended in the middle of a line", reply=None, fatal=True)
+        error = self.bad_line(f"a line of over {MAX_LINE} bytes", unknown=True)
+        raise RemoteProtocolError(str(error), reply=error.reply and "line too long", fatal=True)
 
     def _fail_if_fatal(self, error: RemoteProtocolError) -> RemoteProtocolError:
         self._failed |= error.fatal
@@ -120,13 +122,13 @@ class Connection(Conversation):
 
         Empty once they are spent: the rest of the body is the caller's to read.
         """
-        count = min(self.incoming, len(self._buffer))
+        count = min(self.incoming, self.buffered)
         if limit is not None:
             count = min(count, limit)
         if not count:
             return b""
-        taken = bytes(self._buffer[:count])
-        del self._buffer[:count]
+        taken = self._data[self._start : self._start + count]
+        self._start += count
         self.body_received(count)
         return taken
 

@@ -178,6 +178,10 @@ AFTER_BAD_LINE: dict[State, tuple[str, State]] = {
 BETWEEN_REQUESTS = frozenset({S.IDLE, S.PUT_REFUSED})
 """The states in which the client may begin a request."""
 
+ANY_VERSION = BETWEEN_REQUESTS | {S.TIMESTAMP_ANSWER}
+"""The states in which messages of a later version than the negotiated one are taken, and answered, as git-annex does:
+a request explains itself. Within a request they are not."""
+
 BODIES = frozenset({S.GET_BODY, S.PUT_BODY})
 """The half duplex states in which bytes move, and no messages."""
 
@@ -199,7 +203,7 @@ class Conversation:
     `body_received`; when none are left the state moves on.
     """
 
-    __slots__ = ("_bad_line", "_offered", "incoming", "outgoing", "side", "state", "version")
+    __slots__ = ("_bad_line", "_offered", "_other", "incoming", "outgoing", "side", "state", "version")
 
     def __init__(self, side: Side, state: State) -> None:
         self.side = side
@@ -211,6 +215,7 @@ class Conversation:
         self.outgoing = 0
         """Bytes of our body that are still to be sent."""
         self._offered = LATEST_VERSION
+        self._other = side.other
         self._bad_line = False
 
     @property
@@ -221,7 +226,7 @@ class Conversation:
     @property
     def their_turn(self) -> bool:
         """True where the next line, or the next bytes of a body, are the far side's."""
-        return self.side.other in TABLE[self.state]
+        return self._other in TABLE[self.state]
 
     def allowed(self, side: Side) -> Rules:
         """What `side` may say now, at the negotiated version, with the states that follow."""
@@ -232,7 +237,7 @@ class Conversation:
         """We are about to send `message`: moves the state, or raises LocalProtocolError and moves nothing."""
         cls = type(message)
         rules = TABLE[self.state].get(self.side)
-        if cls is Error and self._bad_line and (rules is None or cls not in rules):
+        if cls is Error and self._bad_line and self.state in AFTER_BAD_LINE and (rules is None or cls not in rules):
             # The answer to a client's bad line: the only message that may be sent out of turn.
             self._bad_line = False
             self.state = AFTER_BAD_LINE[self.state][1]
@@ -243,7 +248,7 @@ class Conversation:
         if following is None:
             verb = message.verb.decode()
             raise LocalProtocolError(f"{self.side.value} may not send {verb} in state {self.state.value}")
-        if cls.since > self.version:
+        if cls.since > self.version and not (self.side is SERVER and self.state in ANY_VERSION):
             raise LocalProtocolError(f"{message.verb.decode()} needs version {cls.since}, this is {self.version}")
         if cls is Version:
             assert isinstance(message, Version)
@@ -265,10 +270,9 @@ class Conversation:
     def receiving(self, message: Message) -> None:
         """The far side sent `message`: moves the state, or raises RemoteProtocolError and moves nothing."""
         cls = type(message)
-        rules = TABLE[self.state].get(self.side.other)
+        rules = TABLE[self.state].get(self._other)
         following = rules.get(cls) if rules is not None and not self.incoming else None
-        # A server takes a request of any version, as git-annex does: it explains itself. Within a request it does not.
-        if following is None or (cls.since > self.version and self.state not in BETWEEN_REQUESTS):
+        if following is None or (cls.since > self.version and self.state not in ANY_VERSION):
             raise self.bad_line(f"unexpected {message.verb.decode()} in state {self.state.value}", unknown=False)
         self._bad_line = False
         if cls is Version:

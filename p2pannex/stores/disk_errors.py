@@ -23,11 +23,16 @@ _CAUSES = {
 }
 
 
+def explained(error: OSError, doing: str) -> RemoteError:
+    """The error to raise for `error`: what was being done, and why it failed."""
+    cause = _CAUSES.get(error.errno or 0) or error.strerror or "unknown error"
+    return RemoteError(f"{doing}: {cause}")
+
+
 @contextmanager
 def disk_errors(doing: str) -> Iterator[None]:
-    """Turn OSError into RemoteError: what was being done, and why it failed."""
+    """Turn any OSError into the one to raise for it."""
     try:
         yield
     except OSError as error:
-        cause = _CAUSES.get(error.errno or 0) or error.strerror or "unknown error"
-        raise RemoteError(f"{doing}: {cause}") from error
+        raise explained(error, doing) from error

@@ -27,7 +27,7 @@ import trio
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Service, Upload
-from p2pannex.stores.disk_errors import disk_errors
+from p2pannex.stores.disk_errors import disk_errors, explained
 from p2pannex.stores.downloads import Nothing, ObjectDownload
 from p2pannex.stores.durability import fsync_up
 from p2pannex.stores.exclusion import Exclusion
@@ -82,16 +82,16 @@ class ObjectStore(Service):
 
     def present(self, key: Key) -> bool:
         """Whether the object is there, with the size that the key says: a shorter one was damaged by others."""
-        with disk_errors("cannot look for the content"):
-            try:
-                status = os.stat(self.layout.find(key), follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
+        try:
+            status = os.stat(self.layout.find(key), follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            if len(key.file_name) > NAME_MAX:
                 return False
-            except OSError:
-                if len(key.file_name) > NAME_MAX:
-                    return False
-                raise
-        return stat.S_ISREG(status.st_mode) and key.size in (None, status.st_size)
+            raise explained(error, "cannot look for the content") from error
+        size = key.size
+        return stat.S_ISREG(status.st_mode) and (size is None or size == status.st_size)
 
     async def timestamp(self) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()

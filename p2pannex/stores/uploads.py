@@ -119,19 +119,27 @@ class ObjectUpload(Upload):
     async def send_all(self, view: memoryview) -> None:
         if self._fd < 0:
             raise ConnectionLost("this upload is closed")
+        assert self._verifier is not None, "begin comes first"
         with disk_errors("cannot store the content"):
             if len(view) <= SMALL:
                 await trio.lowlevel.checkpoint_if_cancelled()
-                self._append(view)
-            else:
-                await trio.to_thread.run_sync(self._append, view)
+                self._write(view)
+                self._verifier.update(view)
+                return
+            failure: OSError | None = None
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.to_thread.run_sync, self._verifier.update, view)
+                try:
+                    await trio.to_thread.run_sync(self._write, view)
+                except OSError as error:
+                    failure = error
+            if failure is not None:
+                raise failure
 
-    def _append(self, view: memoryview) -> None:
-        assert self._verifier is not None, "begin comes first"
+    def _write(self, view: memoryview) -> None:
         written = 0
         while written < len(view):
             written += os.write(self._fd, view[written:])
-        self._verifier.update(view)
 
     async def finish(self, valid: bool) -> Stored | NotStored:
         with disk_errors("cannot store the content"):
@@ -151,6 +159,9 @@ class ObjectUpload(Upload):
                     raise
                 self._store.commit(self._key, self._path, self._fd)
                 return True
+            if not (valid or verifier.conclusive):
+                os.ftruncate(self._fd, self.offset)  # the sender disowns them, and no digest will tell them apart
+                return False
             size = self._key.size
             if valid if size is None else verifier.received >= size:
                 os.unlink(self._path)  # complete and wrong: there is nothing to resume from

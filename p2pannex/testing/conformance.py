@@ -140,9 +140,10 @@ async def run_conformance(
 
     names: only these transcripts. variant: `git-annex` to expect what git-annex does where p2pannex differs on
     purpose. modes: the access modes that the server takes from its environment (see `MODES`); transcripts of other
-    modes are skipped. offers: what the server has of what some transcripts need (`git`, `gateway`). timeout: seconds
-    that each wait may take. environment: the server's, instead of this process's. transcripts: instead of those that
-    come with the package. report: called with each result as it is known.
+    modes are skipped. offers: what the server has of what some transcripts need (`files`, `waiting`; see
+    protocol-spec/transcripts.md). timeout: seconds that each wait may take. environment: the server's, instead of
+    this process's. transcripts: instead of those that come with the package. report: called with each result as it
+    is known.
 
     OSError where the command cannot be started. A server that does not even greet makes every result `failed`.
     ValueError for a variant or a mode that does not exist.

@@ -104,14 +104,15 @@ class Player:
         self._run = run
         self.timeout = timeout
         self.variant = variant
-        self._uuid = ""
+        self.uuid = ""
+        """The server's, once it has greeted."""
         self._played = 0
         self._idle: dict[str, list[_Wire]] = {}
 
     async def play(self, transcript: Transcript, version: int) -> None:
         """Play it at this version. Mismatch where the server does something else, Skipped where it cannot."""
         self._played += 1
-        values = Values(version, f"{self._run}p{self._played}", uuid=self._uuid)
+        values = Values(version, f"{self._run}p{self._played}", uuid=self.uuid)
         playing = _Playing(self, transcript, values)
         prepared = [values.key(content(text)) for text in transcript.present]
         try:
@@ -124,7 +125,6 @@ class Player:
             problem = f"nothing came for {self.timeout:g} s"
             raise Mismatch(playing.number, playing.shown(problem)) from None
         finally:
-            self._uuid = values.uuid
             await playing.aclose()
             with trio.move_on_after(self.timeout, shield=True):
                 await self._remove([*prepared, *playing.put])
@@ -140,6 +140,7 @@ class Player:
             if not greeting.startswith(b"AUTH-SUCCESS "):
                 await wire.aclose()
                 raise Mismatch(0, f"the server's first line should be AUTH-SUCCESS, it was {_text(greeting)}")
+            self.uuid = greeting[13:].strip().decode("utf-8", "replace")
         return wire
 
     def give_back(self, mode: str, wire: _Wire) -> None:
@@ -234,11 +235,12 @@ class _Playing:
         mode, spelled = self.transcript.mode, self.transcript.spelled
         self._wires[connection] = wire = await self.player.wire(mode, fresh=spelled)
         if not spelled:
+            self.values.uuid = self.player.uuid
             offer = b"VERSION %d\n" % self.values.version
             wire.outbox += offer
             answer = await wire.line()
             if answer != offer:
-                if answer.startswith(b"VERSION ") or answer.startswith(b"ERROR "):
+                if answer.startswith((b"VERSION ", b"ERROR ")):
                     raise Skipped(f"the server does not speak version {self.values.version}")
                 raise Mismatch(0, f"VERSION was answered with {_text(answer)}")
         return wire

@@ -91,7 +91,7 @@ class Transcript:
     present: tuple[str, ...] = ()
     """Contents that the server has."""
     needs: frozenset[str] = field(factory=frozenset)
-    """What not every server has: `socket`, `git`, `gateway`, `other server`."""
+    """What not every server has: `files`, `waiting`, `gateway`, `git`, `socket`, `other server`."""
     spelled: bool = False
     """True where the steps begin with the server's greeting; else AUTH-SUCCESS and VERSION come before them."""
     differs: tuple[str, ...] = ()

@@ -80,6 +80,15 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
                 raise trio.BrokenResourceError(str(error)) from error
             return data
 
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        """Send what the far side takes without waiting; how many bytes."""
+        try:
+            return os.write(self._open(self._write_fd), data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of `data`."""
         await trio.lowlevel.checkpoint_if_cancelled()

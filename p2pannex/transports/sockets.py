@@ -26,6 +26,9 @@ MAX_PATH = 107
 BACKLOG_PAUSE = 0.01
 """Seconds between two attempts to connect to a unix socket whose queue is full: it cannot be waited for."""
 
+TURNS = 16
+"""Reads and writes after which a socket lets others go first."""
+
 GOODBYE = 5.0
 """Seconds that TLS may take to say that it closes."""
 
@@ -154,7 +157,39 @@ def over_connected(sock: socket.socket) -> DescriptorStream:
             for name, value in _TCP_OPTIONS.items():
                 if hasattr(socket, name):
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return DescriptorStream.over_socket(sock)
+    return FairStream.over_socket(sock)
+
+
+class FairStream(DescriptorStream):
+    """A socket's stream that lets the other tasks run now and then, however fast its far side is.
+
+    A `DescriptorStream` yields only where it has to wait. That is quick, but a client that always has the next line
+    ready, and reads every answer at once, would keep a server of many from everybody else.
+    """
+
+    _turns = TURNS
+
+    async def _in_turn(self) -> None:
+        self._turns -= 1
+        if self._turns < 0:
+            self._turns = TURNS
+            await trio.lowlevel.checkpoint()
+
+    async def receive_into(self, view: memoryview) -> int:
+        await self._in_turn()
+        return await super().receive_into(view)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await self._in_turn()
+        return await super().receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._in_turn()
+        await super().send_all(data)
+
+    async def send_file(self, source: int, offset: int, count: int) -> int:
+        await self._in_turn()
+        return await super().send_file(source, offset, count)
 
 
 def reason(error: BaseException) -> str:
@@ -206,7 +241,7 @@ class TlsStream(trio.abc.Stream):
         if not self._shaken:
             await self.do_handshake()
         with _tls_errors():
-            return await self._tls.receive_some(min(max_bytes or TLS_READ, TLS_READ))
+            return await self._tls.receive_some(TLS_READ if max_bytes is None else min(max_bytes, TLS_READ))
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._tls.wait_send_all_might_not_block()
@@ -221,7 +256,7 @@ class TlsStream(trio.abc.Stream):
             if self._shaken:
                 with trio.move_on_after(GOODBYE):
                     await self._tls.aclose()
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # there is nobody left to take leave of
         finally:
             self._transport.close()

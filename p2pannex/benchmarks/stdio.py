@@ -1,0 +1,205 @@
+"""p2pannex-shell beside git-annex-shell, over stdio, in one run.
+
+Each figure is taken from both servers in turn, for a number of rounds; the table shows the median of each and the
+median of the rounds' ratios. p2pannex makes every PUT durable with fsync, git-annex none: that is part of what is
+compared. Ratios above 1 mean that p2pannex is faster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from attrs import frozen
+
+from p2pannex.benchmarks.client import BLOCK, RawClient
+from p2pannex.keys import Key
+from p2pannex.protocol.errors import RemoteError
+from p2pannex.stores.directory import DirectoryStore
+
+SMALL = 10_000
+CLIENT_UUID = "00000000-0000-0000-0000-00000000beef"
+
+
+@frozen
+class Row:
+    """One figure: medians of both servers, the median ratio, and what we have set out to reach."""
+
+    name: str
+    unit: str
+    p2pannex: float
+    git_annex: float
+    ratio: float
+    goal: float
+
+    @property
+    def reached(self) -> bool:
+        return self.ratio >= self.goal
+
+
+@frozen
+class Server:
+    """How to start one of the two."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: dict[str, str]
+
+
+def find_git_annex() -> str:
+    """The directory that git-annex-shell is in. RemoteError where there is none."""
+    path = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")
+    found = shutil.which("git-annex-shell", path=path)
+    if found is None:
+        raise RemoteError("there is no git-annex to compare with; install it with: pip install git-annex")
+    return os.path.dirname(found)
+
+
+@contextmanager
+def servers(directory: str) -> Iterator[tuple[Server, Server]]:
+    """p2pannex-shell on a new directory store, and git-annex-shell on a new bare repository, on one disk."""
+    env = {
+        **os.environ,
+        "HOME": directory,
+        "PATH": find_git_annex() + os.pathsep + os.environ.get("PATH", ""),
+        "GIT_AUTHOR_NAME": "bench",
+        "GIT_AUTHOR_EMAIL": "bench@localhost",
+        "GIT_COMMITTER_NAME": "bench",
+        "GIT_COMMITTER_EMAIL": "bench@localhost",
+    }
+    bare = os.path.join(directory, "bare.git")
+    store = DirectoryStore.create(os.path.join(directory, "store"))
+    for command in (["git", "init", "-q", "--bare", bare], ["git", "-C", bare, "annex", "init", "bench"]):
+        subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
+    uuid = subprocess.run(
+        ["git", "-C", bare, "config", "annex.uuid"], env=env, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    shell = shutil.which("p2pannex-shell", path=os.path.dirname(sys.executable))
+    ours = (shell,) if shell else (sys.executable, "-m", "p2pannex.cli.shell")
+    yield (
+        Server("p2pannex", (*ours, "p2pstdio", os.fsdecode(store.path), CLIENT_UUID, "--uuid", store.uuid), env),
+        Server("git-annex", ("git-annex-shell", "p2pstdio", bare, CLIENT_UUID, "--uuid", uuid), env),
+    )
+
+
+def made_key(content: bytes | memoryview, repeat: int = 1) -> Key:
+    digest = hashlib.sha256()
+    for _ in range(repeat):
+        digest.update(content)
+    return Key.make("SHA256", digest.hexdigest().encode(), size=len(content) * repeat)
+
+
+def timed(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+class _Figures:
+    """The figures of one server in one round."""
+
+    def __init__(self, server: Server, large: int, requests: int) -> None:
+        self.seconds: dict[str, float] = {}
+        client = RawClient(server.argv, server.env)
+        try:
+            self.seconds["start to AUTH-SUCCESS"] = client.start
+            self._small(client, requests)
+            self._large(client, large)
+            self.memory = client.peak_memory()
+        finally:
+            client.close()
+
+    def _small(self, client: RawClient, requests: int) -> None:
+        contents = [os.urandom(SMALL) for _ in range(requests)]
+        keys = [made_key(content) for content in contents]
+        median = statistics.median
+        self.seconds["PUT 10 kB"] = median(
+            timed(lambda k=k, c=c: client.put(k, memoryview(c)))  # type: ignore[misc]
+            for k, c in zip(keys, contents, strict=True)
+        )
+        self.seconds["CHECKPRESENT"] = median(
+            timed(lambda: client.check_present(keys[0])) for _ in range(20 * requests)
+        )
+        self.seconds["GET 10 kB"] = median(timed(lambda k=k: client.get(k)) for k in keys)  # type: ignore[misc]
+        self.seconds["REMOVE"] = median(timed(lambda k=k: client.remove(k)) for k in keys)  # type: ignore[misc]
+
+    def _large(self, client: RawClient, large: int) -> None:
+        content = memoryview(os.urandom(BLOCK))
+        repeat = large // BLOCK
+        key = made_key(content, repeat)
+        # The better of two, of both servers alike: the first may have to wait until the system finds memory.
+        puts, gets = [], []
+        for _ in range(2):
+            puts.append(timed(lambda: client.put(key, content, repeat)))
+            gets.append(timed(lambda: client.get(key)))
+            client.remove(key)
+        self.seconds["PUT large"], self.seconds["GET large"] = min(puts), min(gets)
+
+
+GOALS = {
+    # how many times as fast as git-annex-shell, as set out in the first plan
+    "start to AUTH-SUCCESS": 1 / 3,
+    "CHECKPRESENT": 1.0,
+    "GET 10 kB": 6.0,
+    "GET large": 2.0,
+    "PUT 10 kB": 4.0,
+    "PUT large": 2.0,
+    "REMOVE": 3.0,
+}
+
+
+@frozen
+class Result:
+    """The table, and the peak resident memory of both servers, in bytes."""
+
+    rows: tuple[Row, ...]
+    large: int
+    rounds: int
+    memory_p2pannex: int
+    memory_git_annex: int
+
+
+def run_stdio(
+    *,
+    rounds: int = 5,
+    large: int = 256 << 20,
+    requests: int = 50,
+    directory: str | None = None,
+    on_round: Callable[[int], None] = lambda _: None,
+) -> Result:
+    """Measure. `large` is in bytes; `directory` is where to work, a temporary one by default. It blocks."""
+    measured: list[tuple[_Figures, _Figures]] = []
+    with tempfile.TemporaryDirectory(dir=directory) as work, servers(work) as (ours, theirs):
+        for number in range(rounds + 1):
+            pair = (_Figures(ours, large, requests), _Figures(theirs, large, requests))
+            if number:  # the first round warms the caches up
+                measured.append(pair)
+            on_round(number)
+    rows = []
+    for name, goal in GOALS.items():
+        us = [a.seconds[name] for a, _ in measured]
+        them = [b.seconds[name] for _, b in measured]
+        ratio = statistics.median(b / a for a, b in zip(us, them, strict=True))
+        if "large" in name:
+            scale, unit = (lambda seconds: large / seconds / 1e9), "GB/s"
+        else:
+            scale, unit = (lambda seconds: seconds * 1e6), "µs"
+        rows.append(Row(name, unit, scale(statistics.median(us)), scale(statistics.median(them)), ratio, goal))
+    return Result(
+        tuple(rows), large, rounds, max(a.memory for a, _ in measured), max(b.memory for _, b in measured)
+    )
+
+
+if __name__ == "__main__":
+    result = run_stdio(rounds=int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    for row in result.rows:
+        print(f"{row.name:24} {row.p2pannex:9.2f} {row.git_annex:9.2f} {row.unit:5} {row.ratio:6.2f} goal {row.goal:.2f}")
+    print(result.memory_p2pannex >> 20, result.memory_git_annex >> 20, "MiB peak")

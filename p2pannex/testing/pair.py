@@ -1,0 +1,139 @@
+"""Two ends of a conversation, joined: connections over bytes for sans-IO tests, peers over every transport for others.
+
+::
+
+    pair = ConnectionPair()
+    pair.open(version=4)
+    pair.say(Side.CLIENT, CheckPresent(key))
+    pair.say(Side.SERVER, Success())
+    assert pair.state is State.IDLE
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+
+import trio
+import trio.testing
+
+from p2pannex.peer import TIMEOUT, Peer, StreamPeer
+from p2pannex.protocol.connection import NEED_DATA, Connection, Wait
+from p2pannex.protocol.conversation import Side, State
+from p2pannex.protocol.messages import LATEST_VERSION, AuthSuccess, Data, Message, Version
+from p2pannex.transports.descriptor import DescriptorStream
+from p2pannex.transports.memory import memory_peers
+
+UUID = "00000000-0000-4000-8000-00000000feed"
+"""The server's, where a test does not care."""
+
+
+class ConnectionPair:
+    """A client's and a server's `Connection`, joined. Bytes pass in pieces of the sizes that `piece` gives.
+
+    What both ends promise is asserted at each step: that what was said arrives, that a body arrives as it was sent,
+    and that both ends then stand in the same state.
+    """
+
+    def __init__(self, *, authenticated: bool = True, piece: Callable[[], int] | None = None) -> None:
+        self.client = Connection(Side.CLIENT, authenticated=authenticated)
+        self.server = Connection(Side.SERVER, authenticated=authenticated)
+        self._piece = piece
+
+    def end(self, side: Side) -> Connection:
+        """The connection of that side."""
+        return self.client if side is Side.CLIENT else self.server
+
+    @property
+    def state(self) -> State:
+        """The state that both ends are in."""
+        assert self.client.state is self.server.state, f"client: {self.client.state}, server: {self.server.state}"
+        return self.client.state
+
+    def open(self, version: int = LATEST_VERSION, uuid: str = UUID) -> None:
+        """Greet, and agree on a version; for 0, nothing is said of it."""
+        self.say(Side.SERVER, AuthSuccess(uuid))
+        if version:
+            self.say(Side.CLIENT, Version(version))
+            self.say(Side.SERVER, Version(version))
+
+    def say(self, side: Side, message: Message, body: bytes = b"") -> Message:
+        """Send a message, with the body that a `Data` announces; the message as it arrived.
+
+        LocalProtocolError where `side` may not say it now, RemoteProtocolError where the other does not take it.
+        """
+        sender, receiver = self.end(side), self.end(side.other)
+        data = sender.send(message)
+        if isinstance(message, Data):
+            sender.body_sent(len(body))
+            assert not sender.outgoing, f"{sender.outgoing} bytes of the body are missing"
+        event: Message | Wait = NEED_DATA
+        taken = b""
+        for piece in self._pieces(data + body):
+            receiver.receive_data(piece)
+            if event is NEED_DATA:
+                event = receiver.next_event()
+            taken += receiver.take_body()
+        assert isinstance(event, Message), f"{message} did not arrive: {event}"
+        assert type(event) is type(message), f"{message} arrived as {event}"
+        assert taken == body, f"{len(body)} bytes were sent, other ones arrived"
+        assert self.client.version == self.server.version
+        assert self.state is sender.state
+        return event
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        start = 0
+        while start < len(data):
+            size = len(data) if self._piece is None else max(1, self._piece())
+            yield data[start : start + size]
+            start += size
+
+
+Pair = tuple[Peer, Peer]
+"""A client's peer and a server's, joined."""
+
+
+def _socket_peers(*, authenticated: bool = True, timeout: float = TIMEOUT) -> Pair:
+    one, other = socket.socketpair()
+    return (
+        StreamPeer(DescriptorStream.over_socket(one), Side.CLIENT, authenticated=authenticated, timeout=timeout),
+        StreamPeer(DescriptorStream.over_socket(other), Side.SERVER, authenticated=authenticated, timeout=timeout),
+    )
+
+
+def _pipe_peers(*, authenticated: bool = True, timeout: float = TIMEOUT) -> Pair:
+    to_server_read, to_server = os.pipe()
+    to_client_read, to_client = os.pipe()
+    return (
+        StreamPeer(
+            DescriptorStream(to_client_read, to_server), Side.CLIENT, authenticated=authenticated, timeout=timeout
+        ),
+        StreamPeer(
+            DescriptorStream(to_server_read, to_client), Side.SERVER, authenticated=authenticated, timeout=timeout
+        ),
+    )
+
+
+def _stream_peers(*, authenticated: bool = True, timeout: float = TIMEOUT) -> Pair:
+    one, other = trio.testing.memory_stream_pair()
+    return (
+        StreamPeer(one, Side.CLIENT, authenticated=authenticated, timeout=timeout),
+        StreamPeer(other, Side.SERVER, authenticated=authenticated, timeout=timeout),
+    )
+
+
+PEERS: dict[str, Callable[..., Pair]] = {
+    "memory": memory_peers,
+    "stream": _stream_peers,
+    "socket": _socket_peers,
+    "pipe": _pipe_peers,
+}
+"""How to make two joined peers, by transport: ``memory`` passes objects, ``stream`` bytes in this process, ``socket``
+and ``pipe`` bytes through the kernel. Each takes `authenticated` and `timeout`. The first two are ruled by trio's
+clock alone, so that ``trio.testing.MockClock(autojump_threshold=0)`` makes their deadlines pass at once."""
+
+
+def peer_pair(transport: str, *, authenticated: bool = True, timeout: float = TIMEOUT) -> Pair:
+    """A client's peer and a server's, joined over one of `PEERS`."""
+    return PEERS[transport](authenticated=authenticated, timeout=timeout)

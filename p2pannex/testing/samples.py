@@ -1,0 +1,79 @@
+"""Content for tests, and the plain way to store and to fetch it."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import trio
+
+from p2pannex.keys import Key
+from p2pannex.protocol.errors import RemoteError
+from p2pannex.service import AlreadyHave, NotStored, Service, Stored, Upload
+
+PATIENCE = 200
+"""How often a service that was left in the middle of an upload is asked again, a moment apart, to begin another."""
+
+
+def key_of(content: bytes, backend: str = "SHA256") -> Key:
+    """The key of some content, by a backend that is one of hashlib's."""
+    return Key.make(backend, hashlib.new(backend.lower(), content).hexdigest(), size=len(content))
+
+
+def sample(size: int, seed: int = 0) -> bytes:
+    """Content of so many bytes, the same every time."""
+    return random.Random(seed).randbytes(size)  # noqa: S311 - not a secret
+
+
+async def begin_upload(service: Service, key: Key) -> Upload | AlreadyHave:
+    """`Service.put`, asked again while the service has not yet noticed that an upload before was left."""
+    for _ in range(PATIENCE):
+        try:
+            return await service.put(key)
+        except RemoteError:
+            await trio.sleep(0.01)
+    return await service.put(key)
+
+
+async def send_pieces(upload: Upload, content: bytes, piece: int = 1 << 20) -> None:
+    """`Upload.send_all` in pieces, each in the same block, which holds something else right after the call."""
+    block = bytearray(min(piece, len(content)))
+    for start in range(0, len(content), piece):
+        part = content[start : start + piece]
+        block[: len(part)] = part
+        await upload.send_all(memoryview(block)[: len(part)])
+        block[:] = bytes(len(block))
+
+
+async def store(service: Service, content: bytes, key: Key | None = None, *, piece: int = 1 << 20) -> Key:
+    """Store content, from wherever the service wants it; AssertionError where it does not."""
+    key = key or key_of(content)
+    outcome = await offer(service, content, key, piece=piece)
+    assert isinstance(outcome, Stored | AlreadyHave), f"good content of {key} was not stored: {outcome}"
+    return key
+
+
+async def offer(service: Service, content: bytes, key: Key, *, piece: int = 1 << 20) -> Stored | NotStored | AlreadyHave:
+    """Upload content, good or not, for a key; what became of it."""
+    upload = await begin_upload(service, key)
+    if isinstance(upload, AlreadyHave):
+        return upload
+    async with upload:
+        assert 0 <= upload.offset <= len(content), f"asked to begin at {upload.offset} of {len(content)} bytes"
+        rest = content[upload.offset :]
+        await upload.begin(len(rest))
+        await send_pieces(upload, rest, piece)
+        return await upload.finish(True)
+
+
+async def fetch(service: Service, key: Key, offset: int = 0, *, piece: int = 1 << 20) -> bytes | None:
+    """The content from `offset` on, read in pieces; None where the service says that it is not there."""
+    async with await service.get(key, offset=offset) as download:
+        block = bytearray(piece)
+        content = bytearray()
+        while count := await download.readinto(memoryview(block)):
+            content += block[:count]
+        assert len(content) == download.length, f"{download.length} bytes announced, {len(content)} given"
+        valid = await download.valid()
+        await download.finish(True)
+    return bytes(content) if valid else None

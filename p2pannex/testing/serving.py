@@ -1,0 +1,63 @@
+"""A service behind the protocol, in one process: what a test of `Remote`, `serve` or a gateway stands on.
+
+::
+
+    async with served(store, transport="socket", version=2) as remote:
+        assert await remote.check_present(key)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import trio
+
+from p2pannex.peer import TIMEOUT, Peer
+from p2pannex.protocol.errors import ConnectionLost
+from p2pannex.protocol.messages import LATEST_VERSION
+from p2pannex.remote import Remote
+from p2pannex.serve import Mode, serve
+from p2pannex.service import Service
+from p2pannex.testing.pair import PEERS, Pair
+
+
+@contextlib.asynccontextmanager
+async def served(
+    service: Service,
+    *,
+    transport: str = "memory",
+    version: int = LATEST_VERSION,
+    mode: Mode = Mode.READ_WRITE,
+    timeout: float = TIMEOUT,
+    connections: int = 8,
+    peers: Callable[..., Pair] | None = None,
+) -> AsyncIterator[Remote]:
+    """Serve `service` to a `Remote`, each connection over a new pair of peers of `transport` (one of `PEERS`).
+
+    `peers` makes the pairs instead, for a test that puts something between them; it is called with `timeout`.
+    `version` is the highest that the client speaks. The service is not closed.
+    """
+    make = peers if peers is not None else PEERS[transport]
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def dial() -> Peer:
+            client, server = make(timeout=timeout)
+            nursery.start_soon(_serve, server, service, mode)
+            return client
+
+        remote = Remote(dial, service.uuid, version=version, timeout=timeout, connections=connections)
+        try:
+            async with remote:
+                yield remote
+        except Exception as error:
+            failure = error  # as it is, not in the group that a nursery makes of it
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _serve(peer: Peer, service: Service, mode: Mode) -> None:
+    with contextlib.suppress(ConnectionLost):
+        await serve(peer, service, mode=mode)

@@ -1,0 +1,468 @@
+"""p2pannex-shell as ssh and git-annex run it: its command line, its restrictions, what it says and when."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import p2pannex
+from p2pannex.cli.shell import Refused, resolve, split
+from p2pannex.stores.directory import DirectoryStore
+
+CLIENT = "11111111-2222-3333-4444-555555555555"
+PROGRAM = "import sys; from p2pannex.cli.shell import main; sys.exit(main())"
+KEY = "SHA256-s5--2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home directory of the account, with a store, a git repository and other things in it."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "bare.git")], check=True)
+    subprocess.run(["git", "init", "-q", str(tmp_path / "nonbare")], check=True)
+    DirectoryStore.create(tmp_path / "store")
+    DirectoryStore.create(tmp_path / "it's a store")
+    return tmp_path
+
+
+@pytest.fixture
+def uuid(home: Path) -> str:
+    return DirectoryStore(home / "store").uuid
+
+
+class Shell:
+    """Runs the program for the account whose home is `home`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = {
+            "HOME": str(home),
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.path.dirname(os.path.dirname(p2pannex.__file__)),
+        }
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-c", PROGRAM, *(word.replace("@", str(self.home)) for word in words)]
+
+    def run(self, *words: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {name: value.replace("@", str(self.home)) for name, value in environment.items()}
+        return subprocess.run(
+            self.command(*words),
+            env=self.environment | variables,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=self.home / "elsewhere",
+            timeout=60,
+        )
+
+    def refuses(self, *words: str, **environment: str) -> str:
+        """The one line that it says when it does nothing, without the home directory's name in it."""
+        done = self.run(*words, **environment)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("p2pannex-shell: ")
+        assert done.stderr.endswith("\n")
+        assert done.stderr.count("\n") == 1
+        return done.stderr.removeprefix("p2pannex-shell: ").strip().replace(str(self.home), "@")
+
+
+@pytest.fixture
+def shell(home: Path) -> Shell:
+    return Shell(home)
+
+
+# configlist ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["configlist", "@/store"],
+        ["configlist", "@/store/"],
+        ["configlist", "@//store"],
+        ["configlist", "@/elsewhere/../store"],
+        ["configlist", "~/store"],
+        ["configlist", "/~/store"],
+        ["configlist", "/~//store"],
+        ["configlist", "store"],  # to the home directory, wherever it is run
+        ["configlist", "@/store", "--", "autoinit=1", "--"],
+        ["configlist", "@/store", "--", "autoinit=1"],
+        ["configlist", "@/store", "--debug"],
+        ["-c", "git-annex-shell 'configlist' '@/store'"],
+        ["-c", "p2pannex-shell 'configlist' '@/store'"],
+        ["-c", "git-annex-shell configlist /~/store -- autoinit=1 --"],
+        ["-c", 'git-annex-shell "configlist" "@/store"'],
+    ],
+)
+def test_configlist(shell: Shell, uuid: str, words: list[str]) -> None:
+    done = shell.run(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"annex.uuid={uuid}\ncore.gcrypt-id=\n"
+
+
+def test_configlist_of_a_name_that_needs_quotes(shell: Shell, home: Path) -> None:
+    uuid = DirectoryStore(home / "it's a store").uuid
+    for quoted in ("'@/it'\\''s a store'", "'@/it'\"'\"'s a store'", '"@/it\'s a store"', "@/it\\'s\\ a\\ store"):
+        assert uuid in shell.run("-c", f"git-annex-shell 'configlist' {quoted}").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["@/nosuch"], "there is no @/nosuch"),
+        (["@/file"], "@/file is no p2pannex store; make one with: p2pannex init @/file"),
+        (["@/empty"], "@/empty is no p2pannex store; make one with: p2pannex init @/empty"),
+        (["@/bare.git"], "@/bare.git is a git repository; this version serves directory stores only"),
+        (["@/nonbare"], "@/nonbare is a git repository; this version serves directory stores only"),
+        ([""], "@ is no p2pannex store; make one with: p2pannex init @"),
+        (["~"], "@ is no p2pannex store; make one with: p2pannex init @"),
+        ([], "configlist of which directory?"),
+        (["@/store", "more"], "configlist takes a directory and nothing else"),
+        (["@/store", "--foo"], "invalid option --foo"),
+    ],
+)
+def test_configlist_that_cannot_be(shell: Shell, words: list[str], problem: str) -> None:
+    assert shell.refuses("configlist", *words) == problem
+
+
+def test_a_configuration_that_makes_no_sense(shell: Shell, home: Path) -> None:
+    (home / "store/p2pannex.toml").write_text('uuid = "a b"\n')
+    assert shell.refuses("configlist", "@/store") == "cannot use @/store/p2pannex.toml: it has no usable uuid"
+    (home / "store/p2pannex.toml").write_text("what is this\n")
+    assert shell.refuses("configlist", "@/store").startswith("cannot use @/store/p2pannex.toml: ")
+
+
+# p2pstdio --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["p2pstdio", "@/store", CLIENT],
+        ["p2pstdio", "@/store", CLIENT, "--uuid", "UUID"],
+        ["p2pstdio", "@/store", CLIENT, "--uuid=UUID"],
+        ["p2pstdio", "@/store", "--uuid", "UUID", CLIENT],
+        ["p2pstdio", "@/store", "--debug", CLIENT, "--uuid", "UUID"],
+        ["p2pstdio", "@/store", CLIENT, "--uuid", "UUID", "--", "remoteuuid=zz", "--"],
+        ["p2pstdio", "@/store", "not a uuid"],
+        ["p2pstdio", "@/store", ""],
+        ["-c", f"git-annex-shell 'p2pstdio' '@/store' '{CLIENT}' --uuid UUID"],
+        ["-c", f"git-annex-shell 'p2pstdio' '/~/store' '--debug' '{CLIENT}' --uuid UUID"],
+    ],
+)
+def test_p2pstdio(shell: Shell, uuid: str, words: list[str]) -> None:
+    done = shell.run(*(word.replace("UUID", uuid) for word in words), stdin=f"VERSION 4\nCHECKPRESENT {KEY}\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"AUTH-SUCCESS {uuid}\nVERSION 4\nFAILURE\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["@/store"], "missing UUID parameter"),
+        (["@/store", "--uuid", "UUID"], "missing UUID parameter"),
+        (["@/store", CLIENT, "extra"], "too many parameters"),
+        (["@/store", CLIENT, "--uuid"], "--uuid wants a uuid after it"),
+        (["@/store", CLIENT, "--uuid", "xyz"], "expected repository UUID xyz but found UUID UUID"),
+        (["@/store", CLIENT, "--uuid", ""], "expected repository UUID but found UUID UUID"),
+        (["@/store", "--foo", CLIENT], "invalid option --foo"),
+        (["@/nosuch", CLIENT], "there is no @/nosuch"),
+        ([], "p2pstdio of which directory?"),
+    ],
+)
+def test_p2pstdio_that_cannot_be(shell: Shell, uuid: str, words: list[str], problem: str) -> None:
+    said = shell.refuses("p2pstdio", *(uuid if word == "UUID" else word for word in words))
+    assert said == problem.replace("found UUID UUID", f"found UUID {uuid}")
+
+
+@pytest.mark.parametrize("login", [False, True])
+def test_the_client_is_answered_before_anything_is_loaded(shell: Shell, login: bool) -> None:
+    words = ["p2pstdio", "@/store", CLIENT]
+    program = """
+import os, sys
+before, write = set(sys.modules), os.write
+def watched(descriptor, data):
+    if data.startswith(b"AUTH-SUCCESS"):
+        write(2, " ".join(sorted(set(sys.modules) - before)).encode() + b"\\n")
+    return write(descriptor, data)
+os.write = watched
+from p2pannex.cli.shell import main
+sys.exit(main())
+"""
+    command = shell.command(*(["-c", " ".join(["git-annex-shell", *words])] if login else words))
+    command[2] = program
+    done = subprocess.run(
+        command, env=shell.environment, input="VERSION 1\n", capture_output=True, text=True, cwd=shell.home
+    )
+    assert done.stdout.endswith("VERSION 1\n")
+    loaded = set(done.stderr.split()) - {"__future__"}
+    assert loaded == {
+        "p2pannex",
+        "p2pannex.cli",
+        "p2pannex.cli.shell",
+        "p2pannex.stores",
+        "p2pannex.stores.identity",
+    }
+
+
+def test_nothing_else_gets_between_the_messages(shell: Shell, uuid: str) -> None:
+    command = shell.command("p2pstdio", "@/store", CLIENT)
+    command[2] = "import atexit; atexit.register(print, 'a stray line'); " + PROGRAM
+    done = subprocess.run(command, env=shell.environment, input="VERSION 1\n", capture_output=True, text=True)
+    assert done.stdout == f"AUTH-SUCCESS {uuid}\nVERSION 1\n"
+    assert done.stderr == "a stray line\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "put_answer", "remove_answer"),
+    [
+        ({}, "PUT-FROM 0\nSUCCESS", "SUCCESS"),
+        ({"GIT_ANNEX_SHELL_READONLY": "", "GIT_ANNEX_SHELL_APPENDONLY": ""}, "PUT-FROM 0\nSUCCESS", "SUCCESS"),
+        (
+            {"GIT_ANNEX_SHELL_APPENDONLY": "1"},
+            "PUT-FROM 0\nSUCCESS",
+            "ERROR this repository is append-only; removal denied",
+        ),
+        (
+            {"GIT_ANNEX_SHELL_READONLY": "0"},  # set is set
+            "ERROR this repository is read-only; write access denied",
+            "ERROR this repository is read-only; write access denied",
+        ),
+        (
+            {"GIT_ANNEX_SHELL_READONLY": "1", "GIT_ANNEX_SHELL_APPENDONLY": "1"},
+            "ERROR this repository is read-only; write access denied",
+            "ERROR this repository is read-only; write access denied",
+        ),
+    ],
+)
+def test_access_modes(
+    shell: Shell, uuid: str, environment: dict[str, str], put_answer: str, remove_answer: str
+) -> None:
+    body = "" if put_answer.startswith("ERROR") else "DATA 5\nhelloVALID\n"
+    stdin = f"VERSION 1\nPUT  {KEY}\n{body}REMOVE {KEY}\n"
+    done = shell.run("p2pstdio", "@/store", CLIENT, stdin=stdin, **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"AUTH-SUCCESS {uuid}\nVERSION 1\n{put_answer}\n{remove_answer}\n"
+
+
+def test_a_client_that_leaves_in_the_middle(shell: Shell) -> None:
+    done = shell.run("p2pstdio", "@/store", CLIENT, stdin=f"VERSION 1\nPUT  {KEY}\nDATA 5\nhel")
+    assert done.returncode == 1
+    assert done.stdout.endswith("PUT-FROM 0\n")
+    assert done.stderr.startswith("p2pannex-shell: ")
+    assert done.stderr.count("\n") == 1
+    assert shell.run("p2pstdio", "@/store", CLIENT, stdin=f"PUT  {KEY}\n").stdout.endswith("PUT-FROM 3\n")
+
+
+def talk(shell: Shell) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        shell.command("p2pstdio", "@/store", CLIENT),
+        env=shell.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_signals_end_it_quietly(shell: Shell, number: signal.Signals, status: int) -> None:
+    with talk(shell) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b"VERSION 1\n")
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(b"AUTH-SUCCESS")
+        assert process.stdout.readline() == b"VERSION 1\n"
+        process.send_signal(number)
+        assert process.wait(60) == status
+        assert process.stderr.read() == b""
+
+
+def test_a_client_that_no_longer_listens(shell: Shell) -> None:
+    with talk(shell) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"AUTH-SUCCESS")
+        process.stdout.close()
+        process.stdin.write(b"VERSION 1\nVERSION 1\n")
+        process.stdin.flush()
+        assert process.wait(60) == 1
+        assert process.stderr.read() == b"p2pannex-shell: the connection broke: [Errno 32] Broken pipe\n"
+
+
+def test_a_store_that_breaks_after_the_greeting(shell: Shell, home: Path, uuid: str) -> None:
+    (home / "store/p2pannex.toml").write_text(f'uuid = "{uuid}"\ndisk_reserve = "much"\n')
+    done = shell.run("p2pstdio", "@/store", CLIENT, stdin="VERSION 1\n")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"p2pannex-shell: cannot use {home}/store/p2pannex.toml: disk_reserve is a number of bytes\n"
+    )
+
+
+def test_a_traceback_is_for_those_who_ask_for_it(shell: Shell, uuid: str) -> None:
+    command = shell.command("p2pstdio", "@/store", CLIENT)
+    command[2] = "import sys; sys.modules['p2pannex.cli.shell_session'] = None; " + PROGRAM
+    done = subprocess.run(command, env=shell.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "P2PANNEX_DEBUG=1" in done.stderr
+    environment = shell.environment | {"P2PANNEX_DEBUG": "1"}
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert "Traceback" in done.stderr
+
+
+# Restrictions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("allowed", ["@/store", "@/store/", "~/store", "/~/store", "store", ""])
+@pytest.mark.parametrize("asked", ["@/store", "~/store", "/~/store", "store", "@/elsewhere/../store"])
+def test_one_directory_that_is_allowed(shell: Shell, allowed: str, asked: str) -> None:
+    assert shell.run("p2pstdio", asked, CLIENT, GIT_ANNEX_SHELL_DIRECTORY=allowed).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "other"),
+    [
+        (["configlist", "@/bare.git"], "@/bare.git"),
+        (["p2pstdio", "@/store/../bare.git", CLIENT], "@/bare.git"),
+        (["notifychanges", "~/nosuch"], "@/nosuch"),
+        (["-c", "git-annex-shell 'configlist' '/~/bare.git'"], "@/bare.git"),
+        (["-c", "git-upload-pack '@/bare.git'"], "@/bare.git"),
+        (["-c", "git-receive-pack '~/bare.git'"], "@/bare.git"),
+        (["git-upload-pack '@/bare.git'"], "@/bare.git"),
+    ],
+)
+def test_another_directory_is_refused(shell: Shell, words: list[str], other: str) -> None:
+    said = shell.refuses(*words, GIT_ANNEX_SHELL_DIRECTORY="@/store")
+    assert said == f"only allowed to access @/store, not {other}"
+
+
+def test_with_one_directory_no_command_goes_without(shell: Shell) -> None:
+    for line in ("git-upload-pack", "id", ""):
+        said = shell.refuses("-c", line, GIT_ANNEX_SHELL_DIRECTORY="@/store")
+        assert said == "only git commands on one directory are allowed"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-c", "git-upload-pack '@/bare.git'"],
+        ["-c", "git-receive-pack '@/bare.git'"],
+        ["git-upload-pack", "@/bare.git"],
+        ["-c", "ls"],
+        ["-c", "git-annex-shell 'foo' '@/store'"],
+    ],
+)
+def test_limited_means_no_git_commands(shell: Shell, words: list[str]) -> None:
+    said = shell.refuses(*words, GIT_ANNEX_SHELL_LIMITED="1")
+    assert said == "action blocked by GIT_ANNEX_SHELL_LIMITED"
+
+
+def test_limited_allows_what_is_its_own(shell: Shell) -> None:
+    assert shell.run("configlist", "@/store", GIT_ANNEX_SHELL_LIMITED="1").returncode == 0
+    assert shell.run("p2pstdio", "@/store", CLIENT, GIT_ANNEX_SHELL_LIMITED="1").returncode == 0
+    assert shell.run("-c", "git-upload-pack '@/bare.git'", stdin="0000", GIT_ANNEX_SHELL_LIMITED="").stdout == "0000"
+
+
+# Everything else -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-c", "git-upload-pack '@/bare.git'"],
+        ["-c", "git upload-pack '@/bare.git'"],
+        ["git-upload-pack '@/bare.git'"],
+    ],
+)
+def test_git_commands_go_to_git_shell(shell: Shell, words: list[str]) -> None:
+    done = shell.run(*words, stdin="0000")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "0000"  # a repository without branches
+
+
+@pytest.mark.parametrize("line", ["id", "/usr/bin/git-annex-shell 'configlist' '@/store'", "", "rsync --server . x"])
+def test_git_shell_refuses_what_it_does_not_know(shell: Shell, line: str) -> None:
+    done = shell.run("-c", line)
+    assert done.returncode == 128
+    assert done.stdout == ""
+    assert "unrecognized command" in done.stderr
+
+
+def test_no_git_shell(shell: Shell, tmp_path: Path) -> None:
+    said = shell.refuses("-c", "git-upload-pack '@/bare.git'", PATH=str(tmp_path))
+    assert said == "cannot run git-shell: No such file or directory"
+
+
+OBSOLETE = "{} is not supported: it predates git-annex's P2P protocol; use a newer git-annex"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ([], "this account serves git-annex repositories; interactive logins are refused"),
+        (["-c"], "-c takes one parameter, a command line"),
+        (["-c", "a", "b"], "-c takes one parameter, a command line"),
+        (["-c", "git-annex-shell"], "which command? See p2pannex-shell --help"),
+        (["-c", "git-annex-shell 'foo' '@/store'"], "there is no command 'foo'; see p2pannex-shell --help"),
+        (["-c", "git-annex-shell 'configlist' '@/store'; id"], "configlist takes a directory and nothing else"),
+        (["-c", "git-annex-shell 'configlist' '@/store;id'"], "there is no @/store;id"),
+        (["-c", "git-annex-shell 'configlist' '@/store' && id"], "configlist takes a directory and nothing else"),
+        (["-c", "git-annex-shell 'configlist"], "a quote is not closed in the command line"),
+        (["notifychanges", "@/store"], "there is no git repository in @/store whose changes could be told"),
+        (["notifychanges", "@/nosuch"], "there is no @/nosuch"),
+        (["inannex", "@/store", KEY], OBSOLETE.format("inannex")),
+        (["-c", "git-annex-shell 'recvkey' '@/store' 'x'"], OBSOLETE.format("recvkey")),
+    ],
+)
+def test_what_is_refused(shell: Shell, words: list[str], problem: str) -> None:
+    assert shell.refuses(*words) == problem
+
+
+def test_help(shell: Shell) -> None:
+    done = shell.run("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "p2pstdio DIR CLIENTUUID" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", []),
+        ("  ", []),
+        ("a b", ["a", "b"]),
+        (" a\tb\n", ["a", "b"]),
+        ("'a b'c", ["a bc"]),
+        ("''", [""]),
+        ('a "" b', ["a", "", "b"]),
+        ("'a\\b'", ["a\\b"]),
+        ('"a\\"b\\\\c\\d\\$"', ['a"b\\c\\d$']),
+        ("a\\ b", ["a b"]),
+        ("$HOME `id` ;", ["$HOME", "`id`", ";"]),
+        ("'it'\"'\"'s'", ["it's"]),
+    ],
+)
+def test_the_words_of_a_command_line(line: str, words: list[str]) -> None:
+    assert split(line) == words
+
+
+@pytest.mark.parametrize("line", ["'a", '"a', "a\\", "'a\\'b'"])
+def test_a_command_line_that_does_not_end(line: str) -> None:
+    with pytest.raises(Refused):
+        split(line)
+
+
+def test_directories_are_resolved_from_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    for written in ("x", "~/x", "/~/x", "./x", "/home/me/x/", "//home/me/x", "/home/me/y/../x", "~/../me/x"):
+        assert resolve(written) == "/home/me/x"
+    for written in ("", "~", "/~", "~/", "/~/", "."):
+        assert resolve(written) == "/home/me"
+    assert resolve("~other/x") == "/home/me/~other/x"

@@ -1,0 +1,262 @@
+"""Content is never removed once the lock on its other copy may have expired, whatever the clocks and delays.
+
+Time is simulated: `World.now` is the true time, every clock shows it from a start of its own, and the network and
+sleeping machines let it pass at the worst moments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from p2pannex.drop import MARGIN, Refused, remove_while_locked
+from p2pannex.keys import Key
+from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.service import RETENTION, Lock, Removal
+from p2pannex.stores.memory import MemoryStore
+
+KEY = Key.parse(b"WORM-s1-m1--x")
+
+
+class World:
+    """True time, in seconds, and the delays that are still to come."""
+
+    def __init__(self, delays: list[float] = []) -> None:  # noqa: B006 - copied
+        self.now = 0.0
+        self.delays = list(delays)
+        self.log: list[str] = []
+
+    def pass_time(self) -> None:
+        if self.delays:
+            self.now += self.delays.pop(0)
+
+
+class SkewedClock:
+    """Shows true time from `start` on, running `rate` times as fast. Reading it takes time as well."""
+
+    def __init__(self, world: World, start: float, rate: float = 1.0, *, slow: bool = False) -> None:
+        self.world = world
+        self.start = start
+        self.rate = rate
+        self.slow = slow
+
+    def monotonic(self) -> float:
+        now = self.start + self.world.now * self.rate
+        if self.slow:
+            self.world.pass_time()  # the machine sleeps right after the reading
+        return now
+
+    def wall(self) -> float:
+        raise AssertionError("wall clocks jump, nothing here may be decided by one")
+
+
+class Distant(MemoryStore):
+    """A store behind a network: time passes on the way there and on the way back."""
+
+    def __init__(self, world: World, name: str, clock: SkewedClock) -> None:
+        super().__init__(name, clock=clock)
+        self.world = world
+        self.contents[KEY] = b"x"
+        self.removed_at: float | None = None
+
+    async def lock(self, key: Key) -> Lock | None:
+        self.world.pass_time()
+        lock = await super().lock(key)
+        self.world.log.append(f"lock {self.uuid}")
+        self.world.pass_time()
+        return lock
+
+    async def timestamp(self) -> int:
+        self.world.pass_time()
+        now = await super().timestamp()
+        self.world.pass_time()
+        return now
+
+    async def remove(self, key: Key, *, before: int | None = None) -> Removal:
+        self.world.pass_time()
+        removal = await super().remove(key, before=before)
+        self.world.log.append(f"remove {self.uuid}")
+        if removal.ok:
+            self.removed_at = self.world.now
+        self.world.pass_time()
+        return removal
+
+
+class LosesItsHolder(Distant):
+    """The connection that holds a lock breaks as soon as it is there: only the promise is left."""
+
+    async def lock(self, key: Key) -> Lock | None:
+        lock = await super().lock(key)
+        if lock is not None:
+            await lock.aclose()
+            self.expires = (lock._until - self.clock.start) / self.clock.rate  # type: ignore[attr-defined]
+            self.releases = watch_releases(lock, self.world)
+        return lock
+
+
+def watch_releases(lock: Lock, world: World) -> list[str]:
+    released: list[str] = []
+    release: Callable[[], object] = lock.release
+
+    async def watched() -> None:
+        released.append("released")
+        world.log.append("release")
+        await release()  # type: ignore[misc]
+
+    lock.release = watched  # type: ignore[method-assign]
+    return released
+
+
+delays = st.lists(st.floats(0, 700) | st.sampled_from([0.0, 0.5, 0.999, 569.0, 570.0, 599.9]), max_size=12)
+starts = st.floats(0, 1e7)
+rates = st.floats(0.975, 1.025)
+
+
+@given(delays, starts, starts, starts, rates, rates, rates)
+@example([], 0.999, 0.001, 0.5, 1.0, 1.0, 1.0)
+@example([0, 0, 0, 0, 0, 0, 569.999], 0.0, 0.0, 0.999, 1.0, 1.0, 1.0)
+async def test_nothing_is_removed_after_the_promise_has_ended(
+    delays: list[float], ours: float, theirs: float, held: float, rate: float, target_rate: float, holder_rate: float
+) -> None:
+    world = World(delays)
+    target = Distant(world, "target", SkewedClock(world, theirs, target_rate))
+    holder = LosesItsHolder(world, "holder", SkewedClock(world, held, holder_rate))
+    clock = SkewedClock(world, ours, rate, slow=True)
+    try:
+        removal = await remove_while_locked(KEY, target=target, holder=holder, clock=clock)
+    except Refused:
+        assert target.removed_at is None
+        return
+    assert removal.ok == (target.removed_at is not None)
+    if target.removed_at is not None:
+        assert target.removed_at < holder.expires
+        assert KEY in holder.contents
+
+
+@given(st.lists(st.floats(0, 60), max_size=9), starts, starts, starts)
+async def test_content_is_removed_while_there_is_time(
+    delays: list[float], ours: float, theirs: float, held: float
+) -> None:
+    """All delays together are less than the promise, less the margin and a second of rounding."""
+    world = World(delays)
+    target = Distant(world, "target", SkewedClock(world, theirs))
+    holder = LosesItsHolder(world, "holder", SkewedClock(world, held))
+    removal = await remove_while_locked(KEY, target=target, holder=holder, clock=SkewedClock(world, ours, slow=True))
+    assert removal == Removal(True)
+    assert KEY not in target.contents
+    assert holder.releases == ["released"]
+
+
+class Old(Distant):
+    """A repository that speaks no protocol version with deadlines."""
+
+    async def timestamp(self) -> int:
+        raise Unsupported("GETTIMESTAMP needs protocol version 3")
+
+    async def remove(self, key: Key, *, before: int | None = None) -> Removal:
+        assert before is None
+        return await super().remove(key)
+
+
+@given(delays)
+async def test_an_old_repository_is_asked_only_while_our_clock_shows_time_left(delays: list[float]) -> None:
+    world = World(delays)
+    clock = SkewedClock(world, 0.0)
+    target, holder = Old(world, "target", clock), LosesItsHolder(world, "holder", clock)
+    refused = False
+    try:
+        await remove_while_locked(KEY, target=target, holder=holder, clock=clock)
+    except Refused:
+        refused = True
+    asked_after = sum(delays[:2])
+    assert refused == (asked_after >= RETENTION - MARGIN)
+    assert refused == (KEY in target.contents)
+
+
+async def test_an_old_repository_can_be_refused() -> None:
+    world = World()
+    clock = SkewedClock(world, 0.0)
+    target, holder = Old(world, "target", clock), LosesItsHolder(world, "holder", clock)
+    with pytest.raises(Refused, match="too old"):
+        await remove_while_locked(KEY, target=target, holder=holder, clock=clock, refuse_without_deadline=True)
+    assert KEY in target.contents
+    assert holder.releases == ["released"]  # nothing was asked of the target, so nothing need be held
+
+
+async def test_the_lock_is_held_from_before_the_removal_until_after_it() -> None:
+    world = World()
+    clock = SkewedClock(world, 0.0)
+    target, holder = Distant(world, "target", clock), LosesItsHolder(world, "holder", clock)
+    await remove_while_locked(KEY, target=target, holder=holder, clock=clock)
+    assert world.log == ["lock holder", "remove target", "release"]
+
+
+@pytest.mark.parametrize("error", [ConnectionLost("gone"), RemoteError("cannot tell")])
+async def test_a_removal_without_an_answer_does_not_unlock(error: Exception) -> None:
+    class Failing(Distant):
+        async def remove(self, key: Key, *, before: int | None = None) -> Removal:
+            raise error
+
+    world = World()
+    clock = SkewedClock(world, 0.0)
+    target, holder = Failing(world, "target", clock), LosesItsHolder(world, "holder", clock)
+    with pytest.raises(type(error)):
+        await remove_while_locked(KEY, target=target, holder=holder, clock=clock)
+    assert holder.releases == []
+    assert not (await holder.remove(KEY)).ok
+    world.now = RETENTION
+    assert (await holder.remove(KEY)).ok
+
+
+async def test_a_repository_that_does_not_have_it_cannot_hold_it() -> None:
+    world = World()
+    clock = SkewedClock(world, 0.0)
+    target, holder = Distant(world, "target", clock), Distant(world, "holder", clock)
+    del holder.contents[KEY]
+    with pytest.raises(Refused, match="holder does not have"):
+        await remove_while_locked(KEY, target=target, holder=holder, clock=clock)
+    assert KEY in target.contents
+
+
+async def test_a_repository_is_not_held_to_its_own_copy() -> None:
+    world = World()
+    clock = SkewedClock(world, 0.0)
+    with pytest.raises(Refused, match="another"):
+        await remove_while_locked(
+            KEY, target=Distant(world, "same", clock), holder=Distant(world, "same", clock), clock=clock
+        )
+    assert world.log == []
+
+
+async def test_two_that_hold_each_other_do_not_both_lose_it() -> None:
+    """Each is asked to remove while the other is held: locked content is not removed, so one copy stays."""
+    one, other = MemoryStore("one"), MemoryStore("other")
+    one.contents[KEY] = other.contents[KEY] = b"x"
+    held = await other.lock(KEY)
+    assert held is not None
+    assert not (await remove_while_locked(KEY, target=other, holder=one)).ok
+    await held.release()
+    assert (await remove_while_locked(KEY, target=other, holder=one)).ok
+    with pytest.raises(Refused):
+        await remove_while_locked(KEY, target=one, holder=other)
+    assert KEY in one.contents
+
+
+async def test_an_unlock_that_fails_does_not_hide_that_it_was_removed() -> None:
+    class Unreachable(MemoryStore):
+        async def lock(self, key: Key) -> Lock | None:
+            lock = await super().lock(key)
+            assert lock is not None
+
+            async def lost() -> None:
+                raise ConnectionLost("gone")
+
+            lock.release = lost  # type: ignore[method-assign]
+            return lock
+
+    target, holder = MemoryStore(), Unreachable()
+    target.contents[KEY] = holder.contents[KEY] = b"x"
+    assert await remove_while_locked(KEY, target=target, holder=holder) == Removal(True)

@@ -1,0 +1,241 @@
+"""URLs: what each says, what is wrong with the others, and that each kind is opened for real."""
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import trio
+import trustme
+
+import p2pannex
+from p2pannex.keys import Key
+from p2pannex.listen import serve_listeners
+from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.remote import AuthenticationFailed, WrongRepository
+from p2pannex.stores.directory import DirectoryStore, NotAStore
+from p2pannex.tokens import TokenFile
+from p2pannex.transports.listeners import open_listeners, server_tls
+from p2pannex.transports.process import ProcessEnded
+from p2pannex.transports.sockets import TcpAddress, UnixAddress
+from p2pannex.urls import (
+    AnyURL,
+    DirectoryURL,
+    ExecURL,
+    InvalidURL,
+    SshURL,
+    TcpURL,
+    TlsURL,
+    UnixURL,
+    open_url,
+    parse_url,
+)
+
+KEY = Key.parse(b"WORM-s3--abc")
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIT_SSH", "GIT_SSH_COMMAND", "P2PANNEX_REMOTE_SHELL", "P2PANNEX_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("url", "parsed"),
+    [
+        ("/srv/store", DirectoryURL("/srv/store")),
+        ("store", DirectoryURL("store")),
+        ("./a b", DirectoryURL("./a b")),
+        ("C:x", DirectoryURL("C:x")),
+        ("ssh://host/dir", SshURL("host", "/dir")),
+        ("ssh://me@Host:2222/dir/", SshURL("Host", "/dir/", 2222, "me")),
+        ("ssh://host/~/dir", SshURL("host", "/~/dir")),
+        ("ssh://[::1]:22/dir", SshURL("::1", "/dir", 22)),
+        ("ssh://host/a%20b%23%3f", SshURL("host", "/a b#?")),
+        ("ssh://host/%ff", SshURL("host", "/\udcff")),
+        ("ssh://host/d?shell=p2pannex-shell", SshURL("host", "/d", shell="p2pannex-shell")),
+        ("ssh://host/d?uuid=U&shell=/opt/x%20-v", SshURL("host", "/d", uuid="U", shell="/opt/x -v")),
+        ("exec:git-annex-shell p2pstdio '/a b' U", ExecURL(("git-annex-shell", "p2pstdio", "/a b", "U"))),
+        ("unix:/run/annex", UnixURL("/run/annex")),
+        ("unix:annex", UnixURL("annex")),
+        ("tcp://host:1234", TcpURL("host", 1234)),
+        ("tcp://[fe80::1%25eth0]:1234/", TcpURL("fe80::1%eth0", 1234)),
+        ("tls://Host:1", TlsURL("Host", 1)),
+        ("tls://host:1?ca=/etc/my%20ca.pem", TlsURL("host", 1, "/etc/my ca.pem")),
+    ],
+)
+def test_a_url_says(url: str, parsed: AnyURL) -> None:
+    assert parse_url(url) == parsed
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("", "empty"),
+        ("http://host/x", "http:// is not supported; write a directory, ssh://HOST/DIR"),
+        ("file:///x", "not supported"),
+        ("ssh://host", "of which directory"),
+        ("ssh://host/", "of which directory"),
+        ("ssh:///dir", "no host"),
+        ("ssh://-oProxyCommand=x/dir", "no host"),
+        ("ssh://%2doProxyCommand=x/dir", "no host"),
+        ("ssh://-l@host/dir", "user's name"),
+        ("ssh://@host/dir", "user's name"),
+        ("ssh://host:port/dir", "(?i)port"),
+        ("ssh://host:99999/dir", "(?i)port"),
+        ("ssh://me:secret@host/dir", "password"),
+        ("ssh://host/dir?nosuch=1", "after the \\? can stand \\?shell=VALUE and \\?uuid=VALUE"),
+        ("ssh://host/dir?shell=", "after the \\?"),
+        ("ssh://host/dir#x", "%23"),
+        ("ssh://[::1/dir", "(?i)ipv6"),
+        ("exec:", "which command"),
+        ("exec:   ", "which command"),
+        ("exec:a 'b", "quotation"),
+        ("unix:", "path of the socket"),
+        ("unix:///run/annex", "path of the socket"),
+        ("tcp://host", "which port"),
+        ("tcp://:12", "no host"),
+        ("tcp://host:12/path", "no path"),
+        ("tcp://secret@host:12", "P2PANNEX_TOKEN"),
+        ("tcp://host:12?ca=x", "can stand nothing"),
+        ("tls://host:12?x=y", "ca=VALUE"),
+        ("a\nb", "line ends"),
+        ("a\0b", "NULs"),
+    ],
+)
+def test_a_url_that_makes_no_sense_is_refused_in_one_line(url: str, problem: str) -> None:
+    with pytest.raises(InvalidURL, match=problem) as caught:
+        parse_url(url)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ssh://me:hunter2@host/dir", "tcp://hunter2@host:12", "tls://x:hunter2@host:12", "ssh://me:hunter2@h:port/d"],
+)
+def test_a_secret_in_a_url_is_not_repeated(url: str) -> None:
+    with pytest.raises(InvalidURL) as caught:
+        parse_url(url)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_directory_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uuid = DirectoryStore.create(tmp_path / "store").uuid
+    async with await open_url(str(tmp_path / "store")) as service:
+        assert service.uuid == uuid
+    monkeypatch.chdir(tmp_path)
+    async with await open_url("store") as service:
+        assert service.uuid == uuid
+
+
+async def test_a_directory_that_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(NotAStore, match="p2pannex init"):
+        await open_url(str(tmp_path))
+    with pytest.raises(NotAStore):
+        await open_url(str(tmp_path / "nosuch"))
+    with pytest.raises(InvalidURL, match=r"host:dir: there is no such directory; write .*ssh://"):
+        await open_url("host:dir")
+
+
+@pytest.mark.parametrize("options", [[], ["--bare"]])
+async def test_a_git_repository_is_told_to_be_one(tmp_path: Path, options: list[str]) -> None:
+    subprocess.run(["git", "init", "-q", *options, str(tmp_path / "a b")], check=True)
+    with pytest.raises(InvalidURL, match=r"is a git repository.*exec:git-annex-shell p2pstdio '/.*/a b' UUID"):
+        await open_url(str(tmp_path / "a b"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore.create(tmp_path / "the store")
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch) -> str:
+    """p2pannex-shell, as a command."""
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(os.path.dirname(p2pannex.__file__)))
+    return f"{sys.executable} -m p2pannex.cli.shell"
+
+
+async def test_a_command_is_run(store: DirectoryStore, shell: str) -> None:
+    async with await open_url(f"exec:{shell} p2pstdio '{os.fsdecode(store.path)}' x") as service:
+        assert service.uuid == store.uuid
+        assert not await service.check_present(KEY)
+        assert await service.timestamp() > 0
+    async with await open_url(f"exec:{shell} p2pstdio '{os.fsdecode(store.path)}' x", version=0) as service:
+        with pytest.raises(RemoteError, match="needs protocol version 3"):
+            await service.timestamp()
+
+
+async def test_a_command_that_does_not_exist() -> None:
+    with pytest.raises(ProcessEnded, match=r"^no-such-program: command not found$"):
+        await open_url("exec:no-such-program x")
+
+
+async def test_ssh_is_run(store: DirectoryStore, shell: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake = tmp_path / "ssh"
+    fake.write_text('#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH", str(fake))
+    monkeypatch.setenv("P2PANNEX_REMOTE_SHELL", shell)
+    url = "ssh://host" + os.fsdecode(store.path).replace(" ", "%20")
+    async with await open_url(url) as service:
+        assert service.uuid == store.uuid
+        assert not await service.check_present(KEY)
+    with pytest.raises(ProcessEnded, match="expected repository UUID elsewhere but found UUID"):
+        await open_url(url + "?uuid=elsewhere", capture_stderr=True)
+    monkeypatch.setenv("P2PANNEX_REMOTE_SHELL", "echo AUTH-SUCCESS another; :")
+    with pytest.raises(WrongRepository, match=f"expected repository {store.uuid}, found another"):
+        await open_url(f"{url}?uuid={store.uuid}")
+
+
+@pytest.fixture
+async def serving(store: DirectoryStore, tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[tuple[str, str, str]]:
+    """The store on a unix, a TCP and a TLS socket: their URLs, each with its token in the same order."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "cert.pem"))
+    listeners = [
+        *await open_listeners(UnixAddress(str(tmp_path / "s"))),
+        *await open_listeners(TcpAddress("127.0.0.1", 0)),
+        *await open_listeners(TcpAddress("127.0.0.1", 0), tls=server_tls(str(tmp_path / "cert.pem"))),
+    ]
+    await nursery.start(functools.partial(serve_listeners, listeners, store, tokens=TokenFile(store.path)))
+    tcp, tls = (listener.address.port for listener in listeners[1:] if isinstance(listener.address, TcpAddress))
+    ca = quote(str(tmp_path / "ca.pem"))
+    yield f"unix:{tmp_path}/s", f"tcp://127.0.0.1:{tcp}", f"tls://localhost:{tls}?ca={ca}"
+    nursery.cancel_scope.cancel()
+
+
+async def test_sockets_are_connected_to(
+    store: DirectoryStore, serving: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, _ = TokenFile(store.path).create()
+    for url in serving:
+        async with await open_url(url, token=token) as service:
+            assert service.uuid == store.uuid
+            assert not await service.check_present(KEY)
+        monkeypatch.setenv("P2PANNEX_TOKEN", f"{token}\n")
+        async with await open_url(url) as service:
+            assert service.uuid == store.uuid
+        monkeypatch.delenv("P2PANNEX_TOKEN")
+
+
+async def test_sockets_want_a_token(serving: tuple[str, str, str]) -> None:
+    with pytest.raises(AuthenticationFailed, match="wants a token"):
+        await open_url(serving[0])
+    with pytest.raises(AuthenticationFailed, match="does not accept this token"):
+        await open_url(serving[0], token="wrong")
+    with pytest.raises(InvalidURL, match="letters and digits only") as caught:
+        await open_url(serving[0], token="hun ter2\n")
+    assert "ter2" not in str(caught.value)
+
+
+async def test_a_socket_where_nobody_listens(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionLost, match=r"cannot connect to unix:.*No such file"):
+        await open_url(f"unix:{tmp_path}/nosuch", token="x")
+    with pytest.raises(ConnectionLost, match="cannot use the certificates"):
+        await open_url(f"tls://localhost:1?ca={tmp_path}/nosuch", token="x")
