@@ -163,11 +163,7 @@ class StreamPeer(Peer):
                 raise ConnectionLost(f"the connection broke: {error}") from error
             if sent == len(data):
                 return
-            self.poisoned = True  # until the rest has followed
             data = memoryview(data)[sent:]
-            await self._in_time(self.stream.send_all, data, self.timeout)
-            self.poisoned = False
-            return
         await self._sending(self.stream.send_all, data)
 
     async def _sending(self, operation: Callable[[T], Awaitable[R]], argument: T) -> R:
@@ -197,7 +193,7 @@ class StreamPeer(Peer):
             await self.flush()
         connection = self.connection
         seconds = self.timeout if timeout is None else timeout
-        if not connection.buffered and connection.their_turn and not connection.ended:
+        if not connection.buffered and not connection.incoming and connection.their_turn and not connection.ended:
             connection.receive_data(await self._in_time(self.stream.receive_some, SMALL, seconds))
         while True:
             try:

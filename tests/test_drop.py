@@ -118,6 +118,8 @@ rates = st.floats(0.975, 1.025)
 @given(delays, starts, starts, starts, rates, rates, rates)
 @example([], 0.999, 0.001, 0.5, 1.0, 1.0, 1.0)
 @example([0, 0, 0, 0, 0, 0, 569.999], 0.0, 0.0, 0.999, 1.0, 1.0, 1.0)
+@example([0, 0, 0, 500, 0, 0, 500], 0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+@example([0, 0, 0, 0, 500, 0, 500], 0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
 async def test_nothing_is_removed_after_the_promise_has_ended(
     delays: list[float], ours: float, theirs: float, held: float, rate: float, target_rate: float, holder_rate: float
 ) -> None:
@@ -134,6 +136,24 @@ async def test_nothing_is_removed_after_the_promise_has_ended(
     if target.removed_at is not None:
         assert target.removed_at < holder.expires
         assert KEY in holder.contents
+
+
+fractions = st.floats(0, 0.9999)
+
+
+@given(st.lists(fractions, max_size=6), st.floats(0, 1.5), fractions, fractions, fractions)
+@example([0, 0, 0.5], 1.2, 0.0, 0.5, 0.0)
+async def test_rounding_and_delays_only_shorten_the_time(
+    delays: list[float], excess: float, ours: float, theirs: float, held: float
+) -> None:
+    """The margin is for clocks that run unequally. Where they do not, the deadline is right without it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("p2pannex.drop.MARGIN", 0)
+        world = World([*delays, *[0.0] * (6 - len(delays)), RETENTION - 1 - sum(delays) + excess])
+        target = Distant(world, "target", SkewedClock(world, theirs))
+        holder = LosesItsHolder(world, "holder", SkewedClock(world, held))
+        await remove_while_locked(KEY, target=target, holder=holder, clock=SkewedClock(world, ours, slow=True))
+        assert target.removed_at is None or target.removed_at < holder.expires
 
 
 @given(st.lists(st.floats(0, 60), max_size=9), starts, starts, starts)

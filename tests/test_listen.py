@@ -330,7 +330,25 @@ async def test_strangers_do_not_keep_clients_out(tmp_path: Path) -> None:
         silent = [await server.raw(b"AUTH") for _ in range(20)]
         async with server.remote() as remote:
             await remote.timestamp()
+        for stream in silent[:17]:
+            assert await rest(stream) == b""
         for stream in silent:
+            await stream.aclose()
+
+
+async def test_strangers_that_have_time_left_keep_others_waiting(tmp_path: Path) -> None:
+    before = descriptors()
+    async with serving(tmp_path, limits=Limits(strangers=3, patience=1000)) as server:
+        listening = descriptors() - before
+        silent = [await server.raw(b"AUTH") for _ in range(20)]
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        # Three, and the one that was accepted to see whether there is room for it.
+        assert descriptors() == before + listening + len(silent) + 4
+        for stream in silent[:18]:
+            await stream.aclose()
+        async with server.remote() as remote:
+            await remote.timestamp()
+        for stream in silent[18:]:
             await stream.aclose()
 
 
@@ -398,6 +416,29 @@ async def test_more_connections_than_allowed_wait(tmp_path: Path) -> None:
             with trio.fail_after(20):
                 await answered.wait()
         await second.aclose()
+
+
+async def test_who_shows_a_token_when_all_places_are_taken_waits(tmp_path: Path) -> None:
+    before = descriptors()
+    async with serving(tmp_path, limits=Limits(connections=1)) as server:
+        streams = [await server.raw() for _ in range(3)]
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        for stream in streams:
+            await stream.send_all(server.auth())
+            assert (await stream.receive_some()).startswith(b"AUTH-SUCCESS ")
+            await stream.send_all(b"VERSION 4\n")
+        first, second, third = streams
+        assert await first.receive_some() == b"VERSION 4\n"
+        with trio.move_on_after(0.05):
+            raise AssertionError(await second.receive_some())
+        await first.aclose()
+        assert await second.receive_some() == b"VERSION 4\n"
+        server.scope.cancel()
+        await server.ended.wait()
+        assert await rest(third) == b""
+        await second.aclose()
+        await third.aclose()
+    assert descriptors() == before
 
 
 async def test_an_idle_client_is_closed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

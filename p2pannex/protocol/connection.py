@@ -98,8 +98,10 @@ class Connection(Conversation):
             return NEED_DATA
         if not self.buffered:
             return CLOSED
+        ended = self.buffered < MAX_LINE
         self._failed = True
-        if self.buffered < MAX_LINE:
+        self._data, self._start = b"", 0
+        if ended:
             raise RemoteProtocolError("the stream ended in the middle of a line", reply=None, fatal=True)
         error = self.bad_line(f"a line of over {MAX_LINE} bytes", unknown=True)
         raise RemoteProtocolError(str(error), reply=error.reply and "line too long", fatal=True)

@@ -158,7 +158,7 @@ class _Pair:
 def replay(transcript: Transcript, version: int) -> None:
     """Hold a transcript against the law. Mismatch where they differ.
 
-    Unless the transcript closes a connection, or names another state with its last step, it must end between two requests.
+    Unless a transcript closes the connection, or names another state with its last step, it must end between requests.
     """
     values = Values(version, "replay", uuid=UUID)
     pairs: dict[int, _Pair] = {}

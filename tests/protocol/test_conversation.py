@@ -124,7 +124,6 @@ def test_totality_of_sending() -> None:
         else:
             assert end.state is expected, (state, cls, side, version)
             assert end.outgoing == (7 if cls is Data else 0)
-            assert (cls in end.__class__(side, state).allowed(side)) or cls.since or state in BODIES
 
 
 def test_totality_of_receiving() -> None:
@@ -243,7 +242,7 @@ def test_a_bad_line_is_answered_once_and_the_conversation_goes_on(state: State) 
 def test_a_server_says_error_out_of_turn_only_to_a_bad_line(state: State) -> None:
     with pytest.raises(LocalProtocolError):
         Conversation(SERVER, state).sending(Error("just so"))
-    end = Conversation(SERVER, state)
+    end = conversation(SERVER, state, LATEST_VERSION)
     end.bad_line("?", unknown=True)
     good = next(cls for cls in end.allowed(CLIENT) if cls is not Error)
     end.receiving(EVERY[good])
@@ -285,15 +284,14 @@ def test_version_negotiation(offered: int, answered: int) -> None:
 
 def test_a_version_that_is_refused_changes_nothing() -> None:
     client, server = Conversation(CLIENT, State.IDLE), Conversation(SERVER, State.IDLE)
-    for first, second in ((client, server),):
-        first.sending(Version(3))
-        second.receiving(Version(3))
-        second.sending(Version(3))
-        first.receiving(Version(3))
-        first.sending(Version(4))
-        second.receiving(Version(4))
-        second.sending(Error("no"))
-        first.receiving(Error("no"))
+    for sender, receiver, message in (
+        (client, server, Version(3)),
+        (server, client, Version(3)),
+        (client, server, Version(4)),
+        (server, client, Error("no")),
+    ):
+        sender.sending(message)
+        receiver.receiving(message)
     assert client.version == server.version == 3
     assert client.state is server.state is State.IDLE
 

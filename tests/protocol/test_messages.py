@@ -237,6 +237,8 @@ def test_almost_lines_are_read_or_refused(line: bytes) -> None:
     if isinstance(message, Put | Get):  # escaping loses what the escapes were
         assert isinstance(again, Put | Get)
         again = evolve(again, file=message.file)
+    if isinstance(message, Error):  # text for people is written without what could break a line
+        message = Error(message.message.translate({0: " ", 13: " "}))
     assert again == message
 
 
@@ -323,4 +325,4 @@ def test_associated_files_hold_no_white_space(name: bytes) -> None:
     else:
         assert read is not None
         assert not set(read) & set(control)
-        assert len(read) == len(name)
+        assert read.strip(b"_%") or not name.strip(control + b"_%")

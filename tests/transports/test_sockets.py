@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import ssl
@@ -165,6 +166,24 @@ async def test_of_servers_that_start_at_once_over_a_stale_socket_one_wins(tmp_pa
             nursery.start_soon(start)
     assert (len(winners), refused) == (1, 19)
     winners[0].close()
+
+
+async def test_who_is_about_to_listen_in_the_same_directory_goes_first(tmp_path: Path) -> None:
+    """Two processes, in truth; the lock belongs to the open directory, so one can play both."""
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    started: list[SocketListener] = []
+
+    async def start() -> None:
+        started.extend(await open_listeners(UnixAddress(tmp_path / "s")))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start)
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        assert not started
+        assert not (tmp_path / "s").exists()
+        os.close(other)
+    started[0].close()
 
 
 async def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:

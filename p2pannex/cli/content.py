@@ -1,0 +1,225 @@
+"""`p2pannex put`, `get`, `check` and `copy`: content and where it is."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from p2pannex.cli import exit_codes
+from p2pannex.cli.options import BACKEND, KEY, URL, Connection, connects, prints, text_of
+from p2pannex.cli.output import Output
+from p2pannex.cli.progress import hashing_bar, transfer_bar
+from p2pannex.keys import Key, key_for_file
+from p2pannex.protocol.errors import RemoteError
+
+if TYPE_CHECKING:
+    from p2pannex.service import AlreadyHave, NotStored, Service, Stored
+
+T = TypeVar("T")
+
+
+async def each(items: Sequence[T], do: Callable[[T], Awaitable[int]], output: Output, name: str) -> int:
+    """Do it to every item, also after one that failed; the highest exit code. A lost connection ends it."""
+    worst = exit_codes.DONE
+    for item in items:
+        try:
+            code = await do(item)
+        except BrokenPipeError:
+            raise  # our own output's
+        except (RemoteError, OSError) as error:
+            code = output.failure(error, **{name: str(item)})
+        worst = max(worst, code)
+    return worst
+
+
+# put -------------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("url", type=URL)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@click.option("--backend", type=BACKEND, default="SHA256E", show_default=True, help="How keys are made from files.")
+@click.option("--key", type=KEY, help="The key of the one FILE, instead of making it.")
+@connects
+@prints
+def put(url: str, files: tuple[str, ...], backend: str, key: Key | None, connection: Connection, output: Output) -> int:
+    """Store files, and print the key of each.
+
+    A key is alone on its line, and printed once the repository has all of it, verified. What was interrupted is resumed when it is put
+    again.
+    """
+    import trio
+
+    if key is not None and len(files) > 1:
+        raise click.UsageError("--key is for one FILE")
+    return trio.run(_put, url, files, backend, key, connection, output)
+
+
+async def _put(
+    url: str, files: tuple[str, ...], backend: str, key: Key | None, connection: Connection, output: Output
+) -> int:
+    async with connection.open(url) as service:
+
+        async def put_one(path: str) -> int:
+            return await _put_file(service, path, key or await _key_for(path, backend, output), output)
+
+        return await each(files, put_one, output, "file")
+
+
+async def _key_for(path: str, backend: str, output: Output) -> Key:
+    import trio
+
+    with hashing_bar(output, path, os.stat(path).st_size) as progress:
+        make = functools.partial(key_for_file, path, backend, progress)
+        return await trio.to_thread.run_sync(make, abandon_on_cancel=True)
+
+
+async def _put_file(service: Service, path: str, key: Key, output: Output) -> int:
+    from p2pannex.transfer import send
+
+    started = time.monotonic()
+    with transfer_bar(output, path) as watch:
+        outcome = await send(service, key, path, file=_hint(path), progress=watch)
+    return _tell(outcome, key, output, key.raw, file=path, **_figures(watch.offset, watch.count, started))
+
+
+def _hint(path: str) -> bytes | None:
+    """The name that a server may show of a file; only where it says nothing of this machine's directories."""
+    return None if os.path.isabs(path) or ".." in path.split(os.sep) else os.fsencode(path)
+
+
+def _figures(offset: int, count: int, started: float) -> dict[str, float]:
+    return {"bytes": count - offset, "resumed_at": offset, "seconds": round(time.monotonic() - started, 6)}
+
+
+def _tell(outcome: Stored | NotStored | AlreadyHave, key: Key, output: Output, text: bytes, **fields: object) -> int:
+    """Tell how an upload ended."""
+    from p2pannex.service import AlreadyHave, NotStored
+
+    fields = {**fields, "key": str(key), "uuids": sorted(outcome.uuids)}
+    if isinstance(outcome, NotStored):
+        return output.problem(
+            exit_codes.NO,
+            f"{key} was not stored: the file or what arrived of it is not its content, or it changed meanwhile",
+            **fields,
+            status="not stored",
+        )
+    output.result(text, **fields, status="present before" if isinstance(outcome, AlreadyHave) else "stored")
+    return exit_codes.DONE
+
+
+# get -------------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("url", type=URL)
+@click.argument("key", type=KEY)
+@click.option("-o", "--output", "path", metavar="FILE", required=True, type=click.Path(), help="Where to put it.")
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@connects
+@prints
+def get(url: str, key: Key, path: str, force: bool, connection: Connection, output: Output) -> None:
+    """Fetch the content of a key into a file.
+
+    FILE is there once its content is whole and verified, never before. What was received when this is interrupted
+    stays beside it, in FILE.….p2pannex-partial, and the same command goes on from there.
+    """
+    import trio
+
+    trio.run(_get, url, key, path, force, connection, output)
+
+
+async def _get(url: str, key: Key, path: str, force: bool, connection: Connection, output: Output) -> None:
+    from p2pannex.transfer import retrieve
+
+    verifier = key.verifier()
+    if verifier.missing_package and not output.quiet:
+        click.echo(
+            f"p2pannex: only the size of this content can be checked; for its digest: "
+            f"pip install {verifier.missing_package}",
+            err=True,
+        )
+    async with connection.open(url) as service:
+        started = time.monotonic()
+        with transfer_bar(output, path) as watch:
+            await retrieve(service, key, path, progress=watch, overwrite=force)
+        figures = _figures(watch.offset, watch.count, started)
+        output.result(None, key=str(key), file=path, verified=verifier.conclusive, **figures)
+
+
+# check -----------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("url", type=URL)
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True, type=KEY)
+@connects
+@prints
+def check(url: str, keys: tuple[Key, ...], connection: Connection, output: Output) -> int:
+    """Tell whether content is there.
+
+    Exit code 1 if any is not.
+    """
+    import trio
+
+    return trio.run(_check, url, keys, connection, output)
+
+
+async def _check(url: str, keys: tuple[Key, ...], connection: Connection, output: Output) -> int:
+    async with connection.open(url) as service:
+
+        async def check_one(key: Key) -> int:
+            present = await service.check_present(key)
+            output.result((b"present " if present else b"absent ") + key.raw, key=str(key), present=present)
+            return exit_codes.DONE if present else exit_codes.NO
+
+        return await each(keys, check_one, output, "key")
+
+
+# copy ------------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("source", metavar="FROM_URL", type=URL)
+@click.argument("target", metavar="TO_URL", type=URL)
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True, type=KEY)
+@click.option(
+    "--to-token",
+    envvar="P2PANNEX_TO_TOKEN",
+    show_envvar=True,
+    metavar="TOKEN",
+    help="The token for TO_URL, if it is another.",
+)
+@connects
+@prints
+def copy(
+    source: str, target: str, keys: tuple[Key, ...], to_token: str | None, connection: Connection, output: Output
+) -> int:
+    """Copy content between repositories.
+
+    Prints the key of each content that TO_URL has now.
+    """
+    import trio
+
+    return trio.run(_copy, source, target, keys, to_token, connection, output)
+
+
+async def _copy(
+    source: str, target: str, keys: tuple[Key, ...], to_token: str | None, connection: Connection, output: Output
+) -> int:
+    from p2pannex.transfer import copy as copy_content
+
+    async with connection.open(source) as one, connection.open(target, token=to_token) as other:
+
+        async def copy_one(key: Key) -> int:
+            started = time.monotonic()
+            with transfer_bar(output, text_of(key.raw)) as watch:
+                outcome = await copy_content(one, other, key, progress=watch)
+            return _tell(outcome, key, output, key.raw, **_figures(watch.offset, watch.count, started))
+
+        return await each(keys, copy_one, output, "key")

@@ -1,0 +1,130 @@
+"""`p2pannex conformance` and `p2pannex bench`: how right, and how fast, a server is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from p2pannex.cli import exit_codes
+from p2pannex.cli.options import prints
+from p2pannex.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pannex.testing.conformance import Result
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("command", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--version", "versions", type=click.IntRange(0, 4), multiple=True, help="Only this one. May be repeated.")
+@click.option("--transcript", "names", metavar="NAME", multiple=True, help="Only this one. May be repeated.")
+@click.option(
+    "--variant",
+    type=click.Choice(["p2pannex", "git-annex"]),
+    default="p2pannex",
+    show_default=True,
+    help="Whose answers to expect where the two differ on purpose.",
+)
+@click.option(
+    "--modes",
+    is_flag=True,
+    help="Try read-only and append-only too: the server heeds GIT_ANNEX_SHELL_READONLY and GIT_ANNEX_SHELL_APPENDONLY.",
+)
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
+@prints
+def conformance(
+    command: tuple[str, ...],
+    versions: tuple[int, ...],
+    names: tuple[str, ...],
+    variant: str,
+    modes: bool,
+    timeout: float,
+    output: Output,
+) -> int:
+    """Play the protocol's transcripts with a server.
+
+    Exit code 1 if any fails. COMMAND serves on its standard input and output, from AUTH-SUCCESS on. It is started many times, always on the
+    same repository: use one that may be filled with test content. Options go before COMMAND.
+
+    \b
+    p2pannex conformance -- p2pannex-shell p2pstdio /tmp/store CLIENT-UUID
+    """
+    import trio
+
+    from p2pannex.testing.conformance import MODES, run_conformance
+
+    if command[0] == "--":
+        command = command[1:]
+    if not command:
+        raise click.UsageError("which COMMAND?")
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+
+    def report(result: Result) -> None:
+        counts[result.status] += 1
+        output.result(str(result), **result.as_json())
+
+    async def run() -> None:
+        await run_conformance(
+            command,
+            versions=versions or range(5),
+            names=names or None,
+            variant=variant,
+            modes=tuple(MODES) if modes else ("read-write",),
+            timeout=timeout,
+            report=report,
+        )
+
+    trio.run(run)
+    if not any(counts.values()):
+        return output.problem(exit_codes.USAGE, "no transcript of that name")
+    if not output.as_json:
+        output.result(", ".join(f"{count} {status}" for status, count in counts.items()))
+    return exit_codes.NO if counts["failed"] else exit_codes.DONE
+
+
+@click.command()
+@click.argument("which", type=click.Choice(["stdio"]), default="stdio")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="The median is of so many.")
+@click.option(
+    "--size", type=click.IntRange(min=1), default=256, show_default=True, metavar="MIB", help="Of large content."
+)
+@click.option("--dir", "directory", type=click.Path(file_okay=False, exists=True), help="The disk to measure on.")
+@prints
+def bench(which: str, rounds: int, size: int, directory: str | None, output: Output) -> int:
+    """Measure speed beside git-annex-shell.
+
+    Both are measured in the same run, with the same client. Ratios above 1 say that p2pannex-shell is faster.
+    """
+    from p2pannex.benchmarks.stdio import run_stdio
+
+    def on_round(number: int) -> None:
+        if output.bars:
+            click.echo(f"\rround {number} of {rounds} …", err=True, nl=False)
+
+    result = run_stdio(rounds=rounds, large=size << 20, directory=directory, on_round=on_round)
+    if output.bars:
+        click.echo("\r\x1b[K", err=True, nl=False)
+    head = f"{'':24}{'p2pannex':>10}{'git-annex':>11}{'':7}{'times':>7}{'goal':>7}"
+    if not output.as_json:
+        output.result(head)
+    for row in result.rows:
+        output.result(
+            f"{row.name:24}{row.p2pannex:10.2f}{row.git_annex:11.2f} {row.unit:5} {row.ratio:7.2f}{row.goal:7.2f}"
+            f"  {'reached' if row.reached else 'missed'}",
+            name=row.name,
+            unit=row.unit,
+            p2pannex=row.p2pannex,
+            git_annex=row.git_annex,
+            ratio=row.ratio,
+            goal=row.goal,
+            reached=row.reached,
+        )
+    ours, theirs = result.memory_p2pannex / 2**20, result.memory_git_annex / 2**20
+    output.result(
+        f"{'peak memory':24}{ours:10.1f}{theirs:11.1f} MiB",
+        name="peak memory",
+        unit="bytes",
+        p2pannex=result.memory_p2pannex,
+        git_annex=result.memory_git_annex,
+    )
+    return exit_codes.DONE

@@ -1,0 +1,169 @@
+"""Parameters that commands share: keys, URLs, backends, how to connect, what to print.
+
+Nothing here imports trio before a command needs it: ``p2pannex --help`` and completion are to be quick.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from p2pannex.cli.output import META, Output
+from p2pannex.keys import InvalidKey, Key, hash_backend_names
+
+if TYPE_CHECKING:
+    from p2pannex.service import Service
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LISTED = 100
+"""Keys that completion offers at most."""
+SEARCHED = 5000
+"""Keys that it looks at for them."""
+
+
+class KeyType(click.ParamType):  # type: ignore[type-arg]
+    """A git-annex key."""
+
+    name = "key"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Key:
+        if isinstance(value, Key):
+            return value
+        try:
+            return Key.parse(str(value))
+        except InvalidKey as error:
+            self.fail(str(error), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The keys of the directory store that the command line names, if it does."""
+        from p2pannex.protocol.errors import RemoteError
+        from p2pannex.stores.directory import DirectoryStore
+
+        url = ctx.params.get("url") or ctx.params.get("source")
+        try:
+            store = DirectoryStore(str(url))
+        except (RemoteError, OSError, ValueError):
+            return []
+        keys = map(str, itertools.islice(store.keys(), SEARCHED))
+        return [CompletionItem(key) for key in itertools.islice((k for k in keys if k.startswith(incomplete)), LISTED)]
+
+
+class UrlType(click.ParamType):  # type: ignore[type-arg]
+    """A repository. It is `p2pannex.urls.open_url` that reads it."""
+
+    name = "url"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        schemes = [
+            scheme for scheme in ("ssh://", "exec:", "unix:", "tcp://", "tls://") if scheme.startswith(incomplete)
+        ]
+        found = [CompletionItem(scheme) for scheme in schemes if incomplete]
+        return found or [CompletionItem(incomplete, type="dir")]
+
+
+class BackendType(click.ParamType):  # type: ignore[type-arg]
+    """How the key of a file is made."""
+
+    name = "backend"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in _backends():
+            self.fail(f"{value} is not one of {', '.join(_backends())}", param, ctx)
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in _backends() if name.startswith(incomplete.upper())]
+
+
+def _backends() -> tuple[str, ...]:
+    return (*hash_backend_names(), "WORM")
+
+
+KEY = KeyType()
+URL = UrlType()
+BACKEND = BackendType()
+
+
+class Connection:
+    """How to open URLs."""
+
+    def __init__(self, token: str | None, timeout: float | None, version: int | None) -> None:
+        self.token = token
+        self.settings: dict[str, Any] = {}
+        if timeout is not None:
+            self.settings["timeout"] = timeout
+        if version is not None:
+            self.settings["version"] = version
+
+    @asynccontextmanager
+    async def open(self, url: str, *, token: str | None = None) -> AsyncIterator[Service]:
+        """The repository that `url` names, closed at the end."""
+        from p2pannex.urls import open_url
+
+        # On a terminal, what ssh says is for the user (a security key wants to be touched). Elsewhere it is quoted in
+        # our own line, so that an error is one line.
+        capture = not sys.stderr.isatty()
+        service = await open_url(url, token=token or self.token, capture_stderr=capture, **self.settings)
+        async with service:
+            yield service
+
+
+def connects(command: F) -> F:
+    """The options of commands that take URLs; the function gets them as `connection`."""
+
+    @click.option(
+        "--token",
+        envvar="P2PANNEX_TOKEN",
+        show_envvar=True,
+        metavar="TOKEN",
+        help="What to show a socket's server. Others see command lines: the variable is the better place for it.",
+    )
+    @click.option(
+        "--timeout",
+        envvar="P2PANNEX_TIMEOUT",
+        show_envvar=True,
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="How long to wait for the other side to do anything.  [default: 60]",
+    )
+    @click.option(
+        "--protocol-version",
+        type=click.IntRange(0, 4),
+        metavar="0-4",
+        help="The highest protocol version to speak.  [default: 4]",
+    )
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any, token: str | None, timeout: float | None, protocol_version: int | None, **rest: Any
+    ) -> object:
+        return command(*args, connection=Connection(token, timeout, protocol_version), **rest)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def prints(command: F) -> F:
+    """The options of commands that print; the function gets them as `output`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, as_json: bool, quiet: bool, **rest: Any) -> object:
+        output = Output(as_json=as_json, quiet=quiet)
+        click.get_current_context().meta[META] = output
+        return command(*args, output=output, **rest)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def text_of(path: bytes | str) -> str:
+    """A file's name as text that can be turned back."""
+    return os.fsdecode(path)

@@ -1,0 +1,145 @@
+"""The command `p2pannex`: a group of commands, each loaded when it is used, and what happens around all of them.
+
+Commands return their exit code, or None for 0. Whatever they raise becomes an exit code and a line here, and only
+here (see `p2pannex.cli.errors`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from p2pannex.cli import exit_codes
+from p2pannex.cli.errors import complain, one_of
+from p2pannex.cli.output import Output, current
+
+COMMANDS = {
+    # name: the module below p2pannex.cli that has it
+    "quickstart": "quickstart",
+    "init": "repository",
+    "info": "repository",
+    "put": "content",
+    "get": "content",
+    "check": "content",
+    "remove": "removal",
+    "lock": "locking",
+    "copy": "content",
+    "serve": "serving",
+    "token": "token",
+    "conformance": "measuring",
+    "bench": "measuring",
+    "completion": "completion",
+}
+"""In the order in which help lists them."""
+
+
+class Program(click.Group):
+    """A group that loads its commands when they are used, and whose errors are one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"p2pannex.cli.{module}"), cmd_name)
+        return command
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write("\n" + exit_codes.TABLE + "\n")
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(one_of(error), click.ClickException | click.exceptions.Exit):
+                raise one_of(error) from error
+            return current(ctx).failure(error)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command line; the exit code, or with `standalone_mode` exit with it."""
+        try:
+            result = super().main(args, prog_name or "p2pannex", complete_var, standalone_mode=False, **extra)
+            code = result if isinstance(result, int) else exit_codes.DONE
+        except click.ClickException as error:
+            code = error.exit_code
+            complain(_usage(error))
+        except (click.Abort, KeyboardInterrupt):
+            code = exit_codes.INTERRUPTED
+            complain("interrupted")
+        except Exception as error:
+            code = Output().failure(error)
+        code = _flushed(code)
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+def _usage(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "p2pannex"
+    prefix = where.removeprefix("p2pannex").strip()
+    text = f"{prefix}: {error.format_message()}" if prefix else error.format_message()
+    return f"{text} (see {where} --help)" if isinstance(error, click.UsageError) else text
+
+
+def _flushed(code: int) -> int:
+    """See that what was printed is out, or that nobody wants it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes again as it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.OUTPUT_CLOSED
+    except OSError as error:
+        complain(f"standard output: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.LOCAL_FILE
+    return code
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"p2pannex {version('p2pannex')}")
+        ctx.exit()
+
+
+@click.command(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+def program() -> None:
+    """Store, fetch, lock and remove the content of git-annex keys, here or elsewhere.
+
+    \b
+    A URL is one of
+      DIR                                 a directory store (p2pannex init DIR)
+      ssh://[USER@]HOST[:PORT]/DIR        ?shell=PROGRAM, ?uuid=UUID
+      exec:COMMAND                        a program that serves on stdin and stdout
+      unix:PATH  tcp://HOST:PORT  tls://HOST:PORT[?ca=FILE]
+
+    Start with `p2pannex quickstart`. P2PANNEX_DEBUG=1 shows where an error came from.
+    """

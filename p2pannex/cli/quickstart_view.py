@@ -1,0 +1,138 @@
+"""How the quickstart is shown: step by step in colours for people, an object a line for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Protocol
+
+import click
+
+from p2pannex.cli.errors import line
+
+
+class View(Protocol):
+    """What the quickstart tells as it happens."""
+
+    def begin(self, text: str) -> None:
+        """The first words."""
+
+    def step(self, name: str, title: str, why: str) -> None:
+        """What comes next, and why anybody would want it."""
+
+    def row(self, cells: Sequence[str], **fields: object) -> None:
+        """One thing that was done. The first cell is what, the last one a measure or a remark."""
+
+    def end(self, text: str, commands: Sequence[tuple[str, str]], **fields: object) -> None:
+        """All that was shown is true now; what to try next, as commands and what they do."""
+
+
+class JsonView:
+    """For programs."""
+
+    def __init__(self) -> None:
+        self._step = ""
+
+    def begin(self, text: str) -> None:
+        pass
+
+    def step(self, name: str, title: str, why: str) -> None:
+        self._step = name
+
+    def row(self, cells: Sequence[str], **fields: object) -> None:
+        click.echo(json.dumps({"step": self._step, **fields}))
+
+    def end(self, text: str, commands: Sequence[tuple[str, str]], **fields: object) -> None:
+        click.echo(json.dumps({"step": "end", **fields}))
+
+
+class QuietView:
+    """For who asked not to be told."""
+
+    def begin(self, text: str) -> None:
+        pass
+
+    def step(self, name: str, title: str, why: str) -> None:
+        pass
+
+    def row(self, cells: Sequence[str], **fields: object) -> None:
+        pass
+
+    def end(self, text: str, commands: Sequence[tuple[str, str]], **fields: object) -> None:
+        pass
+
+
+class RichView:
+    """For people. Without a terminal it is the same text without colours."""
+
+    WIDTHS = (14, 8, 22)
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(highlight=False)
+        self._width = min(self._console.width, 96)
+        self._number = 0
+
+    def begin(self, text: str) -> None:
+        from rich.panel import Panel
+        from rich.text import Text
+
+        panel = Panel(Text(text), title="[bold]p2pannex quickstart", border_style="cyan", width=self._width)
+        self._console.print(panel)
+
+    def step(self, name: str, title: str, why: str) -> None:
+        from rich.padding import Padding
+        from rich.text import Text
+
+        self._number += 1
+        self._console.print()
+        self._console.print(Text.assemble((f" {self._number} ", "bold white on blue"), "  ", (title, "bold")))
+        self._console.print(Padding(Text(why, style="dim"), (0, 0, 0, 5)), width=self._width)
+
+    def row(self, cells: Sequence[str], **fields: object) -> None:
+        from rich.text import Text
+
+        text = Text("   ✓ ", style="green")
+        styles = ("default", "cyan", "magenta")
+        for index, cell in enumerate(cells[:-1]):
+            width = self.WIDTHS[index]
+            text.append(f"{shortened(line(cell), width):{width}}  ", style=styles[index])
+        text.append(line(cells[-1]), style="green" if len(cells) > 1 else "default")
+        self._console.print(text, soft_wrap=True)
+
+    def end(self, text: str, commands: Sequence[tuple[str, str]], **fields: object) -> None:
+        from rich.panel import Panel
+        from rich.text import Text
+
+        self._console.print()
+        self._console.print(Panel(Text(text), border_style="green", width=self._width))
+        self._console.print(Text("   Next", style="bold"))
+        for command, what in commands:
+            self._console.print(Text.assemble(("   $ ", "dim"), (line(command), "bold cyan")), soft_wrap=True)
+            self._console.print(Text(f"     {what}", style="dim"), soft_wrap=True)
+
+
+def shortened(text: str, width: int) -> str:
+    """The text in `width` characters, its middle left out where it has to be."""
+    if len(text) <= width:
+        return text
+    right = width // 3
+    return f"{text[: width - right - 1]}…{text[-right:]}"
+
+
+def size(count: int) -> str:
+    """A number of bytes, for people."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def speed(count: int, seconds: float) -> str:
+    """How long it took and, where that says anything, how fast that was."""
+    milliseconds = seconds * 1000
+    took = f"{seconds:.2f} s" if seconds >= 1 else f"{milliseconds:.{1 if milliseconds < 10 else 0}f} ms"
+    return took if count < 1_000_000 or not seconds else f"{took}, {count / seconds / 1e6:.0f} MB/s"

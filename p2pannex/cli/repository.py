@@ -1,0 +1,79 @@
+"""`p2pannex init` and `p2pannex info`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from p2pannex.cli.options import URL, Connection, connects, prints
+from p2pannex.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pannex.service import Service
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
+@click.option("--uuid", metavar="UUID", help="The store's UUID, instead of a new one.")
+@prints
+def init(directory: str, uuid: str | None, output: Output) -> None:
+    """Make a directory store, and print its UUID.
+
+    DIR is made if it is not there. No git is needed.
+    """
+    from p2pannex.stores.directory import DirectoryStore
+
+    store = DirectoryStore.create(directory, uuid=uuid)
+    output.result(store.uuid, uuid=store.uuid, path=os.fsdecode(store.path))
+
+
+@click.command()
+@click.argument("url", type=URL)
+@connects
+@prints
+def info(url: str, connection: Connection, output: Output) -> None:
+    """Tell what is known of a repository.
+
+    Of a directory store that is also how much it holds, for which all its directories are read.
+    """
+    import trio
+
+    facts = trio.run(_facts, url, connection)
+    width = max(map(len, facts)) + 2
+    text = "\n".join(f"{name + ':':{width}}{value}" for name, value in facts.items())
+    output.result(text, **{name.replace(" ", "_"): value for name, value in facts.items()})
+
+
+async def _facts(url: str, connection: Connection) -> dict[str, Any]:
+    import trio
+
+    from p2pannex.protocol.errors import Unsupported
+    from p2pannex.stores.directory import DirectoryStore
+
+    async with connection.open(url) as service:
+        facts: dict[str, Any] = {"uuid": service.uuid, "kind": _kind(service)}
+        if isinstance(service, DirectoryStore):
+            contents = await trio.to_thread.run_sync(service.contents, abandon_on_cancel=True)
+            facts["path"] = os.fsdecode(service.path)
+            facts["keys"] = contents.keys
+            facts["bytes"] = contents.bytes
+            facts["partials"] = contents.partials
+            facts["partial bytes"] = contents.partial_bytes
+        try:
+            await service.timestamp()
+        except Unsupported:
+            facts["removal deadlines"] = "no"
+        else:
+            facts["removal deadlines"] = "yes"
+        return facts
+
+
+def _kind(service: Service) -> str:
+    from p2pannex.remote import Remote
+    from p2pannex.stores.directory import DirectoryStore
+
+    if isinstance(service, DirectoryStore):
+        return "directory store"
+    return "remote" if isinstance(service, Remote) else type(service).__name__

@@ -1,0 +1,139 @@
+"""`p2pannex serve`: a directory store on sockets."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import ssl
+from typing import TYPE_CHECKING
+
+import click
+
+from p2pannex.cli import exit_codes
+from p2pannex.cli.errors import line
+from p2pannex.cli.options import prints
+from p2pannex.cli.output import Output
+
+if TYPE_CHECKING:
+    import trio
+
+    from p2pannex.serve import Mode
+    from p2pannex.transports.listeners import SocketListener
+
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
+@click.option(
+    "--listen",
+    "urls",
+    metavar="URL",
+    multiple=True,
+    required=True,
+    help="Where: unix:PATH, tcp://HOST:PORT or tls://HOST:PORT; port 0 is any that is free. May be repeated.",
+)
+@click.option("--read-only", is_flag=True, help="Clients may fetch and lock only.")
+@click.option("--append-only", is_flag=True, help="Clients may not remove.")
+@click.option("--tls-cert", metavar="FILE", type=click.Path(), help="For tls://: the certificate chain, PEM.")
+@click.option("--tls-key", metavar="FILE", type=click.Path(), help="Its private key, if that is another file.")
+@prints
+def serve(
+    directory: str,
+    urls: tuple[str, ...],
+    read_only: bool,
+    append_only: bool,
+    tls_cert: str | None,
+    tls_key: str | None,
+    output: Output,
+) -> int:
+    """Serve a directory store on sockets.
+
+    Who shows a token of it (p2pannex token create DIR) is let in. Prints the URL of each socket when it listens. SIGTERM or an interrupt ends it, once the requests under way have
+    ended; a second one ends it at once.
+    """
+    import trio
+
+    if read_only and append_only:
+        raise click.UsageError("--read-only and --append-only are two different things")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    logging.getLogger("p2pannex").addHandler(handler)
+    logging.getLogger("p2pannex").setLevel(logging.WARNING if output.quiet else logging.INFO)
+    return trio.run(_serve, directory, urls, _mode(read_only, append_only), tls_cert, tls_key, output)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"p2pannex: {line(super().format(record))}"
+
+
+def _mode(read_only: bool, append_only: bool) -> Mode:
+    from p2pannex.serve import Mode
+
+    return Mode.READ_ONLY if read_only else Mode.APPEND_ONLY if append_only else Mode.READ_WRITE
+
+
+async def _serve(
+    directory: str, urls: tuple[str, ...], mode: Mode, tls_cert: str | None, tls_key: str | None, output: Output
+) -> int:
+    import trio
+
+    from p2pannex.listen import serve_listeners
+    from p2pannex.stores.directory import DirectoryStore
+    from p2pannex.tokens import TokenFile
+
+    store = DirectoryStore(directory)
+    tokens = TokenFile(store.path)
+    if not tokens.grants():
+        logging.getLogger("p2pannex").warning("no tokens yet, so nobody is let in: p2pannex token create %s", directory)
+    listeners: list[SocketListener] = []
+    try:
+        for url in urls:
+            listeners += await _listen(url, tls_cert, tls_key, output)
+        stopping = trio.Event()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_stop_when_told, stopping, nursery.cancel_scope)
+            await serve_listeners(listeners, store, tokens=tokens, mode=mode, stopping=stopping)
+            nursery.cancel_scope.cancel()
+    finally:
+        for listener in listeners:
+            listener.close()
+    return exit_codes.DONE
+
+
+async def _stop_when_told(stopping: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+    import trio
+
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            if stopping.is_set():
+                scope.cancel()
+            stopping.set()
+
+
+async def _listen(url: str, tls_cert: str | None, tls_key: str | None, output: Output) -> list[SocketListener]:
+    from p2pannex.transports.listeners import open_listeners, server_tls
+    from p2pannex.transports.sockets import TcpAddress, UnixAddress
+    from p2pannex.urls import InvalidURL, TcpURL, TlsURL, UnixURL, parse_url
+
+    parsed = parse_url(url)
+    tls: ssl.SSLContext | None = None
+    if isinstance(parsed, UnixURL):
+        scheme = ""
+        listeners = await open_listeners(UnixAddress(parsed.path))
+    elif isinstance(parsed, TcpURL):
+        scheme = "tcp://"
+        if isinstance(parsed, TlsURL):
+            if tls_cert is None:
+                raise InvalidURL("tls:// needs a certificate: --tls-cert FILE")
+            scheme, tls = "tls://", server_tls(tls_cert, tls_key)
+        elif parsed.host not in LOCAL:
+            logging.getLogger("p2pannex").warning("%s is not encrypted: others can read tokens and content", url)
+        listeners = await open_listeners(TcpAddress(parsed.host, parsed.port), tls=tls)
+    else:
+        raise InvalidURL(f"cannot listen at {url}; write unix:PATH, tcp://HOST:PORT or tls://HOST:PORT")
+    for listener in listeners:
+        output.result(f"{scheme}{listener.address}", listening=f"{scheme}{listener.address}")
+    return listeners

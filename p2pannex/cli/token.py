@@ -1,0 +1,112 @@
+"""`p2pannex token`: who may use the sockets of a directory store."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from p2pannex.cli import exit_codes
+from p2pannex.cli.options import prints
+from p2pannex.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pannex.tokens import Grant, TokenFile
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
+
+
+class MomentType(click.ParamType):  # type: ignore[type-arg]
+    """A time to come: `90d`, or a date."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value)
+        if re.fullmatch(r"[0-9]{1,9}[smhdw]", text):
+            return time.time() + int(text[:-1]) * UNITS[text[-1]]
+        try:
+            return datetime.datetime.fromisoformat(text).timestamp()
+        except (ValueError, OverflowError, OSError):
+            self.fail(f"{text} is neither a duration (90d, 12h) nor a date (2030-01-31, 2030-01-31T12:00)", param, ctx)
+
+
+def _open(directory: str) -> TokenFile:
+    from p2pannex.stores.directory import DirectoryStore
+    from p2pannex.tokens import TokenFile
+
+    return TokenFile(DirectoryStore(directory).path)
+
+
+def _fields(grant: Grant) -> dict[str, object]:
+    return {
+        "id": grant.id,
+        "name": grant.name,
+        "mode": grant.mode.value,
+        "created": grant.created,
+        "expires": grant.expires,
+    }
+
+
+@click.group()
+def token() -> None:
+    """Make, list and revoke tokens of a store.
+
+    Who shows one to `p2pannex serve` is let in.
+    """
+
+
+@token.command()
+@DIRECTORY
+@click.option("--name", default="", metavar="NAME", help="What to call it in lists.")
+@click.option(
+    "--mode",
+    type=click.Choice(["read-write", "append-only", "read-only"]),
+    default="read-write",
+    show_default=True,
+    help="What it allows.",
+)
+@click.option("--expires", type=MomentType(), metavar="WHEN", help="A duration (90d, 12h) or a date.  [default: never]")
+@prints
+def create(directory: str, name: str, mode: str, expires: float | None, output: Output) -> None:
+    """Make a token and print it. It is kept as a hash only: nothing can tell it again."""
+    from p2pannex.serve import Mode
+
+    if expires is not None and expires <= time.time():
+        raise click.UsageError("--expires is in the past")
+    made, grant = _open(directory).create(mode=Mode(mode), expires=expires, name=name)
+    output.result(made, token=made, **_fields(grant))
+
+
+@token.command("list")
+@DIRECTORY
+@prints
+def list_tokens(directory: str, output: Output) -> None:
+    """List tokens: id, mode, expiry, name."""
+    now = time.time()
+    for grant in _open(directory).grants():
+        if grant.expires is None:
+            until = "never expires"
+        else:
+            day = datetime.datetime.fromtimestamp(grant.expires).astimezone().strftime("%Y-%m-%d %H:%M")
+            until = f"{'expired' if grant.expires <= now else 'expires'} {day}"
+        output.result(f"{grant.id}  {grant.mode.value:<11}  {until:<24}  {grant.name}".rstrip(), **_fields(grant))
+
+
+@token.command()
+@DIRECTORY
+@click.argument("which", metavar="ID|NAME")
+@prints
+def revoke(directory: str, which: str, output: Output) -> int:
+    """Forget a token. Connections that came with it are ended within a minute."""
+    grant = _open(directory).revoke(which)
+    if grant is None:
+        return output.problem(
+            exit_codes.NO, f"there is no token {which}; see: p2pannex token list {directory}", revoked=False
+        )
+    output.result(f"revoked {grant.id}", revoked=True, **_fields(grant))
+    return exit_codes.DONE

@@ -1,0 +1,91 @@
+"""The real things: git-annex in a home directory of its own, and OpenSSH's server on a loopback port.
+
+Nothing outside pytest's temporary directories is written, except /run/sshd, which OpenSSH wants to exist where it
+runs as root.
+"""
+
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from annex_environment import SHELL, AnnexEnvironment, SshServer, environment, program
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with p2pannex-shell, as pip makes it of this checkout."""
+    directory = tmp_path_factory.mktemp("programs")
+    program(directory / "p2pannex-shell", SHELL)
+    return directory
+
+
+@pytest.fixture
+def annex_env(tmp_path: Path, programs: Path) -> AnnexEnvironment:
+    home = tmp_path / "home"
+    home.mkdir()
+    return AnnexEnvironment(home, environment(home, programs))
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[SshServer]:
+    """OpenSSH's server, with keys and configuration of its own. Its sessions find git-annex and p2pannex-shell."""
+    server = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin")
+    if server is None:
+        pytest.fail("sshd is missing: apt-get install openssh-server", pytrace=False)
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    directory = tmp_path_factory.mktemp("sshd")
+    home = directory / "home"
+    home.mkdir()
+    for name in ("host_key", "user_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
+    shutil.copy(directory / "user_key.pub", directory / "authorized_keys")
+    variables = " ".join(f'"{name}={value}"' for name, value in environment(home, programs).items())
+    (directory / "sshd_config").write_text(
+        f"HostKey {directory}/host_key\nAuthorizedKeysFile {directory}/authorized_keys\nPidFile none\n"
+        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        f"PermitRootLogin yes\nMaxSessions 100\nMaxStartups 100\nPrintMotd no\nSetEnv {variables}\n"
+    )
+    with _running(server, directory) as port:
+        host_key = (directory / "host_key.pub").read_text()
+        (directory / "known_hosts").write_text(f"[localhost]:{port} {host_key}")
+        (directory / "ssh_config").write_text(
+            f"Host *\nUser {getpass.getuser()}\nIdentityFile {directory}/user_key\nIdentitiesOnly yes\n"
+            f"UserKnownHostsFile {directory}/known_hosts\nGlobalKnownHostsFile none\nStrictHostKeyChecking yes\n"
+            "BatchMode yes\nAddressFamily inet\n"
+        )
+        yield SshServer(port, directory / "ssh_config")
+
+
+@contextlib.contextmanager
+def _running(server: str, directory: Path) -> Iterator[int]:
+    """A running sshd's port. A port that was free may be taken when sshd asks for it: then another is tried."""
+    log = directory / "log"
+    for _ in range(5):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        options = ["-f", f"{directory}/sshd_config", "-o", f"ListenAddress=127.0.0.1:{port}", "-E", str(log)]
+        with subprocess.Popen([server, "-D", *options]) as process:
+            try:
+                if _answers(port, process):
+                    yield port
+                    return
+            finally:
+                process.terminate()
+    pytest.fail(f"sshd does not run:\n{log.read_text()}", pytrace=False)
+
+
+def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + 20
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+            return True
+        time.sleep(0.02)
+    return False
