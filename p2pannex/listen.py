@@ -78,7 +78,6 @@ class _Connection:
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     grant: Grant | None = None
     since: float = field(factory=trio.current_time)
-    admitted: bool = False
 
 
 async def serve_listeners(
@@ -126,6 +125,9 @@ class _Server:
         self._mode = mode
         self._limits = limits
         self._strangers: set[_Connection] = set()
+        self._waiting: list[
+            _Connection
+        ] = []  # those of the strangers that have shown a token: first come, first served
         self._served: set[_Connection] = set()
         self._departures = trio.lowlevel.ParkingLot()
 
@@ -161,7 +163,7 @@ class _Server:
             if len(self._served) < limits.connections:
                 if trusted or len(self._strangers) < limits.strangers:
                     return
-                silent = [connection for connection in self._strangers if not connection.admitted]
+                silent = [connection for connection in self._strangers if connection not in self._waiting]
                 if silent:
                     oldest = min(silent, key=lambda connection: connection.since)
                     wait = oldest.since + limits.patience - trio.current_time()
@@ -202,11 +204,14 @@ class _Server:
             deadline=limits.authentication,
             delay=limits.delay,
         )
-        connection.admitted = True
         connection.grant = grant
         connection.mode = max(self._mode, grant.mode, key=STRICTNESS.index)
-        while len(self._served) >= limits.connections:
-            await self._departures.park()
+        self._waiting.append(connection)
+        try:
+            while len(self._served) >= limits.connections or self._waiting[0] is not connection:
+                await self._departures.park()
+        finally:
+            self._waiting.remove(connection)
         self._strangers.discard(connection)
         self._served.add(connection)
         self._departures.unpark_all()

@@ -264,6 +264,7 @@ class Remote(Service):
                 yield answer.refs
                 answer = await self._first_answer(peer, NotifyChange(), math.inf)
         finally:
+            peer.poisoned = True  # the server watches for as long as the connection is there
             await self._pool.release(peer)
 
     def _others(self, answer: Message) -> frozenset[str]:

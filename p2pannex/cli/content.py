@@ -15,7 +15,6 @@ from p2pannex.cli.options import BACKEND, KEY, URL, Connection, connects, prints
 from p2pannex.cli.output import Output
 from p2pannex.cli.progress import hashing_bar, transfer_bar
 from p2pannex.keys import Key, key_for_file
-from p2pannex.protocol.errors import RemoteError
 
 if TYPE_CHECKING:
     from p2pannex.service import AlreadyHave, NotStored, Service, Stored
@@ -25,6 +24,8 @@ T = TypeVar("T")
 
 async def each(items: Sequence[T], do: Callable[[T], Awaitable[int]], output: Output, name: str) -> int:
     """Do it to every item, also after one that failed; the highest exit code. A lost connection ends it."""
+    from p2pannex.protocol.errors import RemoteError
+
     worst = exit_codes.DONE
     for item in items:
         try:
@@ -50,8 +51,8 @@ async def each(items: Sequence[T], do: Callable[[T], Awaitable[int]], output: Ou
 def put(url: str, files: tuple[str, ...], backend: str, key: Key | None, connection: Connection, output: Output) -> int:
     """Store files, and print the key of each.
 
-    A key is alone on its line, and printed once the repository has all of it, verified. What was interrupted is resumed when it is put
-    again.
+    A key is alone on its line, and printed once the repository has all of it, verified. What was interrupted is resumed
+    when it is put again.
     """
     import trio
 

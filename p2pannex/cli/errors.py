@@ -10,10 +10,13 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from p2pannex.cli import exit_codes
 from p2pannex.keys import InvalidKey
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+
+if TYPE_CHECKING:
+    from p2pannex.protocol.errors import ConnectionLost, RemoteError
 
 DEBUG_VARIABLE = "P2PANNEX_DEBUG"
 
@@ -37,6 +40,8 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def describe(error: BaseException) -> tuple[int, str]:
     """The exit code for an error that is no group, and a line for people; empty where nothing need be said."""
+    from p2pannex.protocol.errors import ConnectionLost, RemoteError
+
     if isinstance(error, KeyboardInterrupt):
         return exit_codes.INTERRUPTED, "interrupted"
     if isinstance(error, BrokenPipeError):
@@ -57,6 +62,7 @@ def describe(error: BaseException) -> tuple[int, str]:
 
 def _of_a_repository(error: RemoteError | ConnectionLost) -> tuple[int, str]:
     from p2pannex.drop import Refused
+    from p2pannex.protocol.errors import ConnectionLost
     from p2pannex.transfer import NotPresent, WrongContent
     from p2pannex.urls import InvalidURL
 

@@ -22,9 +22,10 @@ from p2pannex.keys import Key
 def lock(url: str, key: Key, command: tuple[str, ...], connection: Connection, output: Output) -> int:
     """Run a command while content is locked.
 
-    Exits as COMMAND does, which gets standard input and output as they are. The content is unlocked when COMMAND has ended, however it did. If
-    p2pannex is killed before that, the content stays locked for ten minutes from when it was locked. Options go
-    before URL. Exit code 1 is also that of content which is not there or cannot be locked; COMMAND is then not run.
+    Exits as COMMAND does, which gets standard input and output as they are. The content is unlocked when COMMAND has
+    ended, however it did. If p2pannex is killed before that, the content stays locked for ten minutes from when it was
+    locked. Options go before URL. Exit code 1 is also that of content which is not there or cannot be locked; COMMAND
+    is then not run.
     """
     import trio
 

@@ -43,8 +43,8 @@ def conformance(
 ) -> int:
     """Play the protocol's transcripts with a server.
 
-    Exit code 1 if any fails. COMMAND serves on its standard input and output, from AUTH-SUCCESS on. It is started many times, always on the
-    same repository: use one that may be filled with test content. Options go before COMMAND.
+    Exit code 1 if any fails. COMMAND serves on its standard input and output, from AUTH-SUCCESS on. It is started many
+    times, always on the same repository: use one that may be filled with test content. Options go before COMMAND.
 
     \b
     p2pannex conformance -- p2pannex-shell p2pstdio /tmp/store CLIENT-UUID

@@ -43,8 +43,8 @@ MADE = {"notes.txt": 2_000, "photo.jpg": 3_000_000, "film.mkv": 50_000_000}
 def quickstart(files: tuple[str, ...], directory: str | None, output: Output) -> None:
     """See the main job done, in one go.
 
-    Put, copy, fetch back, lock and remove safely, between two stores. It is done with FILEs, which are only read, or with files that are made for it. Without --dir it happens in a
-    temporary folder and leaves nothing behind.
+    Put, copy, fetch back, lock and remove safely, between two stores. It is done with FILEs, which are only read, or
+    with files that are made for it. Without --dir it happens in a temporary folder and leaves nothing behind.
     """
     import trio
 

@@ -40,8 +40,8 @@ def remove(
 ) -> int:
     """Remove content.
 
-    Exit code 1 if any was refused. Nothing is asked about other copies unless --while-locked-on says where one is: a plain remove can remove the
-    last. Content that is not there counts as removed.
+    Exit code 1 if any was refused. Nothing is asked about other copies unless --while-locked-on says where one is: a
+    plain remove can remove the last. Content that is not there counts as removed.
     """
     import trio
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from p2pannex.serve import Mode
     from p2pannex.transports.listeners import SocketListener
 
+log = logging.getLogger(__name__)
+
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -49,8 +51,8 @@ def serve(
 ) -> int:
     """Serve a directory store on sockets.
 
-    Who shows a token of it (p2pannex token create DIR) is let in. Prints the URL of each socket when it listens. SIGTERM or an interrupt ends it, once the requests under way have
-    ended; a second one ends it at once.
+    Who shows a token of it (p2pannex token create DIR) is let in. Prints the URL of each socket when it listens.
+    SIGTERM or an interrupt ends it, once the requests under way have ended; a second one ends it at once.
     """
     import trio
 
@@ -85,15 +87,17 @@ async def _serve(
 
     store = DirectoryStore(directory)
     tokens = TokenFile(store.path)
-    if not tokens.grants():
-        logging.getLogger("p2pannex").warning("no tokens yet, so nobody is let in: p2pannex token create %s", directory)
+    no_tokens = not tokens.grants()
     listeners: list[SocketListener] = []
+    stopping = trio.Event()
     try:
-        for url in urls:
-            listeners += await _listen(url, tls_cert, tls_key, output)
-        stopping = trio.Event()
         async with trio.open_nursery() as nursery:
+            # Before anybody is told that we listen: who then tells us to stop is to be heard.
             await nursery.start(_stop_when_told, stopping, nursery.cancel_scope)
+            for url in urls:
+                listeners += await _listen(url, tls_cert, tls_key, output)
+            if no_tokens:
+                log.warning("no tokens yet, so nobody is let in: p2pannex token create %s", directory)
             await serve_listeners(listeners, store, tokens=tokens, mode=mode, stopping=stopping)
             nursery.cancel_scope.cancel()
     finally:
@@ -130,7 +134,7 @@ async def _listen(url: str, tls_cert: str | None, tls_key: str | None, output: O
                 raise InvalidURL("tls:// needs a certificate: --tls-cert FILE")
             scheme, tls = "tls://", server_tls(tls_cert, tls_key)
         elif parsed.host not in LOCAL:
-            logging.getLogger("p2pannex").warning("%s is not encrypted: others can read tokens and content", url)
+            log.warning("%s is not encrypted: others can read tokens and content", url)
         listeners = await open_listeners(TcpAddress(parsed.host, parsed.port), tls=tls)
     else:
         raise InvalidURL(f"cannot listen at {url}; write unix:PATH, tcp://HOST:PORT or tls://HOST:PORT")

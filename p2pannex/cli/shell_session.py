@@ -17,7 +17,9 @@ from p2pannex.service import Service
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.transports.descriptor import DescriptorStream
 
-OPEN: dict[str, Callable[[str], Service]] = {"directory": DirectoryStore}
+OPEN: dict[str, Callable[[str], Service]] = {
+    "directory": lambda path: DirectoryStore(path, single_client=True),
+}
 """How each kind of store that `p2pannex.cli.shell.identify` tells apart is opened."""
 
 

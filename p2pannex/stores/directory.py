@@ -54,7 +54,8 @@ class DirectoryLayout:
         self._tmp = os.path.join(directory, b"annex", b"tmp")
 
     def find(self, key: Key) -> bytes:
-        return b"/".join((self.root, key.hashdir_lower, key.file_name, key.file_name))
+        name = key.file_name
+        return b"%b/%b/%b/%b" % (self.root, key.hashdir_lower, name, name)
 
     def partial(self, key: Key) -> bytes:
         return self._tmp + b"/" + key.file_name
@@ -73,11 +74,17 @@ class Contents:
 class DirectoryStore(ObjectStore):
     """The store in the directory `path`, which `create` has made. NotAStore where there is none.
 
-    `clock` and `boot` are for tests that skew time.
+    `single_client` says that this process serves one client and no other. `clock` and `boot` are for tests that skew
+    time. Close it with `aclose`, or use it as an ``async with`` block: that removes directories that became empty.
     """
 
     def __init__(
-        self, path: str | bytes | os.PathLike[str], *, clock: Clock | None = None, boot: str | None = None
+        self,
+        path: str | bytes | os.PathLike[str],
+        *,
+        single_client: bool = False,
+        clock: Clock | None = None,
+        boot: str | None = None,
     ) -> None:
         directory = os.path.abspath(os.fsencode(path))
         shown = os.fsdecode(directory)
@@ -103,6 +110,7 @@ class DirectoryStore(ObjectStore):
             Retention(os.path.join(annex, b"retention"), clock, boot=boot),
             clock=clock,
             disk_reserve=disk_reserve,
+            single_client=single_client,
         )
 
     @classmethod

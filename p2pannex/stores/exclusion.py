@@ -24,30 +24,37 @@ TIMEOUT = 30.0
 """Seconds to wait for others, whose work on a key takes milliseconds."""
 
 
+class Busy(RemoteError):
+    """Others are at work on the key."""
+
+
 class Exclusion:
-    """The lock files in `directory`. Its methods block: call them in a worker thread."""
+    """The lock files in `directory`. Waiting for one blocks: do it in a worker thread."""
 
     def __init__(self, directory: bytes) -> None:
         self._directory = directory
 
     @contextmanager
-    def hold(self, key: Key) -> Iterator[None]:
-        """Nobody else changes the content of `key`, or what promises are recorded for it, meanwhile."""
+    def hold(self, key: Key, timeout: float = TIMEOUT) -> Iterator[None]:
+        """Nobody else changes the content of `key`, or what promises are recorded for it, meanwhile.
+
+        Busy where others do for longer than `timeout` seconds.
+        """
         path = os.path.join(self._directory, key.hashdir_lower[:2])
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            _wait_for_lock(fd)
+            _wait_for_lock(fd, timeout)
             yield
         finally:
             os.close(fd)
 
 
-def _wait_for_lock(fd: int) -> None:
-    deadline = time.monotonic() + TIMEOUT
+def _wait_for_lock(fd: int, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
     pause = 0.0005
     while not try_lock(fd):
-        if time.monotonic() > deadline:
-            raise RemoteError("the repository is busy; try again later")
+        if time.monotonic() >= deadline:
+            raise Busy("the repository is busy; try again later")
         time.sleep(pause)
         pause = min(2 * pause, 0.02)
 

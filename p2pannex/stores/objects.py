@@ -12,30 +12,40 @@ absent or complete and verified:
 And content that is there is removed in one place, `_remove`, with the key's exclusion held, after asking whether it
 was promised to anybody, and with the deadline checked immediately before the unlink.
 
-Whatever changes a key's content runs in a worker thread as one uninterrupted function: a task that is cancelled waits
-for it, and leaves either the old or the new state. Reading the metadata that answers CHECKPRESENT stays on the loop.
+Whatever changes a key's content is one uninterrupted function, in a worker thread where it may take long: a task that
+is cancelled waits for it, and leaves either the old or the new state. What only touches metadata stays on the loop.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 import trio
 
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Service, Upload
+from p2pannex.stores import exclusion
 from p2pannex.stores.disk_errors import disk_errors, explained
 from p2pannex.stores.downloads import Nothing, ObjectDownload
 from p2pannex.stores.durability import fsync_up
-from p2pannex.stores.exclusion import Exclusion
+from p2pannex.stores.exclusion import Busy, Exclusion
 from p2pannex.stores.retention import Record, Retention
 from p2pannex.stores.uploads import ObjectUpload
 
+T = TypeVar("T")
+
 NAME_MAX = 255
 """Bytes of the longest file name: longer keys cannot be here."""
+
+QUICKLY_REMOVED = 16 << 20
+"""Bytes of content up to which a file system frees a file at once, so that it can be removed on the loop."""
+
+UNTIDY = 16
+"""Removals whose empty directories are left for later, all at once."""
 
 BUSY_TIMEOUT = 10.0
 """Seconds that a second upload of a key waits for the first to end."""
@@ -57,24 +67,30 @@ class Layout(Protocol):
 
 
 class ObjectStore(Service):
-    """A Service over files. Subclasses give it a layout, the exclusion, and the records of what was promised."""
+    """A Service over files. Subclasses give it a layout, the exclusion, and the records of what was promised.
+
+    `single_client` says that this process serves one client and no other, as p2pannex-shell does.
+    """
 
     def __init__(
         self,
         uuid: str,
         layout: Layout,
-        exclusion: Exclusion,
+        exclusive: Exclusion,
         retention: Retention,
         *,
         clock: Clock,
         disk_reserve: int,
+        single_client: bool = False,
     ) -> None:
         self.uuid = uuid
         self.layout = layout
         self.clock = clock
         self.disk_reserve = disk_reserve
-        self._exclusion = exclusion
+        self.single_client = single_client
+        self._exclusion = exclusive
         self._retention = retention
+        self._untidy: list[Key] = []
 
     async def check_present(self, key: Key) -> bool:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -93,6 +109,14 @@ class ObjectStore(Service):
         size = key.size
         return stat.S_ISREG(status.st_mode) and (size is None or size == status.st_size)
 
+    async def briefly(self, function: Callable[..., T], *arguments: object) -> T:
+        """Run disk work of some milliseconds: in a thread, so that other clients need not wait for it; or, where
+        there are none, at once, because the two changes of thread would take as long as the work."""
+        if self.single_client:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return function(*arguments)
+        return await trio.to_thread.run_sync(function, *arguments)
+
     async def timestamp(self) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()
         return int(self.clock.monotonic())
@@ -102,7 +126,7 @@ class ObjectStore(Service):
     async def lock(self, key: Key) -> Lock | None:
         if not await self.check_present(key):
             return None
-        record = await trio.to_thread.run_sync(self._lock, key)
+        record = await self.briefly(self._lock, key)
         return None if record is None else _ObjectLock(record)
 
     def _lock(self, key: Key) -> Record | None:
@@ -114,9 +138,19 @@ class ObjectStore(Service):
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         await trio.lowlevel.checkpoint_if_cancelled()
-        return Removal(await trio.to_thread.run_sync(self._remove, key, before))
+        removed = None
+        if key.size is not None and key.size <= QUICKLY_REMOVED:
+            try:
+                removed = self._remove(key, before, timeout=0)
+            except Busy:
+                pass  # then wait for the others in a thread
+        if removed is None:
+            removed = await trio.to_thread.run_sync(self._remove, key, before)
+        if len(self._untidy) >= UNTIDY:
+            await trio.to_thread.run_sync(self._tidy)
+        return Removal(removed)
 
-    def _remove(self, key: Key, before: int | None) -> bool:
+    def _remove(self, key: Key, before: int | None, timeout: float = exclusion.TIMEOUT) -> bool:
         path = self.layout.find(key)
         with disk_errors("cannot remove the content"):
             try:
@@ -128,7 +162,7 @@ class ObjectStore(Service):
                     return True
                 raise
             # With the exclusion held no lock can be recorded, and no content stored, until this is over.
-            with self._exclusion.hold(key):
+            with self._exclusion.hold(key, timeout):
                 if self._retention.held(key):
                     return False
                 # The deadline comes last: waiting for the exclusion, and for the look at the records, may have
@@ -139,16 +173,26 @@ class ObjectStore(Service):
                     os.unlink(path)
                 except FileNotFoundError:
                     return True
-                self._remove_empty_directories(os.path.dirname(path))
+                self._untidy.append(key)
                 return True
 
-    def _remove_empty_directories(self, path: bytes) -> None:
-        while path != self.layout.root:
+    def _tidy(self) -> None:
+        """Remove the directories that removals have left empty. It takes longer than the removals: some at a time."""
+        while self._untidy:
+            key = self._untidy.pop()
+            path = os.path.dirname(self.layout.find(key))
             try:
-                os.rmdir(path)
-            except OSError:
-                return
-            path = os.path.dirname(path)
+                with self._exclusion.hold(key):
+                    while path != self.layout.root:
+                        os.rmdir(path)
+                        path = os.path.dirname(path)
+            except (OSError, Busy):
+                continue  # not empty any more, or somebody else was here: nothing that matters to anybody
+
+    async def aclose(self) -> None:
+        """Leave the directory tidy."""
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._tidy)
 
     # Storing ----------------------------------------------------------------------------------------------------
 
@@ -159,7 +203,7 @@ class ObjectStore(Service):
         deadline = trio.current_time() + BUSY_TIMEOUT
         pause = 0.01
         while True:
-            if self.present(key) and await trio.to_thread.run_sync(self._surely_present, key):
+            if self.present(key) and await self.briefly(self._surely_present, key):
                 return AlreadyHave()
             with disk_errors("cannot begin to store the content"):
                 upload = ObjectUpload.open(self, key)

@@ -7,6 +7,7 @@ The bytes are hashed as they are written; those that an earlier upload left are 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Protocol
 
 import trio
@@ -38,6 +39,8 @@ class Target(Protocol):
     def layout(self) -> PartialLayout: ...
 
     def present(self, key: Key) -> bool: ...
+
+    async def briefly(self, function: Callable[[bool], bool], argument: bool, /) -> bool: ...
 
     def commit(self, key: Key, partial: bytes, fd: int) -> None: ...
 
@@ -143,7 +146,10 @@ class ObjectUpload(Upload):
 
     async def finish(self, valid: bool) -> Stored | NotStored:
         with disk_errors("cannot store the content"):
-            stored = await trio.to_thread.run_sync(self._finish, valid)
+            if self._verifier is not None and self._verifier.received <= SMALL:
+                stored = await self._store.briefly(self._finish, valid)
+            else:
+                stored = await trio.to_thread.run_sync(self._finish, valid)
         return Stored() if stored else NotStored()
 
     def _finish(self, valid: bool) -> bool:

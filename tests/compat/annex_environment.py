@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +26,17 @@ class AnnexEnvironment:
     variables: dict[str, str]
 
     def run(
-        self, *command: str | Path, cwd: Path | None = None, check: bool = True, **variables: str
+        self,
+        *command: str | Path,
+        cwd: Path | None = None,
+        check: bool = True,
+        variables: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end; where it fails, the test does, with what it said."""
         done = subprocess.run(
             command,
             cwd=cwd or self.home,
-            env=self.variables | variables,
+            env={**self.variables, **(variables or {})},
             capture_output=True,
             text=True,
             errors="replace",
@@ -79,10 +84,12 @@ def environment(home: Path, programs: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SshServer:
-    """A running sshd. `ssh -F config localhost` logs in to it, as who we are."""
+    """A running sshd. ``ssh -F config localhost`` logs in to it, as who we are; with `restricted` for a config, what is
+    asked for is given to p2pannex-shell, and git commands are refused."""
 
     port: int
     config: Path
+    restricted: Path
 
     def url(self, directory: Path) -> str:
         return f"ssh://localhost:{self.port}{directory}"

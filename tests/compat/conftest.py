@@ -44,9 +44,12 @@ def sshd(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[S
     directory = tmp_path_factory.mktemp("sshd")
     home = directory / "home"
     home.mkdir()
-    for name in ("host_key", "user_key"):
+    for name in ("host_key", "user_key", "restricted_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
-    shutil.copy(directory / "user_key.pub", directory / "authorized_keys")
+    restriction = 'restrict,command="GIT_ANNEX_SHELL_LIMITED=1 p2pannex-shell -c \\"$SSH_ORIGINAL_COMMAND\\""'
+    (directory / "authorized_keys").write_text(
+        (directory / "user_key.pub").read_text() + f"{restriction} {(directory / 'restricted_key.pub').read_text()}"
+    )
     variables = " ".join(f'"{name}={value}"' for name, value in environment(home, programs).items())
     (directory / "sshd_config").write_text(
         f"HostKey {directory}/host_key\nAuthorizedKeysFile {directory}/authorized_keys\nPidFile none\n"
@@ -56,12 +59,17 @@ def sshd(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[S
     with _running(server, directory) as port:
         host_key = (directory / "host_key.pub").read_text()
         (directory / "known_hosts").write_text(f"[localhost]:{port} {host_key}")
-        (directory / "ssh_config").write_text(
-            f"Host *\nUser {getpass.getuser()}\nIdentityFile {directory}/user_key\nIdentitiesOnly yes\n"
-            f"UserKnownHostsFile {directory}/known_hosts\nGlobalKnownHostsFile none\nStrictHostKeyChecking yes\n"
-            "BatchMode yes\nAddressFamily inet\n"
-        )
-        yield SshServer(port, directory / "ssh_config")
+        yield SshServer(port, _client_config(directory, "user_key"), _client_config(directory, "restricted_key"))
+
+
+def _client_config(directory: Path, key: str) -> Path:
+    config = directory / f"{key}.config"
+    config.write_text(
+        f"Host *\nUser {getpass.getuser()}\nIdentityFile {directory}/{key}\nIdentitiesOnly yes\n"
+        f"UserKnownHostsFile {directory}/known_hosts\nGlobalKnownHostsFile none\nStrictHostKeyChecking yes\n"
+        "BatchMode yes\nAddressFamily inet\n"
+    )
+    return config
 
 
 @contextlib.contextmanager

@@ -128,6 +128,18 @@ def test_git_annex_tests_the_remote(client: Client) -> None:
     assert passed_by_git_annex(client) >= 573
 
 
+def test_behind_a_key_that_may_run_nothing_else(client: Client, sshd: SshServer) -> None:
+    client.git("config", "remote.store.annex-ssh-options", f"-F {sshd.restricted}")
+    client.git("config", "--unset", "remote.store.annex-shell")  # p2pannex-shell also goes by git-annex-shell's name
+    everyday_work(client)
+    for command in ("id", "git-upload-pack '/x'", "git-annex-shell 'foo' '/x'"):
+        done = client.environment.run(
+            "ssh", "-F", sshd.restricted, "-p", str(sshd.port), "localhost", command, check=False
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "p2pannex-shell: action blocked by GIT_ANNEX_SHELL_LIMITED\n"
+
+
 def lowered(environment: AnnexEnvironment, sshd: SshServer, version: int) -> tuple[Client, Path]:
     seen = environment.home / "seen"
     relay = program(

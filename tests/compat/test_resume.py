@@ -91,11 +91,11 @@ class Side:
             self.git("config", "annex.backend", "SHA256")
 
     def git(self, *words: str) -> str:
-        return self.environment.run("git", *words, cwd=self.repository, **self.variables()).stdout
+        return self.environment.run("git", *words, cwd=self.repository, variables=self.variables()).stdout
 
     def variables(self, stall_after: int | None = None) -> dict[str, str]:
         ssh = program(self.environment.home / "ssh", LOCAL_SSH)
-        return {"GIT_SSH": str(ssh), "RELAY_LOG": str(self.log)} | (
+        return {"GIT_ANNEX_USE_GIT_SSH": "1", "GIT_SSH": str(ssh), "RELAY_LOG": str(self.log)} | (
             {} if stall_after is None else {"STALL_AFTER": str(stall_after)}
         )
 
@@ -123,7 +123,7 @@ class Side:
         return self.repository if self.client == "git-annex" else self.environment.home
 
     def run(self, way: str) -> None:
-        self.environment.run(*self.transfer(way), cwd=self.cwd(), **self.variables())
+        self.environment.run(*self.transfer(way), cwd=self.cwd(), variables=self.variables())
 
     def run_and_kill(self, way: str) -> None:
         """Begin a transfer, and kill all that take part in it once half of the content is on its way."""

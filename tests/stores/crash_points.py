@@ -39,7 +39,8 @@ async def put(store: DirectoryStore) -> None:
 
 
 async def remove(store: DirectoryStore) -> None:
-    assert (await store.remove(KEY)).ok
+    async with store:
+        assert (await store.remove(KEY)).ok
 
 
 async def lock(store: DirectoryStore) -> None:

@@ -141,6 +141,7 @@ async def test_nothing_is_left_behind(directory: Path) -> None:
         async with lock:
             pass
         assert (await store.remove(key_of(content))).ok
+    await store.aclose()
     left = files_below(directory) - before
     assert {Path(name).parent.name for name in left} == {"exclusion"}
     assert not list((directory / "annex" / "objects").iterdir())

@@ -1,0 +1,139 @@
+"""`p2pannex quickstart` does what it shows, and shows what it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+from click.testing import CliRunner
+
+from p2pannex.cli import exit_codes
+from p2pannex.cli.program import program
+from p2pannex.cli.quickstart import MADE
+from p2pannex.cli.quickstart_view import shortened, size, speed
+from p2pannex.keys import Key, key_for_file
+from p2pannex.stores.directory import DirectoryStore
+
+
+def lines(*args: str) -> list[dict[str, object]]:
+    result = CliRunner().invoke(program, ["quickstart", "--json", *args])
+    assert result.exit_code == 0, (result.stdout, result.stderr)
+    assert result.stderr == ""
+    return [json.loads(each) for each in result.stdout.splitlines()]
+
+
+def test_on_files_of_the_user(tmp_path: Path) -> None:
+    first, second = tmp_path / "a b.txt", tmp_path / "[bold]c"
+    first.write_bytes(b"first")
+    second.write_bytes(os.urandom(2_000_000))
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (first, second)}
+    there = tmp_path / "there"
+    told = lines("--dir", str(there), str(first), str(second))
+    assert [each["step"] for each in told] == [
+        *["init"] * 2, *["put"] * 2, *["copy"] * 2, *["get"] * 2, "lock", *["remove"] * 2, *["check"] * 2, "end",
+    ]  # fmt: skip
+    laptop, server = DirectoryStore(there / "laptop"), DirectoryStore(there / "server")
+    assert [each["uuid"] for each in told[:2]] == [laptop.uuid, server.uuid]
+    keys = [key_for_file(first), key_for_file(second)]
+    assert [each["key"] for each in told if each["step"] == "put"] == list(map(str, keys))
+    assert list(laptop.keys()) == []
+    assert sorted(server.keys()) == sorted(keys)
+    assert (there / "fetched" / "1-a b.txt").read_bytes() == b"first"
+    assert (there / "fetched" / "2-[bold]c").read_bytes() == second.read_bytes()
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before} == before
+    # nothing stays locked: the server lets go of all of it
+    assert all(trio.run(server.remove, key).ok for key in keys)
+
+
+def test_twice_in_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"first")
+    arguments = ("--dir", str(tmp_path / "there"), str(tmp_path / "a"))
+    uuids = [each["uuid"] for each in lines(*arguments)[:2]]
+    again = lines(*arguments)
+    assert [each["uuid"] for each in again[:2]] == uuids
+    assert [each["outcome"] for each in again if each["step"] == "copy"] == ["there already"]
+
+
+def test_the_same_content_under_two_names(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"same")
+    told = lines("--dir", str(tmp_path / "there"), str(tmp_path / "a"), str(tmp_path / "b"))
+    assert [each["outcome"] for each in told if each["step"] == "put"] == ["stored", "there already"]
+    assert [each["step"] for each in told].count("remove") == 1
+
+
+def test_on_files_of_its_own_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    """In a process of its own, as people run it, not on a terminal."""
+    result = subprocess.run(
+        [sys.executable, "-m", "p2pannex.cli.main", "quickstart"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "TMPDIR": str(tmp_path), "COLUMNS": "100"},
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "\x1b" not in result.stdout
+    for name in MADE:
+        assert result.stdout.count(name) == 5 + (name == next(iter(MADE)))  # each step but the first names each file
+    assert "the server refused" in result.stdout
+    assert "p2pannex quickstart --dir" in result.stdout
+    assert os.listdir(tmp_path) == []
+
+
+def test_quiet(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"first")
+    result = CliRunner().invoke(program, ["quickstart", "-q", str(tmp_path / "a")])
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_folder_that_is_in_use_for_something_else(tmp_path: Path) -> None:
+    (tmp_path / "laptop").mkdir()
+    (tmp_path / "laptop" / "precious").write_bytes(b"precious")
+    result = CliRunner().invoke(program, ["quickstart", "--dir", str(tmp_path), "--json"])
+    assert result.exit_code == exit_codes.FAILED
+    assert result.stderr.startswith("p2pannex: ")
+    assert "not empty" in result.stderr
+    assert os.listdir(tmp_path / "laptop") == ["precious"]
+
+
+def test_content_that_somebody_else_has_locked_is_left_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"first")
+    arguments = ["quickstart", "--json", "--dir", str(tmp_path / "there"), str(tmp_path / "a")]
+    assert CliRunner().invoke(program, arguments).exit_code == 0
+    key = key_for_file(tmp_path / "a")
+
+    async def put_and_lock(store: DirectoryStore, key: Key) -> None:
+        from p2pannex.transfer import send
+
+        await send(store, key, tmp_path / "a")
+        lock = await store.lock(key)
+        assert lock is not None
+        await lock.aclose()  # lost, not released
+
+    laptop = DirectoryStore(tmp_path / "there" / "laptop")
+    trio.run(put_and_lock, laptop, key)
+    result = CliRunner().invoke(program, arguments)
+    assert result.exit_code == exit_codes.NO
+    assert "locked" in result.stderr
+    assert trio.run(laptop.check_present, key)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (50_000_000, "50.0 MB"), (3 * 10**12, "3.0 TB")]
+)
+def test_sizes(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+def test_measures() -> None:
+    assert speed(2000, 0.0034) == "3.4 ms"
+    assert speed(50_000_000, 0.25) == "250 ms, 200 MB/s"
+    assert speed(0, 0.0) == "0.0 ms"
+    assert shortened("abcdefghij", 6) == "abc…ij"
+    assert shortened("abc", 6) == "abc"
