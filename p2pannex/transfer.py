@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from attrs import frozen
-
 from p2pannex.content_file import Path, ReceivingFile, SendingFile
 from p2pannex.keys import Key
+from p2pannex.progress import Progress, Reporter, Transferred
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.pump import move
 from p2pannex.service import AlreadyHave, Download, NotStored, Service, Stored, Upload
@@ -35,27 +34,6 @@ class WrongContent(RemoteError):
     """These bytes are not the content of the key: another size, or another digest."""
 
 
-@frozen
-class Transferred:
-    """How far a transfer has come; all numbers are bytes of the content, counted from its beginning.
-
-    offset: what an earlier transfer had left, when this one began.
-    total: of the whole content, or None where nobody has told yet.
-    count: what the receiving side has now. It can fall, where a connection was lost and not all had arrived.
-    """
-
-    offset: int
-    total: int | None
-    count: int
-
-
-Progress = Callable[[Transferred], None]
-"""Called when a transfer begins, after each block, and when it goes on after a lost connection.
-
-It is called in the task that moves the bytes: it must return soon.
-"""
-
-
 class _Attempts:
     """Counts the connections that were lost in the middle. Those that never came up are not tried again here."""
 
@@ -68,29 +46,6 @@ class _Attempts:
         self._left -= 1
         if not self.began or self._left <= 0:
             raise error
-
-
-class _Reporter:
-    """Turns the pump's counts into `Transferred`."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self._offset: int | None = None
-        self._total: int | None = None
-        self._count = 0
-
-    def begin(self, count: int, total: int | None) -> None:
-        if self._offset is None:
-            self._offset = count
-        self._count = count
-        self._total = total
-        self.moved(0)
-
-    def moved(self, count: int) -> None:
-        self._count += count
-        if self._progress is not None:
-            assert self._offset is not None, "begin comes first"
-            self._progress(Transferred(self._offset, self._total, self._count))
 
 
 async def retrieve(
@@ -118,7 +73,7 @@ async def retrieve(
     """
     with await ReceivingFile.open(path, key, overwrite=overwrite) as target:
         lost = _Attempts(attempts)
-        reporter = _Reporter(progress)
+        reporter = Reporter(progress)
         resumed = target.reached > 0
         while not _complete(target):
             try:
@@ -144,7 +99,7 @@ def _complete(target: ReceivingFile) -> bool:
 
 
 async def _receive(
-    service: Service, key: Key, target: ReceivingFile, file: bytes | None, lost: _Attempts, reporter: _Reporter
+    service: Service, key: Key, target: ReceivingFile, file: bytes | None, lost: _Attempts, reporter: Reporter
 ) -> None:
     """One connection's part of `retrieve`: returns when the content is whole and verified."""
     size = target.verifier.size
@@ -193,7 +148,7 @@ async def send(
         if size is not None and source.size != size:
             raise WrongContent(f"the file has {source.size} bytes, {key} has {size}")
         lost = _Attempts(attempts)
-        reporter = _Reporter(progress)
+        reporter = Reporter(progress)
         while True:
             try:
                 upload = await service.put(key, file)
@@ -207,7 +162,7 @@ async def send(
 
 
 async def _send_file(
-    service: Service, key: Key, source: SendingFile, upload: Upload, reporter: _Reporter
+    service: Service, key: Key, source: SendingFile, upload: Upload, reporter: Reporter
 ) -> Stored | NotStored:
     if upload.offset > source.size:
         return await _turn_down(
@@ -238,7 +193,7 @@ async def copy(
     Raises NotPresent, WrongContent, other RemoteErrors; ConnectionLost after `attempts` connections.
     """
     lost = _Attempts(attempts)
-    reporter = _Reporter(progress)
+    reporter = Reporter(progress)
     while True:
         try:
             upload = await target.put(key, file)
@@ -264,7 +219,7 @@ class _Relay:
     """One upload, fed from as many downloads as it takes."""
 
     def __init__(
-        self, source: Service, upload: Upload, key: Key, file: bytes | None, lost: _Attempts, reporter: _Reporter
+        self, source: Service, upload: Upload, key: Key, file: bytes | None, lost: _Attempts, reporter: Reporter
     ) -> None:
         self.source = source
         self.upload = upload

@@ -68,7 +68,7 @@ def _of_a_repository(error: RemoteError | ConnectionLost) -> tuple[int, str]:
 
     text = str(error)
     if isinstance(error, ConnectionLost):
-        return exit_codes.UNREACHABLE, text
+        return exit_codes.UNREACHABLE, _of_a_connection(error)
     if isinstance(error, InvalidURL):
         return exit_codes.USAGE, text
     if isinstance(error, Refused | NotPresent):
@@ -76,6 +76,19 @@ def _of_a_repository(error: RemoteError | ConnectionLost) -> tuple[int, str]:
     if isinstance(error, WrongContent):
         return exit_codes.WRONG_CONTENT, text
     return exit_codes.FAILED, text
+
+
+def _of_a_connection(error: ConnectionLost) -> str:
+    from p2pannex.remote import AuthenticationFailed, WrongRepository
+    from p2pannex.transports.process import ProcessEnded
+
+    # Where it failed is a note, when that was as a URL was opened (see `p2pannex.cli.options.Connection`).
+    text = ": ".join([*getattr(error, "__notes__", []), str(error)])
+    if isinstance(error, AuthenticationFailed):
+        return f"{text}; show a good one with P2PANNEX_TOKEN"
+    if isinstance(error, WrongRepository | ProcessEnded):
+        return text
+    return f"{text}; try again (transfers resume)"
 
 
 _ADVICE = {

@@ -107,12 +107,18 @@ class Connection:
     @asynccontextmanager
     async def open(self, url: str, *, token: str | None = None) -> AsyncIterator[Service]:
         """The repository that `url` names, closed at the end."""
+        from p2pannex.protocol.errors import ConnectionLost
         from p2pannex.urls import open_url
 
         # On a terminal, what ssh says is for the user (a security key wants to be touched). Elsewhere it is quoted in
         # our own line, so that an error is one line.
         capture = not sys.stderr.isatty()
-        service = await open_url(url, token=token or self.token, capture_stderr=capture, **self.settings)
+        try:
+            service = await open_url(url, token=token or self.token, capture_stderr=capture, **self.settings)
+        except ConnectionLost as error:
+            if url not in str(error):
+                error.add_note(url if len(url) <= 80 else f"{url[:79]}…")
+            raise
         async with service:
             yield service
 

@@ -23,7 +23,6 @@ from click.testing import CliRunner, Result
 from p2pannex.cli import exit_codes
 from p2pannex.cli.errors import describe, line, one_of
 from p2pannex.cli.program import COMMANDS, program
-from p2pannex.keys import Key
 from p2pannex.stores.directory import DirectoryStore
 
 CONTENT = b"some content\n" * 30_000
@@ -357,7 +356,7 @@ ERRORS = [
     ("check exec:no-such-command KEY", exit_codes.UNREACHABLE, "command not found"),
     ("check exec:false KEY", exit_codes.UNREACHABLE, "false"),
     ("check 'exec:echo hello' KEY", exit_codes.UNREACHABLE, "broke the protocol"),
-    ("check 'exec:sleep 60' KEY --timeout 0.1", exit_codes.UNREACHABLE, "0.1 s"),
+    ("check 'exec:sleep 60' KEY --timeout 0.1", exit_codes.UNREACHABLE, "exec:sleep 60: "),
     ("check unix:/no/such/socket KEY", exit_codes.UNREACHABLE, "/no/such/socket"),
     ("check tcp://127.0.0.1:1 KEY", exit_codes.UNREACHABLE, "127.0.0.1:1"),
     ("check STORE KEY --timeout 0", exit_codes.USAGE, "timeout"),
@@ -445,6 +444,35 @@ def test_an_interrupt_is_one_line(tmp_path: Path) -> None:
     _, errors = child.communicate(timeout=30)
     assert child.returncode == exit_codes.INTERRUPTED
     assert errors == b"p2pannex: interrupted\n"
+
+
+def test_an_interrupted_get_goes_on_where_it_stopped(store: str, tmp_path: Path) -> None:
+    content = os.urandom(4_000_000)
+    (tmp_path / "in").write_bytes(content)
+    key = run("put", store, str(tmp_path / "in")).stdout.strip()
+    stalling = (
+        "import os, sys, time\n"
+        "os.write(1, b'AUTH-SUCCESS u\\nVERSION 4\\nDATA 4000000\\n')\n"
+        f"content = open({str(tmp_path / 'in')!r}, 'rb').read(3000000)\n"
+        "while content: content = content[os.write(1, content):]\n"
+        "time.sleep(60)\n"
+    )
+    url = "exec:" + shlex.join([sys.executable, "-c", stalling])
+    child = subprocess.Popen([*P2PANNEX, "get", url, key, "-o", str(tmp_path / "out")], stderr=subprocess.PIPE)
+
+    def received() -> int:
+        return sum(partial.stat().st_size for partial in tmp_path.glob("out.*.p2pannex-partial"))
+
+    wait_until(lambda: received() >= 1 << 20)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=30)
+    assert (child.returncode, errors) == (exit_codes.INTERRUPTED, b"p2pannex: interrupted\n")
+    left = received()
+    assert 1 << 20 <= left <= 3_000_000
+    assert not (tmp_path / "out").exists()
+    told = json.loads(run("get", served(store), key, "-o", str(tmp_path / "out"), "--json").stdout)
+    assert (told["resumed_at"], told["bytes"]) == (left, 4_000_000 - left)
+    assert (tmp_path / "out").read_bytes() == content
 
 
 def test_a_reader_that_goes_away(store: str) -> None:
@@ -552,6 +580,9 @@ def test_conformance_of_our_own_shell(store: str) -> None:
     run("conformance", "--version", "4", "--", "true", code=exit_codes.NO)
 
 
-def test_keys_of_the_command_line_are_keys(full: str) -> None:
-    assert [str(key) for key in DirectoryStore(full).keys()] == [KEY]
-    assert Key.parse(KEY).size == len(CONTENT)
+@pytest.mark.compat
+def test_bench_prints_every_figure_of_both(tmp_path: Path) -> None:
+    out = run("bench", "--rounds", "1", "--size", "1", "--dir", str(tmp_path), "--json").stdout
+    figures = {each["name"]: each for each in map(json.loads, out.splitlines())}
+    assert {"CHECKPRESENT", "PUT large", "GET 10 kB", "REMOVE", "peak memory"} <= set(figures)
+    assert all(each["p2pannex"] > 0 and each["git_annex"] > 0 for each in figures.values())

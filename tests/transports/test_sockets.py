@@ -15,8 +15,9 @@ import trio.testing
 import trustme
 
 from p2pannex.peer import StreamPeer
-from p2pannex.protocol.conversation import State
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.protocol.conversation import Side, State
+from p2pannex.protocol.errors import ConnectionLost, RemoteError, RemoteProtocolError
+from p2pannex.protocol.messages import Error
 from p2pannex.transports.descriptor import DescriptorStream
 from p2pannex.transports.listeners import SocketListener, open_listeners, server_tls
 from p2pannex.transports.sockets import TcpAddress, TlsStream, UnixAddress, client_tls, open_socket_peer
@@ -240,6 +241,30 @@ async def test_a_busy_connection_lets_others_run(tmp_path: Path) -> None:
             assert rounds < 1000
     await peer.aclose()
     await stream.aclose()
+    listener.close()
+
+
+async def test_a_flood_of_lines_that_came_at_once_lets_others_run(tmp_path: Path) -> None:
+    [listener] = await open_listeners(UnixAddress(tmp_path / "s"))
+    client, stream = await connected(listener)
+    await client.stream.send_all(b"x\n" * 200)
+    server = StreamPeer(stream, Side.SERVER, authenticated=False)
+    others_ran = trio.Event()
+
+    async def other() -> None:
+        others_ran.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        answers = 0
+        while not others_ran.is_set():
+            with pytest.raises(RemoteProtocolError):
+                await server.receive()
+            await server.send(Error("unknown command"))
+            answers += 1
+            assert answers < 100
+    await client.aclose()
+    await server.aclose()
     listener.close()
 
 
