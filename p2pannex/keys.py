@@ -22,6 +22,7 @@ that it cannot name again, or that would break a line or a path:
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from p2pannex.verify import SECURE_BACKENDS, Verifier, hash_backend_names, new_digest, without_extension
@@ -169,7 +170,10 @@ class Key:
     @property
     def file_name(self) -> bytes:
         """The name of the content's file: no slash in it, and maybe longer than a file system takes."""
-        return self._raw.replace(b"&", b"&a").replace(b"%", b"&s").replace(b":", b"&c").replace(b"/", b"%")
+        raw = self._raw
+        if b"&" in raw or b"%" in raw or b":" in raw or b"/" in raw:
+            return raw.replace(b"&", b"&a").replace(b"%", b"&s").replace(b":", b"&c").replace(b"/", b"%")
+        return raw
 
     @property
     def hashdir_lower(self) -> bytes:
@@ -177,8 +181,8 @@ class Key:
 
         A chunk is where the content is that it is a chunk of.
         """
-        digits = self._directory_md5()[:3].hex()
-        return f"{digits[:3]}/{digits[3:]}".encode()
+        digits = self._directory_md5()[:3].hex().encode()
+        return digits[:3] + b"/" + digits[3:]
 
     @property
     def hashdir_mixed(self) -> bytes:
@@ -218,16 +222,19 @@ class Key:
         return max(0, min(chunk_size, size - (chunk_number - 1) * chunk_size))
 
     def _number(self, letter: bytes) -> int | None:
-        head = self._raw.partition(b"--")[0]
-        _, found, rest = head.partition(b"-" + letter)
-        return int(rest.partition(b"-")[0]) if found else None
+        for field in self._raw.partition(b"--")[0].split(b"-")[1:]:
+            if field[:1] == letter:
+                return int(field[1:])
+        return None
 
     def _directory_md5(self) -> bytes:
-        if self._md5 is None:
-            import hashlib
-
-            self._md5 = hashlib.md5(self.without_chunk().raw, usedforsecurity=False).digest()
-        return self._md5
+        digest = self._md5
+        if digest is None:
+            raw = self._raw
+            if b"-S" in raw or b"-C" in raw:  # perhaps a chunk
+                raw = self.without_chunk().raw
+            digest = self._md5 = hashlib.md5(raw, usedforsecurity=False).digest()
+        return digest
 
     def __bytes__(self) -> bytes:
         return self._raw
@@ -323,6 +330,4 @@ def _worm_name(path: bytes) -> bytes:
     name = "".join([_WORM_ESCAPES.get(c) or f",{ord(c)}" for c in text]).encode()
     if len(path) <= 64:
         return name
-    import hashlib
-
     return name[:31] + b"-" + hashlib.md5(path, usedforsecurity=False).hexdigest().encode()

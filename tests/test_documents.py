@@ -65,9 +65,7 @@ def test_the_readme_s_commands_as_they_are_written(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(text)
     program = Path(sys.executable).parent / "p2pannex"
     script = re.sub(r"\bp2pannex ", f"{program} ", match[1])
-    done = subprocess.run(
-        ["sh", "-euc", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run(["sh", "-euc", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "copy.md").read_text() == text
 

@@ -45,7 +45,7 @@ class Source:
         self._pause = pause
 
     async def readinto(self, view: memoryview) -> int:
-        await (trio.sleep(self._pause) if self._pause else trio.lowlevel.checkpoint())
+        await trio.sleep(self._pause)
         end = len(self.content)
         for limit in (self._fails, self._ends):
             if limit is not None:
@@ -69,7 +69,7 @@ class Sink:
 
     async def send_all(self, view: memoryview) -> None:
         before = bytes(view)
-        await (trio.sleep(self._pause) if self._pause else trio.lowlevel.checkpoint())
+        await trio.sleep(self._pause)
         assert bytes(view) == before, "the block was written to while it was lent"
         self.got += view
         self.views.append(len(view))
@@ -80,7 +80,9 @@ class Sink:
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("sizes", [[BLOCK * 10], [65536], [1 << 19, 7, 99_991]], ids=str)
 @pytest.mark.parametrize("pause", [0, 0.001])
-async def test_every_length(length: int, sizes: list[int], pause: float, autojump_clock: trio.testing.MockClock) -> None:
+async def test_every_length(
+    length: int, sizes: list[int], pause: float, autojump_clock: trio.testing.MockClock
+) -> None:
     source, sink = Source(CONTENT, sizes), Sink(pause=pause)
     counts: list[int] = []
     await pump.move(length, source.readinto, sink.send_all, counts.append)
@@ -316,4 +318,3 @@ async def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         await sent("socket", File(fd, 0, 3 * BLOCK), fails=RemoteError)
     finally:
         os.close(fd)
-

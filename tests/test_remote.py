@@ -1,5 +1,7 @@
 """The remote: a Service over connections that break, stall, lie, and are kept for the next request."""
 
+# ruff: noqa: ASYNC110 - what is waited for is the other side's doing, which sets no event
+
 from __future__ import annotations
 
 import contextlib
@@ -14,6 +16,7 @@ import trio.testing
 
 from p2pannex.keys import Key
 from p2pannex.peer import Peer, StreamPeer
+from p2pannex.pool import close
 from p2pannex.protocol.conversation import Side
 from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.protocol.messages import LATEST_VERSION, Auth, AuthFailure, AuthSuccess
@@ -89,7 +92,7 @@ class Scripted:
                     if not data:
                         break
                     heard += data
-                    self.heard.append(data)
+                    self.heard.append(bytes(data))
                 assert heard.startswith(expected) or not heard, f"expected {expected!r}, heard {heard!r}"
                 heard = heard[len(expected) :]
                 if answer is None:
@@ -97,7 +100,7 @@ class Scripted:
                 await stream.send_all(answer)
             else:
                 while data := await stream.receive_some(65536):
-                    self.heard.append(data)
+                    self.heard.append(bytes(data))
             await stream.aclose()
 
 
@@ -201,14 +204,16 @@ async def test_a_dial_that_fails() -> None:
 @pytest.mark.parametrize("transport", PEERS)
 async def test_tokens(transport: str) -> None:
     async def answer(server: Peer) -> None:
-        request = await server.receive()
-        if isinstance(request, Auth) and request.token == "good":
-            await server.send(AuthSuccess(U))
-            with contextlib.suppress(ConnectionLost):
-                await serve(server, hello_store())
-        elif isinstance(request, Auth):
-            await server.send(AuthFailure())
-        await server.aclose()
+        try:
+            request = await server.receive()
+            if isinstance(request, Auth) and request.token == "good":
+                await server.send(AuthSuccess(U))
+                with contextlib.suppress(ConnectionLost):
+                    await serve(server, hello_store())
+            elif isinstance(request, Auth):
+                await server.send(AuthFailure())
+        finally:
+            await close(server)
 
     async with trio.open_nursery() as nursery:
 
@@ -418,7 +423,7 @@ async def test_a_connection_that_is_known_to_be_dead_is_not_used() -> None:
 async def test_an_error_fails_the_request_and_not_the_connection(name: str) -> None:
     requests = {**REPEATABLE, "remove": (REMOVE, b"SUCCESS\n", lambda remote: remote.remove(K))}
     request, _, call = requests[name]
-    script: Script = [(request, b"ERROR it is  full\n")] * 3 + [(CHECK, b"SUCCESS\n")]
+    script: Script = [*[(request, b"ERROR it is  full\n")] * 3, (CHECK, b"SUCCESS\n")]
     async with scripted(script) as (remote, server):
         for _ in range(3):
             with pytest.raises(RemoteError, match="it is  full") as caught:
@@ -674,7 +679,7 @@ async def test_changes_wait_as_long_as_it_takes(autojump_clock: trio.testing.Moc
     here = Git()
 
     async def later() -> None:
-        await trio.sleep(100_000)
+        await trio.sleep(80_000)
         here.send.send_nowait(("r",))
 
     async with served(here, timeout=60) as remote, trio.open_nursery() as nursery:
@@ -906,7 +911,7 @@ async def test_streams_that_trickle(piece: int) -> None:
 
     async with served(hello_store(), peers=peers) as remote:
         await use(remote)
-        content = sample(20_000)
+        content = sample(4000)
         assert await fetch(remote, await store(remote, content)) == content
 
 
@@ -914,7 +919,7 @@ async def test_streams_that_trickle(piece: int) -> None:
 
 
 async def upload_big(remote: Remote) -> None:
-    await store(remote, sample(1_500_000))
+    await store(remote, sample(1_100_000))
 
 
 async def download_big(remote: Remote) -> None:
@@ -932,7 +937,7 @@ async def watch(remote: Remote) -> None:
             await anext(changes)
 
 
-BIG = sample(1_500_000, seed=1)
+BIG = sample(1_100_000, seed=1)
 OPERATIONS: dict[str, Callable[[Remote], Awaitable[None]]] = {
     "use": use,
     "upload": upload_big,
@@ -960,7 +965,7 @@ async def test_cancelled_anywhere(transport: str, name: str) -> None:
                 while here._uploading:
                     await trio.sleep(0.001)
             for key, partial in here.partials.items():
-                assert sample(1_500_000).startswith(partial) or b"absent".startswith(partial), key
+                assert sample(1_100_000).startswith(partial) or b"absent".startswith(partial), key
             for key, content in here.contents.items():
                 assert key_of(content) == key
             assert here.contents[K] == HELLO

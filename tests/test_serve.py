@@ -637,9 +637,7 @@ async def test_a_reset_keeps_the_lock() -> None:
     here = store(clock=clock)
     one, other = trio.testing.memory_stream_pair()
     locking = line(b"LOCKCONTENT", RAW)
-    peer = StreamPeer(
-        FaultyStream(other, Fault.BREAK, receives=len(locking)), Side.SERVER, state=State.IDLE, timeout=5
-    )
+    peer = StreamPeer(FaultyStream(other, Fault.BREAK, receives=len(locking)), Side.SERVER, state=State.IDLE, timeout=5)
     await one.send_all(locking)
     with pytest.raises(ConnectionLost):
         await serve(peer, here)

@@ -193,13 +193,4 @@ def run_stdio(
         else:
             scale, unit = (lambda seconds: seconds * 1e6), "µs"
         rows.append(Row(name, unit, scale(statistics.median(us)), scale(statistics.median(them)), ratio, goal))
-    return Result(
-        tuple(rows), large, rounds, max(a.memory for a, _ in measured), max(b.memory for _, b in measured)
-    )
-
-
-if __name__ == "__main__":
-    result = run_stdio(rounds=int(sys.argv[1]) if len(sys.argv) > 1 else 5)
-    for row in result.rows:
-        print(f"{row.name:24} {row.p2pannex:9.2f} {row.git_annex:9.2f} {row.unit:5} {row.ratio:6.2f} goal {row.goal:.2f}")
-    print(result.memory_p2pannex >> 20, result.memory_git_annex >> 20, "MiB peak")
+    return Result(tuple(rows), large, rounds, max(a.memory for a, _ in measured), max(b.memory for _, b in measured))

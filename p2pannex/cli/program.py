@@ -59,7 +59,8 @@ class Program(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
+            # A group: an interrupt that came while a transfer's two tasks ran.
             if isinstance(one_of(error), click.ClickException | click.exceptions.Exit):
                 raise one_of(error) from error
             return current(ctx).failure(error)

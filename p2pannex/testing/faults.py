@@ -121,9 +121,7 @@ class _Canceller(trio.abc.Instrument):
             self._left -= 1
 
 
-async def cancel_everywhere(
-    world: Callable[[], AbstractAsyncContextManager[Operation]], *, limit: int = 10_000
-) -> int:
+async def cancel_everywhere(world: Callable[[], AbstractAsyncContextManager[Operation]], *, limit: int = 10_000) -> int:
     """Run an operation to every point at which it can be cancelled, cancel it there; how many points there were.
 
     `world` makes a new world for each run: a context manager that gives the operation, and that looks, after the
@@ -159,8 +157,9 @@ async def cancel_everywhere(
 
 async def _cancelled_at(operation: Operation, step: int, *, waking: bool) -> bool:
     """Whether the operation got as far as `step`, and so was cancelled there."""
-    with trio.CancelScope() as scope:
-        canceller = _Canceller(scope, step, waking=waking)
+    scope = trio.CancelScope()
+    canceller = _Canceller(scope, step, waking=waking)
+    with scope:
         trio.lowlevel.add_instrument(canceller)
         try:
             await operation()

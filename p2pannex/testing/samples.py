@@ -53,7 +53,9 @@ async def store(service: Service, content: bytes, key: Key | None = None, *, pie
     return key
 
 
-async def offer(service: Service, content: bytes, key: Key, *, piece: int = 1 << 20) -> Stored | NotStored | AlreadyHave:
+async def offer(
+    service: Service, content: bytes, key: Key, *, piece: int = 1 << 20
+) -> Stored | NotStored | AlreadyHave:
     """Upload content, good or not, for a key; what became of it."""
     upload = await begin_upload(service, key)
     if isinstance(upload, AlreadyHave):

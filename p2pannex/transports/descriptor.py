@@ -68,11 +68,13 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """At least one byte; empty at the end of the stream."""
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError("max_bytes is at least 1")
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             fd = self._open(self._read_fd)
             try:
-                data = os.read(fd, max_bytes or 65536)
+                data = os.read(fd, 65536 if max_bytes is None else max_bytes)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(fd)
                 continue
@@ -127,12 +129,15 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
     async def send_eof(self) -> None:
         """Nothing more will be sent; receiving goes on."""
         await trio.lowlevel.checkpoint()
+        self._open(self._read_fd)
+        write_fd, self._write_fd = self._write_fd, -1
+        if write_fd < 0:
+            return
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
-        elif self._write_fd != self._read_fd and self._write_fd >= 0:
-            self._release(self._write_fd, self._was_blocking[1])
-            self._write_fd = -1
+        elif write_fd != self._read_fd:
+            self._release(write_fd, self._was_blocking[1])
 
     def at_end(self) -> bool:
         """Whether the far side has closed, or sent something while nothing was asked of it, as far as is known now."""

@@ -450,14 +450,15 @@ def test_an_interrupted_get_goes_on_where_it_stopped(store: str, tmp_path: Path)
     content = os.urandom(4_000_000)
     (tmp_path / "in").write_bytes(content)
     key = run("put", store, str(tmp_path / "in")).stdout.strip()
-    stalling = (
-        "import os, sys, time\n"
+    stalling = tmp_path / "stalling.py"
+    stalling.write_text(
+        "import os, time\n"
         "os.write(1, b'AUTH-SUCCESS u\\nVERSION 4\\nDATA 4000000\\n')\n"
         f"content = open({str(tmp_path / 'in')!r}, 'rb').read(3000000)\n"
         "while content: content = content[os.write(1, content):]\n"
         "time.sleep(60)\n"
     )
-    url = "exec:" + shlex.join([sys.executable, "-c", stalling])
+    url = "exec:" + shlex.join([sys.executable, str(stalling)])
     child = subprocess.Popen([*P2PANNEX, "get", url, key, "-o", str(tmp_path / "out")], stderr=subprocess.PIPE)
 
     def received() -> int:

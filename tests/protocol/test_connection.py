@@ -1,5 +1,7 @@
 """protocol-spec sections 2 and 3, over bytes: lines in any pieces, bodies between them, and what is no line at all."""
 
+# ruff: noqa: PT012, PT017 - what is asserted is when an error comes in a conversation, and what it says there
+
 from __future__ import annotations
 
 import itertools

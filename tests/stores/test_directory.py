@@ -228,9 +228,7 @@ async def test_a_second_upload_waits_for_the_first(directory: Path) -> None:
     assert answers == [AlreadyHave()]
 
 
-async def test_a_second_upload_is_refused_in_the_end(
-    directory: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_second_upload_is_refused_in_the_end(directory: Path, autojump_clock: trio.testing.MockClock) -> None:
     key = key_of(b"content")
     first = await DirectoryStore(directory).put(key)
     assert isinstance(first, Upload)
@@ -267,9 +265,7 @@ async def test_a_download_knows_that_the_file_changed_meanwhile(directory: Path)
         assert not await download.valid()
 
 
-async def test_success_comes_after_the_disk_has_everything(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_success_comes_after_the_disk_has_everything(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Content fsynced, then renamed, then every directory down to it fsynced."""
     seen: list[tuple[str, str]] = []
     real_fsync, real_rename = os.fsync, os.rename

@@ -1,0 +1,131 @@
+"""Peers joined in this process: objects pass, not bytes, and a body is lent by its writer until it was read.
+
+What every transport has in common is in test_peer.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from p2pannex.keys import Key
+from p2pannex.protocol.conversation import State
+from p2pannex.protocol.errors import ConnectionLost, LocalProtocolError
+from p2pannex.protocol.messages import AuthSuccess, CheckPresent, Data, Get, Put, Success, Valid, Version
+from p2pannex.transports.memory import MemoryPeer, memory_peers
+
+K = Key(b"WORM--x")
+
+
+async def getting(length: int, timeout: float = 5) -> tuple[MemoryPeer, MemoryPeer]:
+    """A client and a server, which has announced a body of that length."""
+    client, server = memory_peers(timeout=timeout)
+    await server.send(AuthSuccess("u"))
+    await client.receive()
+    await client.send(Version(1))
+    await server.receive()
+    await server.send(Version(1))
+    await client.receive()
+    await client.send(Get(0, None, K))
+    await server.receive()
+    await server.send(Data(length))
+    assert await client.receive() == Data(length)
+    return client, server
+
+
+async def test_messages_are_not_copied() -> None:
+    client, server = memory_peers()
+    message = AuthSuccess("u")
+    await server.send(message)
+    assert await client.receive() is message
+
+
+async def test_both_ends_hold_to_the_law() -> None:
+    client, server = memory_peers()
+    with pytest.raises(LocalProtocolError):
+        client.queue(CheckPresent(K))
+    with pytest.raises(LocalProtocolError):
+        server.queue(Success())
+    assert client.conversation.state is server.conversation.state is State.GREETING
+    unauthenticated, _ = memory_peers(authenticated=False)
+    assert unauthenticated.conversation.state is State.AUTHENTICATION
+
+
+async def test_a_body_is_read_from_the_writers_own_block() -> None:
+    client, server = await getting(6)
+    block = bytearray(b"first!")
+    got = bytearray(4)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.write_body, memoryview(block))
+        await trio.testing.wait_all_tasks_blocked()
+        block[:] = b"second"  # nothing was copied yet
+        assert await client.read_body(memoryview(got)) == 4
+        assert got == b"seco"
+        assert await client.read_body(memoryview(got)) == 2
+        assert await client.read_body(memoryview(got)) == 0
+    await server.send(Valid())
+    assert await client.receive() == Valid()
+
+
+async def test_the_writer_waits_until_all_was_read() -> None:
+    client, server = await getting(6)
+    with trio.move_on_after(0.01):
+        await server.write_body(memoryview(b"123456"))
+        raise AssertionError("nobody has read it")
+    assert server.poisoned
+    with pytest.raises(ConnectionLost, match="stopped"):
+        await client.read_body(memoryview(bytearray(6)))
+    assert client.poisoned
+
+
+async def test_a_loan_that_ended_in_the_middle_is_not_read_on() -> None:
+    client, server = await getting(6)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.write_body, memoryview(b"123456"))
+        assert await client.read_body(memoryview(bytearray(2))) == 2
+        nursery.cancel_scope.cancel()
+    with pytest.raises(ConnectionLost):
+        await client.read_body(memoryview(bytearray(6)))
+
+
+async def test_what_was_said_before_closing_arrives() -> None:
+    client, server = memory_peers()
+    await server.send(AuthSuccess("u"))
+    await client.receive()
+    await client.send(CheckPresent(K))
+    await client.aclose()
+    assert await server.receive() == CheckPresent(K)
+    with pytest.raises(ConnectionLost):
+        await server.send(Success())
+
+
+@pytest.mark.parametrize("read", [0, 1])
+async def test_closing_ends_a_loan(read: int) -> None:
+    """Whether the reader has begun with it or not, its writer does not wait for one who is gone."""
+    client, server = await getting(6, timeout=10_000)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.write_body, memoryview(b"123456"))
+            await trio.testing.wait_all_tasks_blocked()
+            if read:
+                await client.read_body(memoryview(bytearray(read)))
+            await client.aclose()
+    with pytest.raises(ConnectionLost):
+        await server.send(Valid())
+
+
+async def test_reusable() -> None:
+    client, server = memory_peers()
+    assert not client.reusable
+    await server.send(AuthSuccess("u"))
+    await client.receive()
+    assert client.reusable
+    await client.send(Put(None, K))
+    assert not client.reusable
+    await server.aclose()
+    other, server = memory_peers()
+    await server.send(AuthSuccess("u"))
+    await other.receive()
+    await server.aclose()
+    assert not other.reusable
