@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from p2pannex.protocol.errors import RemoteProtocolError as RemoteProtocolError
     from p2pannex.protocol.errors import Unsupported as Unsupported
     from p2pannex.remote import Remote as Remote
-    from p2pannex.serve import Mode as Mode
-    from p2pannex.serve import serve as serve
+    from p2pannex.server import Mode as Mode
+    from p2pannex.server import serve as serve
     from p2pannex.service import AlreadyHave as AlreadyHave
     from p2pannex.service import Download as Download
     from p2pannex.service import Lock as Lock
@@ -48,7 +48,7 @@ _ROOMS = {
     "protocol.conversation": ["Side"],
     "protocol.errors": ["ConnectionLost", "LocalProtocolError", "RemoteError", "RemoteProtocolError", "Unsupported"],
     "remote": ["Remote"],
-    "serve": ["Mode", "serve"],
+    "server": ["Mode", "serve"],
     "service": ["AlreadyHave", "Download", "Lock", "NotStored", "Removal", "Service", "Stored", "Upload"],
     "stores.directory": ["DirectoryStore"],
     "stores.memory": ["MemoryStore"],

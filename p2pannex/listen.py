@@ -21,7 +21,7 @@ from p2pannex.peer import TIMEOUT, Peer, StreamPeer
 from p2pannex.pool import close
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
-from p2pannex.serve import Mode, serve
+from p2pannex.server import Mode, serve
 from p2pannex.service import Service
 from p2pannex.tokens import Grant
 from p2pannex.transports.listeners import SocketListener

@@ -25,7 +25,7 @@ from typing import Any
 from attrs import asdict, frozen
 
 from p2pannex.protocol.errors import RemoteError
-from p2pannex.serve import Mode
+from p2pannex.server import Mode
 from p2pannex.service import Clock, SystemClock
 from p2pannex.stores.disk_errors import disk_errors
 

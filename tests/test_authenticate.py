@@ -17,7 +17,7 @@ from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.errors import ConnectionLost
 from p2pannex.protocol.messages import Auth, CheckPresent
 from p2pannex.remote import AuthenticationFailed, greet
-from p2pannex.serve import Mode, serve
+from p2pannex.server import Mode, serve
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.tokens import Grant, TokenFile, TokensUnreadable
 from p2pannex.transports.memory import memory_peers

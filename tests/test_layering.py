@@ -19,7 +19,7 @@ LAYERS = [
         "stores",
         "pool",
         "remote",
-        "serve",
+        "server",
         "tokens",
         "authenticate",
         "listen",
@@ -89,7 +89,7 @@ def layer(module: str) -> int:
 def test_modules_are_found() -> None:
     assert "p2pannex.protocol.connection" in MODULES
     assert "p2pannex.stores.memory" in imports("p2pannex.testing.services") or "p2pannex.service" in MODULES
-    assert "p2pannex.carried" in imports("p2pannex.serve"), "imports inside of functions are seen"
+    assert "p2pannex.carried" in imports("p2pannex.server"), "imports inside of functions are seen"
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "p2pannex"])

@@ -24,7 +24,7 @@ from p2pannex.peer import Peer
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.protocol.messages import Auth
 from p2pannex.remote import AuthenticationFailed, Remote
-from p2pannex.serve import Mode
+from p2pannex.server import Mode
 from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.tokens import TokenFile

@@ -222,7 +222,7 @@ async def test_a_writer_learns_that_its_reader_is_gone(transport: str) -> None:
     client, server = await idle_pair(transport)
     await client.send(Get(0, None, K))
     await server.receive()
-    server.queue(Data(1 << 24))
+    server.queue(Data(1 << 50))
     await client.aclose()
     with pytest.raises(ConnectionLost):
         while True:
@@ -239,7 +239,7 @@ async def test_closing_while_a_body_is_on_loan_frees_its_writer(transport: str) 
     client, server = await idle_pair(transport, timeout=1000)
     await client.send(Get(0, None, K))
     await server.receive()
-    server.queue(Data(1 << 24))
+    server.queue(Data(1 << 50))
 
     async def write() -> None:
         with pytest.raises(ConnectionLost):

@@ -21,7 +21,7 @@ from p2pannex.protocol.conversation import Side
 from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.protocol.messages import LATEST_VERSION, Auth, AuthFailure, AuthSuccess
 from p2pannex.remote import AuthenticationFailed, Remote, WrongRepository
-from p2pannex.serve import Mode, serve
+from p2pannex.server import Mode, serve
 from p2pannex.service import RETENTION, AlreadyHave, NotStored, Removal, Service, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.faults import Fault, FaultyStream, Operation, cancel_everywhere

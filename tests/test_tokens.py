@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pannex.protocol.errors import RemoteError
-from p2pannex.serve import Mode
+from p2pannex.server import Mode
 from p2pannex.tokens import ALPHABET, TokenFile, TokensUnreadable
 
 

@@ -25,7 +25,7 @@ from p2pannex.peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.remote import Remote
-from p2pannex.serve import serve
+from p2pannex.server import serve
 from p2pannex.service import AlreadyHave, Download, NotStored, Stored
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.transfer import NotPresent, Transferred, WrongContent, copy, retrieve, send

@@ -188,9 +188,9 @@ def run_stdio(
         us = [a.seconds[name] for a, _ in measured]
         them = [b.seconds[name] for _, b in measured]
         ratio = statistics.median(b / a for a, b in zip(us, them, strict=True))
+        medians = statistics.median(us), statistics.median(them)
         if "large" in name:
-            scale, unit = (lambda seconds: large / seconds / 1e9), "GB/s"
+            rows.append(Row(name, "GB/s", *(large / seconds / 1e9 for seconds in medians), ratio, goal))
         else:
-            scale, unit = (lambda seconds: seconds * 1e6), "µs"
-        rows.append(Row(name, unit, scale(statistics.median(us)), scale(statistics.median(them)), ratio, goal))
+            rows.append(Row(name, "µs", *(seconds * 1e6 for seconds in medians), ratio, goal))
     return Result(tuple(rows), large, rounds, max(a.memory for a, _ in measured), max(b.memory for _, b in measured))

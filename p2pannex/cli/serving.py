@@ -17,7 +17,7 @@ from p2pannex.cli.output import Output
 if TYPE_CHECKING:
     import trio
 
-    from p2pannex.serve import Mode
+    from p2pannex.server import Mode
     from p2pannex.transports.listeners import SocketListener
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class _OneLine(logging.Formatter):
 
 
 def _mode(read_only: bool, append_only: bool) -> Mode:
-    from p2pannex.serve import Mode
+    from p2pannex.server import Mode
 
     return Mode.READ_ONLY if read_only else Mode.APPEND_ONLY if append_only else Mode.READ_WRITE
 

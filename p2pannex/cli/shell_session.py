@@ -12,7 +12,7 @@ import trio
 from p2pannex.peer import StreamPeer
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
-from p2pannex.serve import Mode, serve
+from p2pannex.server import Mode, serve
 from p2pannex.service import Service
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.transports.descriptor import DescriptorStream

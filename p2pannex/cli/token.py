@@ -74,7 +74,7 @@ def token() -> None:
 @prints
 def create(directory: str, name: str, mode: str, expires: float | None, output: Output) -> None:
     """Make a token and print it. It is kept as a hash only: nothing can tell it again."""
-    from p2pannex.serve import Mode
+    from p2pannex.server import Mode
 
     if expires is not None and expires <= time.time():
         raise click.UsageError("--expires is in the past")

@@ -17,7 +17,7 @@ from p2pannex.peer import TIMEOUT, Peer
 from p2pannex.protocol.errors import ConnectionLost
 from p2pannex.protocol.messages import LATEST_VERSION
 from p2pannex.remote import Remote
-from p2pannex.serve import Mode, serve
+from p2pannex.server import Mode, serve
 from p2pannex.service import Service
 from p2pannex.testing.pair import PEERS, Pair
 

@@ -15,7 +15,7 @@ from p2pannex.peer import StreamPeer
 from p2pannex.protocol.conversation import TABLE, Side, State
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.protocol.messages import LATEST_VERSION
-from p2pannex.serve import HANDLERS, Mode, serve
+from p2pannex.server import HANDLERS, Mode, serve
 from p2pannex.service import (
     RETENTION,
     AlreadyHave,
