@@ -1,7 +1,7 @@
 """Names for repositories, and how each is opened: one line of text to a `Service`.
 
 ======================================  ===========================================================================
-``DIR``                                 a directory store on this machine
+``DIR``                                 a directory store or a git-annex repository on this machine
 ``ssh://[USER@]HOST[:PORT]/DIR``        through ssh; ``/~/DIR`` is in the home directory there. ``?shell=PROGRAM`` is
                                         the serving program (git-annex-shell), ``?uuid=UUID`` the repository expected
 ``exec:COMMAND``                        a program that serves on its standard input and output, run without a shell
@@ -41,7 +41,7 @@ class InvalidURL(RemoteError, ValueError):
 
 @frozen
 class DirectoryURL:
-    """A directory store on this machine."""
+    """A directory store, or a git-annex repository, on this machine."""
 
     path: str
 
@@ -212,11 +212,12 @@ def _open_directory(path: str) -> Service:
     try:
         return DirectoryStore(path)
     except NotAStore:
-        if any(os.path.exists(os.path.join(path, name)) for name in (".git", "HEAD")):
-            raise InvalidURL(
-                f"{path} is a git repository, which this version cannot open by itself; write "
-                f"'exec:git-annex-shell p2pstdio {shlex.quote(os.path.abspath(path))} UUID', or ssh://HOST/DIR"
-            ) from None
+        from p2pannex.stores.annex_config import looks_like_git
+
+        if not os.path.exists(os.path.join(path, "p2pannex.toml")) and looks_like_git(os.fsencode(path)):
+            from p2pannex.stores.annex import AnnexStore
+
+            return AnnexStore(path)
         if ":" in path and not os.path.exists(path):
             raise InvalidURL(f"{path}: there is no such directory; write {KNOWN}") from None
         raise

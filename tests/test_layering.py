@@ -17,6 +17,7 @@ LAYERS = [
     ["service", "peer", "pump", "carried", "transports"],
     [
         "stores",
+        "branch",
         "pool",
         "remote",
         "server",

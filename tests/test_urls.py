@@ -142,9 +142,9 @@ async def test_a_directory_that_is_no_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--bare"]])
-async def test_a_git_repository_is_told_to_be_one(tmp_path: Path, options: list[str]) -> None:
+async def test_a_git_repository_that_is_none_of_git_annex(tmp_path: Path, options: list[str]) -> None:
     subprocess.run(["git", "init", "-q", *options, str(tmp_path / "a b")], check=True)
-    with pytest.raises(InvalidURL, match=r"is a git repository.*exec:git-annex-shell p2pstdio '/.*/a b' UUID"):
+    with pytest.raises(RemoteError, match=r"/a b has no annex\.uuid; make it .* with: git annex init"):
         await open_url(str(tmp_path / "a b"))
 
 

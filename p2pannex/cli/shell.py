@@ -201,21 +201,29 @@ def identify(directory: str, expected: str | None) -> tuple[str, str]:
     This is where kinds are told apart; `p2pannex.cli.shell_session.OPEN` opens them.
     """
     path = os.fsencode(directory)
+    kind = "directory"
     try:
         uuid = read_uuid(path)
     except (FileNotFoundError, NotADirectoryError):
-        if not os.path.exists(directory):
+        from p2pannex.stores.annex_config import NotAnAnnex, looks_like_git, read_annex_config
+
+        if looks_like_git(path):
+            kind = "annex"
+            try:
+                uuid = read_annex_config(path).uuid
+            except NotAnAnnex as error:
+                raise Refused(str(error)) from None
+        elif not os.path.exists(directory):
             raise Refused(f"there is no {directory}") from None
-        if any(os.path.exists(os.path.join(directory, name)) for name in (".git", "HEAD")):
-            raise Refused(f"{directory} is a git repository; this version serves directory stores only") from None
-        raise Refused(f"{directory} is no p2pannex store; make one with: p2pannex init {directory}") from None
+        else:
+            raise Refused(f"{directory} is no p2pannex store; make one with: p2pannex init {directory}") from None
     except OSError as error:
         raise Refused(f"cannot read {os.fsdecode(config_path(path))}: {error.strerror}") from error
     except ValueError as error:
         raise Refused(f"cannot use {os.fsdecode(config_path(path))}: {error}") from error
     if expected is not None and expected != uuid:
         raise Refused(f"expected repository UUID {expected} but found UUID {uuid}")
-    return "directory", uuid
+    return kind, uuid
 
 
 def configlist(directory: str, positional: list[str], expected: str | None) -> int:

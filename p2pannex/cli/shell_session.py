@@ -14,10 +14,12 @@ from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.server import Mode, serve
 from p2pannex.service import Service
+from p2pannex.stores.annex import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.transports.descriptor import DescriptorStream
 
 OPEN: dict[str, Callable[[str], Service]] = {
+    "annex": lambda path: AnnexStore(path, single_client=True),
     "directory": lambda path: DirectoryStore(path, single_client=True),
 }
 """How each kind of store that `p2pannex.cli.shell.identify` tells apart is opened."""

@@ -60,6 +60,16 @@ class DirectoryLayout:
     def partial(self, key: Key) -> bytes:
         return self._tmp + b"/" + key.file_name
 
+    def install(self, partial: bytes, path: bytes) -> None:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.rename(partial, path)
+
+    def protect(self, fd: int, path: bytes) -> None:
+        os.fchmod(fd, 0o444)
+
+    def discard(self, path: bytes) -> None:
+        os.unlink(path)
+
 
 @frozen
 class Contents:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from p2pannex.keys import Key
@@ -43,16 +43,17 @@ class Exclusion:
         path = os.path.join(self._directory, key.hashdir_lower[:2])
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            _wait_for_lock(fd, timeout)
+            wait_until(lambda: try_lock(fd), timeout)
             yield
         finally:
             os.close(fd)
 
 
-def _wait_for_lock(fd: int, timeout: float) -> None:
+def wait_until(locked: Callable[[], bool], timeout: float) -> None:
+    """Try to lock until it works; Busy where it does not for `timeout` seconds."""
     deadline = time.monotonic() + timeout
     pause = 0.0005
-    while not try_lock(fd):
+    while not locked():
         if time.monotonic() >= deadline:
             raise Busy("the repository is busy; try again later")
         time.sleep(pause)

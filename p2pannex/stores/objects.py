@@ -21,6 +21,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from enum import Enum
 from typing import Protocol, TypeVar
 
 import trio
@@ -32,9 +34,8 @@ from p2pannex.stores import exclusion
 from p2pannex.stores.disk_errors import disk_errors, explained
 from p2pannex.stores.downloads import Nothing, ObjectDownload
 from p2pannex.stores.durability import fsync_up
-from p2pannex.stores.exclusion import Busy, Exclusion
-from p2pannex.stores.retention import Record, Retention
-from p2pannex.stores.uploads import ObjectUpload
+from p2pannex.stores.exclusion import Busy
+from p2pannex.stores.uploads import Claim, ObjectUpload
 
 T = TypeVar("T")
 
@@ -65,6 +66,66 @@ class Layout(Protocol):
         """The path of the key's partial content."""
         ...
 
+    def install(self, partial: bytes, path: bytes) -> None:
+        """Rename a partial to the path of its object, whose directories are made."""
+        ...
+
+    def protect(self, fd: int, path: bytes) -> None:
+        """Give an object that was just installed, and is open as `fd`, its permissions."""
+        ...
+
+    def discard(self, path: bytes) -> None:
+        """Unlink an object."""
+        ...
+
+
+class Exclusive(Protocol):
+    """One change at a time to a key's content."""
+
+    def hold(self, key: Key, timeout: float = ...) -> AbstractContextManager[None]: ...
+
+
+class Promise(Protocol):
+    """One promise to keep content, held by this process."""
+
+    def release(self) -> None:
+        """The holder has said that the content may be removed again."""
+        ...
+
+    def abandon(self) -> None:
+        """The holder is gone: the promise stays until its time is over."""
+        ...
+
+
+class Promises(Protocol):
+    """The records of what was promised. Both are called with the key's exclusion held."""
+
+    def record(self, key: Key) -> Promise | None:
+        """Promise to keep `key`, durably; None where somebody is removing it."""
+        ...
+
+    def removing(self, key: Key, timeout: float) -> AbstractContextManager[bool]:
+        """Whether nobody was promised that `key` is kept, so that it may be removed inside of the block.
+
+        Busy, if `timeout` is 0, where that could only be told by waiting.
+        """
+        ...
+
+
+class Outcome(Enum):
+    """What became of content that was to be removed."""
+
+    KEPT = "kept"
+    REMOVED = "removed"
+    ABSENT = "absent"
+
+
+class _NoClaim:
+    """The claim of stores where nobody but uploads receives content; these lock the partial."""
+
+    def release(self) -> None:
+        pass
+
 
 class ObjectStore(Service):
     """A Service over files. Subclasses give it a layout, the exclusion, and the records of what was promised.
@@ -76,8 +137,8 @@ class ObjectStore(Service):
         self,
         uuid: str,
         layout: Layout,
-        exclusive: Exclusion,
-        retention: Retention,
+        exclusive: Exclusive,
+        promises: Promises,
         *,
         clock: Clock,
         disk_reserve: int,
@@ -89,8 +150,8 @@ class ObjectStore(Service):
         self.disk_reserve = disk_reserve
         self.single_client = single_client
         self._exclusion = exclusive
-        self._retention = retention
-        self._untidy: list[Key] = []
+        self._promises = promises
+        self._untidy: list[tuple[Key, bytes]] = []
 
     async def check_present(self, key: Key) -> bool:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -126,65 +187,69 @@ class ObjectStore(Service):
     async def lock(self, key: Key) -> Lock | None:
         if not await self.check_present(key):
             return None
-        record = await self.briefly(self._lock, key)
-        return None if record is None else _ObjectLock(record)
+        promise = await self.briefly(self._lock, key)
+        return None if promise is None else _ObjectLock(self, promise)
 
-    def _lock(self, key: Key) -> Record | None:
+    def _lock(self, key: Key) -> Promise | None:
         with disk_errors("cannot lock the content"), self._exclusion.hold(key):
             if not self.present(key):
                 return None
             self._make_durable(key)
-            return self._retention.record(key)
+            return self._promises.record(key)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         await trio.lowlevel.checkpoint_if_cancelled()
-        removed = None
+        outcome = None
         if key.size is not None and key.size <= QUICKLY_REMOVED:
             try:
-                removed = self._remove(key, before, timeout=0)
+                outcome = self._remove(key, before, timeout=0)
             except Busy:
                 pass  # then wait for the others in a thread
-        if removed is None:
-            removed = await trio.to_thread.run_sync(self._remove, key, before)
+        if outcome is None:
+            outcome = await trio.to_thread.run_sync(self._remove, key, before)
+        if outcome is Outcome.REMOVED:
+            await self.changed(key)
         if len(self._untidy) >= UNTIDY:
             await trio.to_thread.run_sync(self._tidy)
-        return Removal(removed)
+        return Removal(outcome is not Outcome.KEPT)
 
-    def _remove(self, key: Key, before: int | None, timeout: float = exclusion.TIMEOUT) -> bool:
+    def _remove(self, key: Key, before: int | None, timeout: float = exclusion.TIMEOUT) -> Outcome:
         path = self.layout.find(key)
         with disk_errors("cannot remove the content"):
             try:
                 os.lstat(path)
             except (FileNotFoundError, NotADirectoryError):
-                return True
+                return Outcome.ABSENT
             except OSError:
                 if len(key.file_name) > NAME_MAX:
-                    return True
+                    return Outcome.ABSENT
                 raise
             # With the exclusion held no lock can be recorded, and no content stored, until this is over.
-            with self._exclusion.hold(key, timeout):
-                if self._retention.held(key):
-                    return False
+            with self._exclusion.hold(key, timeout), self._promises.removing(key, timeout) as free:
+                if not free:
+                    return Outcome.KEPT
                 # The deadline comes last: waiting for the exclusion, and for the look at the records, may have
                 # taken any time. Between this line and the unlink there is nothing that waits.
                 if before is not None and int(self.clock.monotonic()) >= before:
-                    return False
+                    return Outcome.KEPT
                 try:
-                    os.unlink(path)
+                    self.layout.discard(path)
                 except FileNotFoundError:
-                    return True
-                self._untidy.append(key)
-                return True
+                    return Outcome.ABSENT
+                self._untidy.append((key, os.path.dirname(path)))
+                return Outcome.REMOVED
+
+    async def changed(self, key: Key) -> None:
+        """Content was stored or removed: where a log is kept of that, it is written before anybody is told."""
 
     def _tidy(self) -> None:
         """Remove the directories that removals have left empty. It takes longer than the removals: some at a time."""
         while self._untidy:
-            key = self._untidy.pop()
-            path = os.path.dirname(self.layout.find(key))
+            key, path = self._untidy.pop()
             try:
                 with self._exclusion.hold(key):
                     while path != self.layout.root:
-                        os.rmdir(path)
+                        _remove_directory(path)
                         path = os.path.dirname(path)
             except (OSError, Busy):
                 continue  # not empty any more, or somebody else was here: nothing that matters to anybody
@@ -216,6 +281,10 @@ class ObjectStore(Service):
             await trio.sleep(pause)
             pause = min(2 * pause, 0.2)
 
+    def claim(self, key: Key) -> Claim | None:
+        """The right to receive the content, which the upload gives back; None while another program has it."""
+        return _NoClaim()
+
     def _surely_present(self, key: Key) -> bool:
         """Whether the content is here to stay. ALREADY-HAVE is a word on which clients delete their copy, and the
         object may have been renamed into place a moment ago by somebody who was then killed."""
@@ -232,13 +301,15 @@ class ObjectStore(Service):
         """Put verified, fsynced content in its place, for good. Blocks; called by the upload that has it locked."""
         path = self.layout.find(key)
         with self._exclusion.hold(key):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            os.rename(partial, path)
+            self.layout.install(partial, path)
             try:
-                os.fchmod(fd, 0o444)
+                self.layout.protect(fd, path)
                 self._make_durable(key)
-            except OSError:
-                os.unlink(path)  # nobody can say any more whether it would survive
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+                    raise RemoteError("the content was removed by others as soon as it was here") from error
+                with suppress(FileNotFoundError):
+                    self.layout.discard(path)  # nobody can say any more whether it would survive
                 raise
 
     # Reading ----------------------------------------------------------------------------------------------------
@@ -256,13 +327,21 @@ class ObjectStore(Service):
 
 
 class _ObjectLock(Lock):
-    def __init__(self, record: Record) -> None:
-        self._record = record
+    def __init__(self, store: ObjectStore, promise: Promise) -> None:
+        self._store = store
+        self._promise = promise
 
     async def release(self) -> None:
-        self._record.release()
-        await trio.lowlevel.checkpoint()
+        with trio.CancelScope(shield=True), disk_errors("cannot unlock the content"):
+            await self._store.briefly(self._promise.release)
 
     async def aclose(self) -> None:
-        self._record.abandon()
+        self._promise.abandon()
         await trio.lowlevel.checkpoint()
+
+
+def _remove_directory(path: bytes) -> None:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass

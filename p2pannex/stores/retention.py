@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from p2pannex.keys import Key
 from p2pannex.service import RETENTION, Clock
@@ -55,10 +57,21 @@ class Record:
 
 
 class Retention:
-    """The records in `directory`. `boot` tells one boot of the machine from another."""
+    """The records in `directory`. `boot` tells one boot of the machine from another.
 
-    def __init__(self, directory: bytes, clock: Clock, *, boot: str | None = None) -> None:
+    `share` is told the path of each new file and directory, to give others of a group access to it.
+    """
+
+    def __init__(
+        self,
+        directory: bytes,
+        clock: Clock,
+        *,
+        boot: str | None = None,
+        share: Callable[[bytes], None] = lambda path: None,
+    ) -> None:
         self._directory = directory
+        self._share = share
         self._clock = clock
         self._boot = boot or read_boot_id()
 
@@ -70,6 +83,7 @@ class Retention:
         while True:
             try:
                 os.mkdir(directory)
+                self._share(directory)
             except FileExistsError:
                 pass
             try:
@@ -82,6 +96,7 @@ class Retention:
             os.write(fd, text.encode())
             os.fsync(fd)
             try_lock(fd, shared=True)
+            self._share(os.path.join(directory, b"." + name))
             os.rename(os.path.join(directory, b"." + name), os.path.join(directory, name))
             fsync_directory(directory)
             fsync_directory(self._directory)
@@ -96,6 +111,12 @@ class Retention:
         Records whose time is over and whose holder is gone are removed.
         """
         return self._sweep(os.path.join(self._directory, key.file_name))
+
+    @contextmanager
+    def removing(self, key: Key, timeout: float) -> Iterator[bool]:
+        """Whether nobody was promised that `key` is kept, so that it may be removed inside of the block. Call it with
+        the key's exclusion held."""
+        yield not self.held(key)
 
     def sweep(self) -> None:
         """Remove what lost holders left behind long ago, so that records do not pile up."""

@@ -30,6 +30,12 @@ class PartialLayout(Protocol):
     def partial(self, key: Key) -> bytes: ...
 
 
+class Claim(Protocol):
+    """The right to receive a key's content, among all programs that might."""
+
+    def release(self) -> None: ...
+
+
 class Target(Protocol):
     """The store that an upload is for."""
 
@@ -40,6 +46,10 @@ class Target(Protocol):
 
     def present(self, key: Key) -> bool: ...
 
+    def claim(self, key: Key) -> Claim | None: ...
+
+    async def changed(self, key: Key) -> None: ...
+
     async def briefly(self, function: Callable[[bool], bool], argument: bool, /) -> bool: ...
 
     def commit(self, key: Key, partial: bytes, fd: int) -> None: ...
@@ -48,8 +58,9 @@ class Target(Protocol):
 class ObjectUpload(Upload):
     """An upload into a partial that is open and locked. Made by `open`."""
 
-    def __init__(self, store: Target, key: Key, path: bytes, fd: int) -> None:
+    def __init__(self, store: Target, key: Key, path: bytes, fd: int, claim: Claim) -> None:
         self._store = store
+        self._claim = claim
         self._key = key
         self._path = path
         self._fd = fd
@@ -64,8 +75,15 @@ class ObjectUpload(Upload):
         """
         path = store.layout.partial(key)
         while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-            upload = cls(store, key, path, fd)
+            claim = store.claim(key)
+            if claim is None:
+                return None
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            except BaseException:
+                claim.release()
+                raise
+            upload = cls(store, key, path, fd, claim)
             try:
                 if not try_lock(fd):
                     upload.abandon()
@@ -150,7 +168,10 @@ class ObjectUpload(Upload):
                 stored = await self._store.briefly(self._finish, valid)
             else:
                 stored = await trio.to_thread.run_sync(self._finish, valid)
-        return Stored() if stored else NotStored()
+        if not stored:
+            return NotStored()
+        await self._store.changed(self._key)
+        return Stored()
 
     def _finish(self, valid: bool) -> bool:
         verifier = self._verifier
@@ -194,6 +215,7 @@ class ObjectUpload(Upload):
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+            self._claim.release()
 
     async def aclose(self) -> None:
         self.close()

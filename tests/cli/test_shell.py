@@ -111,14 +111,27 @@ def test_configlist_of_a_name_that_needs_quotes(shell: Shell, home: Path) -> Non
         assert uuid in shell.run("-c", f"git-annex-shell 'configlist' {quoted}").stdout
 
 
+@pytest.mark.parametrize("name", ["bare.git", "bare", "nonbare", "nonbare/.git"])
+def test_git_annex_repositories(shell: Shell, home: Path, name: str) -> None:
+    repository = home / ("bare.git" if name == "bare" else name)
+    uuid = "aaaaaaaa-1111-4222-8333-bbbbbbbbbbbb"
+    for setting, value in (("annex.uuid", uuid), ("annex.version", "10")):
+        subprocess.run(["git", "-C", str(repository), "config", setting, value], check=True)
+    assert shell.run("configlist", f"@/{name}").stdout == f"annex.uuid={uuid}\ncore.gcrypt-id=\n"
+    done = shell.run("p2pstdio", f"@/{name}", CLIENT, "--uuid", uuid, stdin="CHECKPRESENT WORM--x\nVERSION 4\n")
+    assert done.stdout == f"AUTH-SUCCESS {uuid}\nFAILURE\nVERSION 4\n"
+    assert done.stderr == ""
+    assert "expected repository UUID" in shell.refuses("p2pstdio", f"@/{name}", CLIENT, "--uuid", "other")
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
         (["@/nosuch"], "there is no @/nosuch"),
         (["@/file"], "@/file is no p2pannex store; make one with: p2pannex init @/file"),
         (["@/empty"], "@/empty is no p2pannex store; make one with: p2pannex init @/empty"),
-        (["@/bare.git"], "@/bare.git is a git repository; this version serves directory stores only"),
-        (["@/nonbare"], "@/nonbare is a git repository; this version serves directory stores only"),
+        (["@/bare.git"], "@/bare.git has no annex.uuid; make it a git-annex repository with: git annex init"),
+        (["@/nonbare"], "@/nonbare has no annex.uuid; make it a git-annex repository with: git annex init"),
         ([""], "@ is no p2pannex store; make one with: p2pannex init @"),
         (["~"], "@ is no p2pannex store; make one with: p2pannex init @"),
         ([], "configlist of which directory?"),
@@ -181,8 +194,11 @@ def test_p2pstdio_that_cannot_be(shell: Shell, uuid: str, words: list[str], prob
 
 
 @pytest.mark.parametrize("login", [False, True])
-def test_the_client_is_answered_before_anything_is_loaded(shell: Shell, login: bool) -> None:
-    words = ["p2pstdio", "@/store", CLIENT]
+@pytest.mark.parametrize("name", ["store", "bare.git"])
+def test_the_client_is_answered_before_anything_is_loaded(shell: Shell, name: str, login: bool) -> None:
+    for setting, value in (("annex.uuid", CLIENT), ("annex.version", "10")):
+        subprocess.run(["git", "-C", str(shell.home / "bare.git"), "config", setting, value], check=True)
+    words = ["p2pstdio", f"@/{name}", CLIENT]
     program = """
 import os, sys
 before, write = set(sys.modules), os.write
@@ -207,6 +223,7 @@ sys.exit(main())
         "p2pannex.cli.shell",
         "p2pannex.stores",
         "p2pannex.stores.identity",
+        *(["p2pannex.stores.annex_config"] if name == "bare.git" else []),
     }
 
 

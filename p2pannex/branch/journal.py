@@ -1,0 +1,186 @@
+"""The journal: changes to the branch that are not committed yet. Each file is the whole new content of one log.
+
+Whoever changes the journal, the branch or the branch's index holds the lock on ``annex/journal.lck``, git-annex too.
+git-annex's locks are fcntl(2) locks of a process. Ours are fcntl locks of an open file ("open file description locks"):
+both kinds exclude each other, and of ours two exclude each other also within one process, and none is dropped because
+another descriptor of the file was closed. A git command that works under the lock inherits it, so that the lock is held
+until the command is done, even if we are killed.
+
+Files are written in ``annex/othertmp`` and moved into place. Whoever can lock ``annex/othertmp.lck`` exclusively, as
+git-annex tries at its start, may remove what is in there; so we hold it shared meanwhile. Nothing is fsynced, as
+git-annex does not: the log says what is in the repository, and ``git annex fsck`` finds out again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from p2pannex.branch.names import journal_name
+from p2pannex.protocol.errors import RemoteError
+from p2pannex.stores.disk_errors import disk_errors
+
+TIMEOUT = 60.0
+"""Seconds to wait for the lock. Commits take it for a second at most, git-annex's merges for some seconds."""
+
+
+class Journal:
+    """The journal of the repository at `git_dir`, and the files beside it. Calls block; any thread may make them.
+
+    `shared_mode` are permission bits that the files made are given beside those that the umask leaves: 0o660 for
+    core.sharedRepository=group.
+    """
+
+    def __init__(self, git_dir: bytes, *, timeout: float = TIMEOUT, shared_mode: int = 0) -> None:
+        self.annex = os.path.join(git_dir, b"annex")
+        self.directory = os.path.join(self.annex, b"journal")
+        self.timeout = timeout
+        self.shared_mode = shared_mode
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def lock(self) -> Iterator[int]:
+        """Nobody else changes journal, index or branch meanwhile. Gives the lock's descriptor, for git to inherit.
+
+        RemoteError when others hold it for longer than `timeout` seconds, or it cannot be taken at all.
+        """
+        if not self._turn.acquire(timeout=self.timeout):
+            raise RemoteError("the repository is busy; try again later")
+        try:
+            with disk_errors("cannot lock the journal of the git-annex branch"):
+                fd = self._open_lock(b"journal.lck")
+                try:
+                    _wait_for_lock(fd, fcntl.F_WRLCK, self.timeout)
+                except BaseException:
+                    os.close(fd)
+                    raise
+            try:
+                yield fd
+            finally:
+                os.close(fd)
+        finally:
+            self._turn.release()
+
+    def names(self) -> list[bytes]:
+        """The files in the journal. To rely on it, hold the lock."""
+        try:
+            with os.scandir(self.directory) as entries:
+                return sorted([entry.name for entry in entries if entry.is_file() and b"\n" not in entry.name])
+        except FileNotFoundError:
+            return []
+
+    def read(self, path: bytes) -> bytes | None:
+        """The new content of the log at `path`; None when the journal has none. InvalidName as `journal_name`.
+
+        git-annex may be told to append to files, and be interrupted: a last line without an end does not count.
+        """
+        try:
+            fd = os.open(os.path.join(self.directory, journal_name(path)), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None  # not there; or, being too long a name, cannot be there
+        try:
+            blocks = []
+            while block := os.read(fd, 1 << 16):
+                blocks.append(block)
+        finally:
+            os.close(fd)
+        text = b"".join(blocks)
+        return text[: text.rfind(b"\n") + 1]
+
+    def write(self, path: bytes, text: bytes) -> None:
+        """Give the log at `path` new content. Hold the lock. InvalidName as `journal_name`."""
+        name = journal_name(path)
+        try:
+            self.replace(os.path.join(self.directory, name), text)
+        except FileNotFoundError:
+            self._make_directory(self.directory)
+            self.replace(os.path.join(self.directory, name), text)
+
+    def remove(self, names: list[bytes]) -> None:
+        """Remove files of these names, which have been committed. Hold the lock since before they were staged."""
+        for name in names:
+            try:
+                os.unlink(os.path.join(self.directory, name))
+            except FileNotFoundError:
+                pass
+
+    def replace(self, target: bytes, text: bytes) -> None:
+        """Put a file with this content in the place of `target`, in one step."""
+        with self.temporary(text) as path:
+            os.rename(path, target)
+
+    @contextmanager
+    def temporary(self, text: bytes) -> Iterator[bytes]:
+        """A file with this content, which is gone afterwards unless it was moved."""
+        lock = self._open_lock(b"othertmp.lck")
+        try:
+            _wait_for_lock(lock, fcntl.F_RDLCK, self.timeout)
+            directory = os.path.join(self.annex, b"othertmp")
+            path = os.path.join(directory, b"p2pannex-" + secrets.token_hex(8).encode())
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            try:
+                fd = os.open(path, flags, 0o666)
+            except FileNotFoundError:
+                self._make_directory(directory)
+                fd = os.open(path, flags, 0o666)
+            try:
+                try:
+                    self._share(fd)
+                    view = memoryview(text)
+                    while view:
+                        view = view[os.write(fd, view) :]
+                finally:
+                    os.close(fd)
+                yield path
+            finally:
+                try:
+                    os.unlink(path)
+                except FileNotFoundError:
+                    pass
+        finally:
+            os.close(lock)
+
+    def _open_lock(self, name: bytes) -> int:
+        path = os.path.join(self.annex, name)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if not os.path.isdir(self.annex):
+                self._make_directory(self.annex)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._share(fd)
+            return fd
+
+    def _make_directory(self, path: bytes) -> None:
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            return
+        if self.shared_mode:
+            executable = (self.shared_mode & 0o444) >> 2
+            os.chmod(path, os.stat(path).st_mode | self.shared_mode | executable)
+
+    def _share(self, fd: int) -> None:
+        if self.shared_mode:
+            os.fchmod(fd, os.fstat(fd).st_mode & 0o7777 | self.shared_mode)
+
+
+def _wait_for_lock(fd: int, kind: int, timeout: float) -> None:
+    request = struct.pack("hhqqi0q", kind, os.SEEK_SET, 0, 0, 0)
+    deadline = time.monotonic() + timeout
+    pause = 0.0005
+    while True:
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, request)
+            return
+        except (BlockingIOError, PermissionError) as error:  # POSIX allows both errors for "others hold it"
+            if time.monotonic() >= deadline:
+                raise RemoteError("the repository is busy; try again later") from error
+        time.sleep(pause)
+        pause = min(2 * pause, 0.02)
