@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+
 from p2pannex.protocol.errors import RemoteError
 
 _CAUSES = {
