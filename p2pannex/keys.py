@@ -222,10 +222,12 @@ class Key:
         return max(0, min(chunk_size, size - (chunk_number - 1) * chunk_size))
 
     def _number(self, letter: bytes) -> int | None:
-        for field in self._raw.partition(b"--")[0].split(b"-")[1:]:
-            if field[:1] == letter:
-                return int(field[1:])
-        return None
+        head = self._raw.partition(b"--")[0]
+        start = head.find(b"-" + letter) + 2
+        if start < 2:
+            return None
+        end = head.find(b"-", start)
+        return int(head[start:end] if end >= 0 else head[start:])
 
     def _directory_md5(self) -> bytes:
         digest = self._md5

@@ -158,9 +158,8 @@ class StreamPeer(Peer):
             # Most answers fit into the pipe at once, and need neither a deadline nor a turn of the scheduler.
             try:
                 sent = self._send_nowait(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self.poisoned = True
-                raise ConnectionLost(f"the connection broke: {error}") from error
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                sent = 0  # send_all will find the same, and can say why
             if sent == len(data):
                 return
             data = memoryview(data)[sent:]

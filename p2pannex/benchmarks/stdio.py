@@ -188,9 +188,9 @@ def run_stdio(
         us = [a.seconds[name] for a, _ in measured]
         them = [b.seconds[name] for _, b in measured]
         ratio = statistics.median(b / a for a, b in zip(us, them, strict=True))
-        medians = statistics.median(us), statistics.median(them)
+        ours_s, theirs_s = statistics.median(us), statistics.median(them)
         if "large" in name:
-            rows.append(Row(name, "GB/s", *(large / seconds / 1e9 for seconds in medians), ratio, goal))
+            rows.append(Row(name, "GB/s", large / ours_s / 1e9, large / theirs_s / 1e9, ratio, goal))
         else:
-            rows.append(Row(name, "µs", *(seconds * 1e6 for seconds in medians), ratio, goal))
+            rows.append(Row(name, "µs", ours_s * 1e6, theirs_s * 1e6, ratio, goal))
     return Result(tuple(rows), large, rounds, max(a.memory for a, _ in measured), max(b.memory for _, b in measured))

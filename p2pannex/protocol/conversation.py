@@ -250,22 +250,9 @@ class Conversation:
             raise LocalProtocolError(f"{self.side.value} may not send {verb} in state {self.state.value}")
         if cls.since > self.version and not (self.side is SERVER and self.state in ANY_VERSION):
             raise LocalProtocolError(f"{message.verb.decode()} needs version {cls.since}, this is {self.version}")
-        if cls is Version:
-            assert isinstance(message, Version)
-            if self.side is CLIENT:
-                self._offered = message.version
-            elif message.version > min(self._offered, LATEST_VERSION):
-                raise LocalProtocolError(f"version {message.version} was not offered")
-            else:
-                self.version = message.version
-        elif cls is Data:
-            assert isinstance(message, Data)
-            self.outgoing = message.length
-            self.state = following
-            if not message.length:
-                self.state = after_body(following, self.version)
-            return
-        self.state = following
+        if not self._was_offered(self.side, message):
+            raise LocalProtocolError(f"{message} was not offered")
+        self._follow(self.side, message, following)
 
     def receiving(self, message: Message) -> None:
         """The far side sent `message`: moves the state, or raises RemoteProtocolError and moves nothing."""
@@ -274,22 +261,31 @@ class Conversation:
         following = rules.get(cls) if rules is not None and not self.incoming else None
         if following is None or (cls.since > self.version and self.state not in ANY_VERSION):
             raise self.bad_line(f"unexpected {message.verb.decode()} in state {self.state.value}", unknown=False)
+        if not self._was_offered(self._other, message):
+            raise self.bad_line(f"{message} was not offered", unknown=False)
         self._bad_line = False
-        if cls is Version:
-            assert isinstance(message, Version)
-            if self.side is SERVER:
+        self._follow(self._other, message, following)
+
+    def _was_offered(self, speaker: Side, message: Message) -> bool:
+        """Whether a server's VERSION, if `message` is one, is one that the client asked for."""
+        return (
+            type(message) is not Version or speaker is CLIENT or message.version <= min(self._offered, LATEST_VERSION)
+        )
+
+    def _follow(self, speaker: Side, message: Message, following: State) -> None:
+        """Move on: `message` is allowed."""
+        if type(message) is Version:
+            if speaker is CLIENT:
                 self._offered = message.version
-            elif message.version > min(self._offered, LATEST_VERSION):
-                raise self.bad_line(f"version {message.version} was not offered", unknown=False)
             else:
                 self.version = message.version
-        elif cls is Data:
-            assert isinstance(message, Data)
-            self.incoming = message.length
-            self.state = following
+        elif type(message) is Data:
+            if speaker is self.side:
+                self.outgoing = message.length
+            else:
+                self.incoming = message.length
             if not message.length:
-                self.state = after_body(following, self.version)
-            return
+                following = after_body(following, self.version)
         self.state = following
 
     def bad_line(self, problem: str, *, unknown: bool) -> RemoteProtocolError:

@@ -142,6 +142,7 @@ class DirectoryStore(ObjectStore):
                 raise RemoteError(f"{shown} is not empty; name a new directory")
             for name in (b"objects", b"tmp", b"retention", b"exclusion"):
                 os.makedirs(os.path.join(directory, b"annex", name))
+            Exclusion(os.path.join(directory, b"annex", b"exclusion")).prepare()
             # The configuration comes last, and whole: a directory that has one is a store.
             new = config_path(directory) + b".new"
             with open(new, "x") as file:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from p2pannex.protocol.errors import RemoteError
 
@@ -29,10 +27,17 @@ def explained(error: OSError, doing: str) -> RemoteError:
     return RemoteError(f"{doing}: {cause}")
 
 
-@contextmanager
-def disk_errors(doing: str) -> Iterator[None]:
-    """Turn any OSError into the one to raise for it."""
-    try:
-        yield
-    except OSError as error:
-        raise explained(error, doing) from error
+class disk_errors:  # noqa: N801 - it reads as a statement: with disk_errors("cannot ..."):
+    """Turn any OSError in the block into the one to raise for it."""
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise explained(error, self._doing) from error

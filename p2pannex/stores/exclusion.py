@@ -34,6 +34,11 @@ class Exclusion:
     def __init__(self, directory: bytes) -> None:
         self._directory = directory
 
+    def prepare(self) -> None:
+        """Make the lock files, so that no request has to. Those that are missing later are made when needed."""
+        for number in range(256):
+            os.close(os.open(os.path.join(self._directory, b"%02x" % number), os.O_CREAT | os.O_CLOEXEC, 0o666))
+
     @contextmanager
     def hold(self, key: Key, timeout: float = TIMEOUT) -> Iterator[None]:
         """Nobody else changes the content of `key`, or what promises are recorded for it, meanwhile.

@@ -13,6 +13,7 @@ from p2pannex import pump
 from p2pannex.keys import Key
 from p2pannex.peer import StreamPeer
 from p2pannex.protocol.errors import ConnectionLost
+from p2pannex.protocol.messages import AuthSuccess, Version
 from p2pannex.remote import Remote, greet
 from p2pannex.transports.process import ProcessEnded, ProcessStream, Unreachable, open_process_peer
 
@@ -108,10 +109,11 @@ async def test_a_child_that_hangs_up_in_good_order_has_not_failed() -> None:
 
 
 async def test_a_write_to_a_child_that_is_gone_is_explained() -> None:
-    peer = await open_process_peer(python("sys.exit(6)"), describe="server")
+    peer = await open_process_peer(python(GREETING + "sys.exit(6)"), describe="server")
+    assert await peer.receive() == AuthSuccess(UUID)
     await process_of(peer).wait()
     with pytest.raises(ProcessEnded, match="exit status 6"):
-        await peer.stream.send_all(b"VERSION 4\n")
+        await peer.send(Version(4))
     await peer.aclose()
 
 
