@@ -189,7 +189,7 @@ class ReceivingFile(_Closing):
             return
         status = os.fstat(self._fd)
         try:
-            if status.st_nlink and not status.st_size and _same(os.stat(self.partial), status):
+            if status.st_nlink and not status.st_size and os.path.samestat(os.stat(self.partial), status):
                 os.unlink(self.partial)
         except OSError:
             pass  # an empty file more or less
@@ -211,7 +211,7 @@ def _open_locked(partial: bytes, wanted: bytes) -> int:
             if not stat.S_ISREG(status.st_mode):
                 raise FileExistsError(errno.EEXIST, "its partial is not a regular file")
             try:
-                current = _same(os.stat(partial, follow_symlinks=False), status)
+                current = os.path.samestat(os.stat(partial, follow_symlinks=False), status)
             except FileNotFoundError:
                 current = False
             # While we waited for the lock, its holder may have finished and taken the partial away. And where a
@@ -259,16 +259,12 @@ class SendingFile(_Closing):
         except OSError:
             return False
         before = self._status
-        return _same(now, before) and (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        return os.path.samestat(now, before) and (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
-    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
 def _sync_directory(path: bytes) -> None:

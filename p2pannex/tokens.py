@@ -28,6 +28,7 @@ from p2pannex.protocol.errors import RemoteError
 from p2pannex.server import Mode
 from p2pannex.service import Clock, SystemClock
 from p2pannex.stores.disk_errors import disk_errors
+from p2pannex.stores.durability import fsync_directory
 
 FILE = b"p2pannex.tokens"
 ALPHABET = string.ascii_lowercase + string.digits
@@ -179,11 +180,7 @@ class TokenFile:
             with contextlib.suppress(OSError):
                 os.unlink(new)
             raise
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        fsync_directory(self._directory)
 
 
 def _hash(token: str) -> str:

@@ -65,7 +65,6 @@ class ObjectUpload(Upload):
         self._path = path
         self._fd = fd
         self._verifier: Verifier | None = None
-        self.offset = os.fstat(fd).st_size
 
     @classmethod
     def open(cls, store: Target, key: Key) -> ObjectUpload | None:
