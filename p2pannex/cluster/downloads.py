@@ -68,9 +68,7 @@ class ClusterDownload(Download):
         """Open the content at the next candidate that has it, with `length` bytes left where that is known."""
         for node, service in self._candidates:
             try:
-                source = await node.ask(
-                    lambda service=service: service.get(self._key, offset=self.reached, file=self._file)
-                )  # type: ignore[misc]
+                source = await node.ask(service.get, self._key, offset=self.reached, file=self._file)
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
                 continue
@@ -110,7 +108,7 @@ class ClusterDownload(Download):
         while self._node is not None and self._source is not None:
             node, source = self._node, self._source
             try:
-                count = await node.ask(lambda source=source: source.readinto(view))  # type: ignore[misc]
+                count = await node.ask(source.readinto, view)
                 if not count:
                     raise ConnectionLost("its content ended early")
             except (RemoteError, ConnectionLost) as error:
@@ -131,7 +129,7 @@ class ClusterDownload(Download):
     async def finish(self, received: bool) -> None:
         if self._node is not None and self._source is not None:
             source = self._source
-            await self._node.ask(lambda: source.finish(received))
+            await self._node.ask(source.finish, received)
 
     async def aclose(self) -> None:
         await self._leave()

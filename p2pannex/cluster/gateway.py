@@ -135,7 +135,7 @@ class Cluster(Service):
         for node in self._reach():
             service = self._service(node)
             try:
-                if await node.ask(lambda service=service: service.check_present(key)):  # type: ignore[misc]
+                if await node.ask(service.check_present, key):
                     return True
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
@@ -149,7 +149,7 @@ class Cluster(Service):
         for node in self._reach():
             service = self._service(node)
             try:
-                lock = await node.ask(lambda service=service: service.lock(key))  # type: ignore[misc]
+                lock = await node.ask(service.lock, key)
             except (RemoteError, ConnectionLost):
                 continue
             if lock is not None:
@@ -200,7 +200,7 @@ class Cluster(Service):
         uploads: list[tuple[Node, Upload]] = []
 
         async def begin(node: Node, service: Service) -> Upload | AlreadyHave:
-            answer = await node.ask(lambda: service.put(key, file))
+            answer = await node.ask(service.put, key, file)
             if isinstance(answer, Upload):
                 uploads.append((node, answer))
             return answer
@@ -241,13 +241,15 @@ class Cluster(Service):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         manager, self._nursery_manager = self._nursery_manager, None
-        assert manager is not None and self._nursery is not None
-        self._nursery.cancel_scope.cancel()
-        self._nursery = None
+        nursery, self._nursery = self._nursery, None
+        assert manager is not None
+        assert nursery is not None
+        nursery.cancel_scope.cancel()
         try:
             await self.aclose()
         finally:
-            await manager.__aexit__(kind, error, trace)
+            # What the block raised comes out as it is, not as a part of a group.
+            await manager.__aexit__(None, None, None)
 
     async def aclose(self) -> None:
         """Close what was opened for the clients of a gateway. The nodes' own services belong to whoever made them."""

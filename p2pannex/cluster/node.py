@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import trio
 
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import Service
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 TIMEOUT = 30.0
@@ -63,11 +64,12 @@ class Node:
         """Whether it answered the last time, or has been left alone long enough to be tried again."""
         return not self.failures or trio.current_time() >= self._back_at
 
-    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """The answer to a question to this node's service. ConnectionLost where it takes longer than `timeout`."""
+    async def ask(self, question: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+        """Call a method of this node's service, or of something it gave. ConnectionLost where that takes longer than
+        `timeout`."""
         with trio.move_on_after(self.timeout):
             try:
-                answer = await question()
+                answer = await question(*args, **named)
             except RemoteError:
                 self.answered()
                 raise

@@ -39,19 +39,19 @@ async def remove_from(
     leaves us; with `require_deadline` it is not asked at all. `service` is the node's, as the client may see it.
     """
     if before is None:
-        return await node.ask(lambda: service.remove(key))
+        return await node.ask(service.remove, key)
     try:
         theirs = await node.ask(service.timestamp)
     except Unsupported:
         if require_deadline or clock.monotonic() >= before:
             return await _removed_already(node, service, key)
-        return await node.ask(lambda: service.remove(key))
+        return await node.ask(service.remove, key)
     left = before - math.ceil(clock.monotonic())
     if left <= 0:
         return await _removed_already(node, service, key)
-    return await node.ask(lambda: service.remove(key, before=theirs + left))
+    return await node.ask(service.remove, key, before=theirs + left)
 
 
 async def _removed_already(node: Node, service: Service, key: Key) -> Removal:
     """Where there is no time left: a node that has no such content counts as one that removed it."""
-    return Removal(not await node.ask(lambda: service.check_present(key)))
+    return Removal(not await node.ask(service.check_present, key))

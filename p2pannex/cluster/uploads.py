@@ -99,14 +99,14 @@ class _Child:
             self.done.set()
 
     async def _send(self, length: int) -> None:
-        ask, upload = self.node.ask, self.upload
+        node, upload = self.node, self.upload
         try:
-            await ask(lambda: upload.begin(length))
+            await node.ask(upload.begin, length)
             while (block := await self.queue.get()) is not None:
-                await ask(lambda block=block: upload.send_all(block))  # type: ignore[misc]
+                await node.ask(upload.send_all, block)
             if self.valid is not None:
                 valid = self.valid
-                self.outcome = await ask(lambda: upload.finish(valid))
+                self.outcome = await node.ask(upload.finish, valid)
         except (RemoteError, ConnectionLost) as error:
             self.problem = error
 
