@@ -28,7 +28,8 @@ def start_writing_back(fd: int, offset: int, length: int) -> None:
     not to be needed, and forgets only clean ones; so what was written stays in the page cache.
     """
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):  # a file system that takes no hints
+            os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
 
 
 def fsync_directory(path: bytes) -> None:
