@@ -24,7 +24,7 @@ from p2pannex.keys import InvalidKey, Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import Clock, SystemClock
 from p2pannex.stores.disk_errors import disk_errors
-from p2pannex.stores.durability import fsync_up
+from p2pannex.stores.durability import fsync_up, make_directories
 from p2pannex.stores.exclusion import Exclusion
 from p2pannex.stores.identity import checked_uuid, config_path, read_config
 from p2pannex.stores.objects import ObjectStore
@@ -61,7 +61,7 @@ class DirectoryLayout:
         return self._tmp + b"/" + key.file_name
 
     def install(self, partial: bytes, path: bytes) -> None:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_directories(os.path.dirname(path))
         os.rename(partial, path)
 
     def protect(self, fd: int, path: bytes) -> None:
