@@ -106,6 +106,10 @@ class Spool:
                     f"not enough disk space: {key.size} bytes to fetch, {max(free, 0)} free beyond the reserve of "
                     f"{self.disk_reserve}; make room and try again"
                 )
+        return self.new_file()
+
+    def new_file(self) -> bytes:
+        """A path that nobody else uses, and where nothing is yet."""
         return os.path.join(self.path, b"down", secrets.token_hex(16).encode())
 
 
@@ -127,6 +131,7 @@ class _Target:
 
     def __init__(self, spool: Spool, key: Key) -> None:
         self._directory = spool.path
+        self._empty = spool.new_file()
         self.disk_reserve = spool.disk_reserve
         self.path = self.partial(key)
         self.verified = -1
@@ -152,6 +157,13 @@ class _Target:
 
     def commit(self, key: Key, partial: bytes, fd: int) -> None:
         self.verified = os.dup(fd)  # the upload closes its own; the lock is on the open file, and stays
+
+    def deliverable(self) -> bytes:
+        """The path of the verified content. An upload lets no empty file lie about: an empty content gets another."""
+        if os.fstat(self.verified).st_size:
+            return self.path
+        os.close(os.open(self._empty, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        return self._empty
 
     def release(self) -> None:
         fd, self.verified = self.verified, -1
@@ -180,10 +192,12 @@ class SpooledUpload(Upload):
             outcome: Stored | NotStored = await self._upload.finish(valid)
             if isinstance(outcome, NotStored):
                 return outcome
-            outcome = await self._deliver(self._target.path)
+            with disk_errors("cannot store the content"):
+                path = self._target.deliverable()
+            outcome = await self._deliver(path)
             if isinstance(outcome, Stored):
                 with suppress(FileNotFoundError):
-                    os.unlink(self._target.path)
+                    os.unlink(path)
             return outcome
         finally:
             self._target.release()
