@@ -207,11 +207,11 @@ class ExternalStore(Service):
                 os.unlink(path)  # who reads it has it open
 
     def _open(self, key: Key, path: bytes, offset: int) -> Download:
-        try:
-            with disk_errors("cannot read the content"):
+        with disk_errors("cannot read the content"):
+            try:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            raise RemoteError(f"{self._describe} says that it has fetched the content, and has not") from None
+            except FileNotFoundError:
+                raise RemoteError(f"{self._describe} says that it has fetched the content, and has not") from None
         size = os.fstat(fd).st_size
         if key.size is not None and key.size != size:
             os.close(fd)

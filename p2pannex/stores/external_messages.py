@@ -55,7 +55,7 @@ class Lines:
         self._searched = 0
         if len(line) > LINE_MAX:
             raise BadLine("it sent a line that is too long")
-        return line.removesuffix(b"\r")
+        return line
 
 
 def words(line: bytes, count: int) -> list[bytes]:

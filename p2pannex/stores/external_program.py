@@ -31,6 +31,9 @@ from p2pannex.stores.external_settings import Settings
 GRACE = 2.0
 """Seconds that a program has to exit after its input was closed."""
 
+LINGER = 0.5
+"""Seconds that a program has to exit after it has closed its output, so that its exit status can be told."""
+
 TAIL = 500
 """Bytes of a program's last words that an error quotes at most."""
 
@@ -314,7 +317,7 @@ class Program:
 
     async def _ended(self) -> ProgramFailed:
         if self._failure is None:
-            with trio.move_on_after(GRACE):
+            with trio.move_on_after(LINGER):
                 await self._process.wait()
         status = self._process.returncode
         if status is None:

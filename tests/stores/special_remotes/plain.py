@@ -90,7 +90,7 @@ class Job:
         elif verb == b"REMOVE":
             try:
                 os.unlink(self.path(rest))
-            except FileNotFoundError:
+            except OSError:
                 pass
             self.say(b"REMOVE-SUCCESS " + rest)
         elif verb == b"GETCOST":
