@@ -2,8 +2,8 @@
 
 Such a program stores, fetches, finds and removes whole files. The rest of what a repository does is done here: content
 comes through a spool (`spool.py`), where it is verified before it is stored and can be read from any offset; deadlines
-are told by this machine's clock. Nothing can be locked: the storage is others' as well, and knows no locks. So clients
-never count this copy as one that stays, and need another one to drop their own.
+are told by this machine's clock. Nothing can be locked: the storage is others' as well, and knows no locks. git-annex
+then goes by whether the content is present, as it does with special remotes of its own.
 """
 
 from __future__ import annotations
