@@ -11,12 +11,10 @@ quoted where it fails. It is always reaped, with whatever processes it has start
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import signal
 import subprocess
-import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -27,18 +25,13 @@ from p2pannex.protocol.errors import RemoteError
 from p2pannex.stores import external_messages as messages
 from p2pannex.stores.external_messages import BadLine, Lines, Reply, Request
 from p2pannex.stores.external_settings import Settings
+from p2pannex.stores.external_words import LastWords
 
 GRACE = 2.0
 """Seconds that a program has to exit after its input was closed."""
 
 LINGER = 0.5
 """Seconds that a program has to exit after it has closed its output, so that its exit status can be told."""
-
-TAIL = 500
-"""Bytes of a program's last words that an error quotes at most."""
-
-KEPT = 1 << 20
-"""Bytes of standard error above which what was said before is forgotten."""
 
 READ = 64 * 1024
 
@@ -68,7 +61,7 @@ class Program:
     def __init__(
         self,
         process: trio.Process,
-        errors: int,
+        errors: LastWords,
         settings: Settings,
         *,
         describe: str,
@@ -107,22 +100,22 @@ class Program:
         inform: Callable[[str], None] | None,
     ) -> Program:
         """Start the program and agree with it on the protocol. ProgramFailed where that does not work."""
-        errors = _capture()
+        errors = LastWords()
         try:
             process = await trio.lowlevel.open_process(
                 list(argv),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=errors,
+                stderr=errors.fileno(),
                 cwd=cwd,
                 env=environment,
                 start_new_session=True,
             )
         except OSError as error:
-            os.close(errors)
+            errors.close()
             raise ProgramFailed(f"{describe} cannot be run: {error.strerror}") from error
         except BaseException:
-            os.close(errors)
+            errors.close()
             raise
         program = cls(process, errors, settings, describe=describe, inform=inform)
         try:
@@ -277,7 +270,7 @@ class Program:
                     if not data:
                         raise await self._ended()
                     self._lines.feed(data)
-                    self._forget()
+                    self._errors.forget()
                     continue
                 self._dispatch(job, line)
             except BadLine as problem:
@@ -309,7 +302,7 @@ class Program:
     def _fail(self, why: str) -> ProgramFailed:
         """Kill the program; the error that says why, and what it complained of."""
         if self._failure is None:
-            words = self._last_words()
+            words = self._errors.tail()
             said = f"{why} (it complained: {words})" if words else why
             self._failure = f"{self._describe}: {self._settings.redact(said)}"
             self.kill()
@@ -342,22 +335,7 @@ class Program:
             with trio.move_on_after(GRACE):
                 await self._process.wait()
             await self._stdout.aclose()
-        errors, self._errors = self._errors, -1
-        if errors >= 0:
-            os.close(errors)
-
-    def _forget(self) -> None:
-        """Keep what a talkative program leaves on disk bounded. It appends, so that cutting does not confuse it."""
-        if self._errors >= 0 and os.fstat(self._errors).st_size > KEPT:
-            os.ftruncate(self._errors, 0)
-
-    def _last_words(self) -> str:
-        if self._errors < 0:
-            return ""
-        size = os.fstat(self._errors).st_size
-        tail = os.pread(self._errors, TAIL, max(0, size - TAIL))
-        lines = (line.strip() for line in tail.splitlines())
-        return messages.text(b"; ".join([line for line in lines if line]))
+        self._errors.close()
 
 
 class _Deadline:
@@ -378,10 +356,3 @@ class _Deadline:
         if self._scope.cancelled_caught:
             self._program.timed_out = True
             raise self._program._fail(f"it takes longer than {self._timeout:g} s {self._doing}")
-
-
-def _capture() -> int:
-    with tempfile.TemporaryFile(buffering=0) as file:
-        fd = os.dup(file.fileno())
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
-        return fd

@@ -1,5 +1,6 @@
 """A real git-annex client whose remote is a special remote, served as a repository over ssh."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -55,19 +56,15 @@ def test_git_annex_uses_a_special_remote_as_a_repository(annex_env: AnnexEnviron
     git("annex", "copy", "--to", "cloud", ".")
     assert len(list((served / "cloud").iterdir())) == 3
     git("annex", "fsck", "--from", "cloud", ".")
-    for name in contents:
-        assert UUID in git("annex", "whereis", name)
-
+    assert git("annex", "whereis").count(UUID) == 3
     git("annex", "drop", ".")  # it cannot be locked, so git-annex asks whether it is there, as of any special remote
     git("annex", "get", ".")
     for name, content in contents.items():
         assert (path / name).read_bytes() == content
     git("annex", "drop", "--from", "cloud", ".")
     assert not list((served / "cloud").iterdir())
-    git("annex", "move", "--to", "cloud", "large")
-    git("annex", "move", "--from", "cloud", "large")
-    assert (path / "large").read_bytes() == contents["large"]
 
-    output = git("annex", "testremote", "cloud", "--fast", "--size=64KiB", check=False)
-    Path("/work/scratch/external/testremote.out").write_text(output)
-    assert "FAIL" not in output, output
+    output = git("annex", "testremote", "cloud", "--fast", "--size=64KiB")
+    passed = re.search(r"All (\d+) tests passed", output)
+    assert passed is not None, output
+    assert int(passed[1]) >= 125

@@ -12,7 +12,7 @@ import trio
 
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
-from p2pannex.service import NotStored, Removal, Stored, SystemClock
+from p2pannex.service import NotStored, Removal, Stored, SystemClock, Upload
 from p2pannex.stores.external import ExternalStore
 from p2pannex.stores.external_messages import LINE_MAX, BadLine, Lines, check_present, split_job
 from p2pannex.stores.spool import Spool
@@ -137,8 +137,12 @@ async def test_programs_that_cannot_begin(tmp_path: Path) -> None:
         ExternalStore(UUID, "echo", {}, tmp_path / "a spool", tmp_path / "state")
 
 
+def children() -> set[str]:
+    return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+
+
 async def test_nothing_is_left_running(remote: Remote) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = (set(os.listdir("/proc/self/fd")), children())
     async with remote.open() as external:
         await store(external, b"content")
         remote.trouble("CHECKPRESENT", "hang")
@@ -146,9 +150,7 @@ async def test_nothing_is_left_running(remote: Remote) -> None:
             await external.check_present(key_of(b"x"))
         assert scope.cancelled_caught
         assert not await external.check_present(key_of(b"x"))
-    assert set(os.listdir("/proc/self/fd")) == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert (set(os.listdir("/proc/self/fd")), children()) == before
 
 
 # Content ---------------------------------------------------------------------------------------------------------
@@ -161,18 +163,21 @@ async def test_what_could_not_be_delivered_is_not_sent_again(remote: Remote) -> 
         for how in ("fail-only", "exit", "garbage"):
             remote.trouble("TRANSFER", how, always=True)
             upload = await external.put(key)
-            assert isinstance(upload.offset, int)  # type: ignore[union-attr]
-            async with upload:  # type: ignore[union-attr]
-                await upload.begin(len(content) - upload.offset)  # type: ignore[union-attr]
-                await upload.send_all(memoryview(content)[upload.offset :])  # type: ignore[union-attr]
+            assert isinstance(upload, Upload)
+            async with upload:
+                await upload.begin(len(content) - upload.offset)
+                await upload.send_all(memoryview(content)[upload.offset :])
                 with pytest.raises(RemoteError):
-                    await upload.finish(True)  # type: ignore[union-attr]
+                    await upload.finish(True)
             assert not await external.check_present(key)
         os.unlink(remote.path / "trouble" / "TRANSFER")
-    async with remote.open() as external, await external.put(key) as upload:  # type: ignore[union-attr]
-        assert upload.offset == len(content)
-        await upload.begin(0)
-        assert isinstance(await upload.finish(True), Stored)
+    async with remote.open() as external:
+        upload = await external.put(key)
+        assert isinstance(upload, Upload)
+        async with upload:
+            assert upload.offset == len(content)
+            await upload.begin(0)
+            assert isinstance(await upload.finish(True), Stored)
         assert await fetch(external, key, 1000) == content[1000:]
     assert not remote.spooled
 

@@ -1,4 +1,4 @@
-"""Special remotes, held to the contract of every Service: by themselves, and served at every version."""
+"""Special remotes, held to the contract of every Service and to the transcripts: by themselves, and served."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from p2pannex.protocol import ConnectionLost, Side
 from p2pannex.server import Mode, serve
 from p2pannex.service import Service
 from p2pannex.stores.external import ExternalStore
-from p2pannex.testing.checks_of_content import takes_every_key
+from p2pannex.testing.checks_of_content import gives_from_an_offset, serves_several_at_once, takes_every_key
+from p2pannex.testing.checks_of_uploads import takes_one_content_twice_at_once
 from p2pannex.testing.player import Player, cases
 from p2pannex.testing.services import LOCK_CHECKS, SERVICE_CHECKS, Check, check_service
 from p2pannex.testing.serving import served
@@ -34,13 +35,17 @@ def store(tmp_path: Path, *words: str) -> ExternalStore:
     return ExternalStore(UUID, argv, {"directory": str(tmp_path / "cloud")}, tmp_path / "spool", tmp_path / "state")
 
 
-@pytest.mark.parametrize("words", [("1",), ("2", "async")], ids=["one at a time", "async"])
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-async def test_external_store(check: Check, words: tuple[str, ...], tmp_path: Path) -> None:
-    await check_service(lambda: store(tmp_path, *words), checks=[check])
+async def test_external_store(check: Check, tmp_path: Path) -> None:
+    await check_service(lambda: store(tmp_path), checks=[check])
 
 
-@pytest.mark.parametrize("version", range(5))
+@pytest.mark.parametrize("check", [gives_from_an_offset, serves_several_at_once, takes_one_content_twice_at_once])
+async def test_external_store_that_does_several_things_at_once(check: Check, tmp_path: Path) -> None:
+    await check_service(lambda: store(tmp_path, "2", "async"), checks=[check])
+
+
+@pytest.mark.parametrize("version", [0, 4])
 async def test_served_external_store(version: int, tmp_path: Path) -> None:
     """All checks at one version, but the one with keys that no special remote takes: over the wire that is an error."""
 

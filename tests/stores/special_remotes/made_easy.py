@@ -7,7 +7,7 @@ from annexremote import Master, RemoteError, SpecialRemote
 
 
 class Directory(SpecialRemote):
-    configs = {"directory": "where the files are"}
+    configs = {"directory": "where the files are"}  # noqa: RUF012 - as annexremote wants it
 
     def initremote(self):
         if not self.annex.getconfig("directory"):
