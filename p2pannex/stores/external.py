@@ -155,11 +155,9 @@ class ExternalStore(Service):
             now = self.clock.monotonic()
             return before - now if int(now) < before else 0.0
 
-        # Shielded: a removal that was sent has an end, and nothing comes after it that it could undo.
         if left() > 0:
-            reply = None
-            with trio.CancelScope(shield=True):
-                reply = await self._programs.ask(messages.remove(word), left=left)
+            # Not to be cancelled: a removal that was sent has an end before anything is asked that it could undo.
+            reply = await self._programs.ask(messages.remove(word), left=left, uncancelled=True)
             if reply is not None:
                 self._supported(reply, "REMOVE")
                 if reply.verb == b"REMOVE-SUCCESS":

@@ -60,11 +60,13 @@ class Programs:
         transfer: bool = False,
         progress: Callable[[int], None] | None = None,
         left: Callable[[], float] | None = None,
+        uncancelled: bool = False,
     ) -> Reply | None:
         """Have a program do it: its reply.
 
         `left` is asked immediately before the request is sent how many seconds are left for it; where there are none,
-        nothing is sent, and the answer is None. A program that had served before, and has died since, is replaced once.
+        nothing is sent, and the answer is None. Once sent, an `uncancelled` request is waited for,
+        as long as it may take. A program that had served before, and has died since, is replaced once.
         """
         places = self._transfers if transfer else self._questions
         limit = self._transfer_timeout if transfer else self._timeout
@@ -77,7 +79,8 @@ class Programs:
                     if timeout <= 0:
                         return None
                     try:
-                        return await program.ask(job, request, timeout, progress)
+                        with trio.CancelScope(shield=uncancelled):
+                            return await program.ask(job, request, timeout, progress)
                     except ProgramFailed:
                         if not seasoned or program.timed_out:
                             raise

@@ -20,6 +20,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from p2pannex.keys import InvalidKey, Key
+from p2pannex.protocol.errors import RemoteError
 from p2pannex.stores.durability import fsync_directory
 from p2pannex.stores.external_messages import BadLine, urls_answer, words
 
@@ -148,6 +149,8 @@ class Settings:
                 content = json.load(file)
         except FileNotFoundError:
             return {}
+        except ValueError as error:
+            raise RemoteError(f"the special remote's settings in {os.fsdecode(name)} are damaged") from error
         return content if isinstance(content, dict) else {}
 
     def _write(self, name: bytes, content: object) -> None:

@@ -222,8 +222,7 @@ async def test_one_spooled_file_is_handed_to_several(tmp_path: Path) -> None:
 
 
 async def test_the_disk_reserve_is_kept(remote: Remote) -> None:
-    free = os.statvfs(remote.path)
-    spool = Spool(remote.path / "spool", disk_reserve=free.f_bavail * free.f_frsize)
+    spool = Spool(remote.path / "spool", disk_reserve=1 << 60)
     async with remote.open() as external:
         key = await store(external, sample(1 << 20))
     async with remote.open(spool) as external:
@@ -292,6 +291,17 @@ async def test_a_removal_that_hangs_is_killed_at_its_deadline(remote: Remote) ->
         assert await external.check_present(key)
 
 
+async def test_a_removal_that_was_sent_is_waited_for(remote: Remote) -> None:
+    """Else it could still happen after the content was stored again."""
+    async with remote.open() as external:
+        key = await store(external, b"removed")
+        remote.trouble("REMOVE", "slow")
+        with trio.move_on_after(0.1):
+            await external.remove(key)
+        assert not await external.check_present(key)
+        assert remote.prepared == 1
+
+
 # Settings --------------------------------------------------------------------------------------------------------
 
 
@@ -334,6 +344,13 @@ async def test_a_remote_is_initialised_once_for_each_configuration(remote: Remot
         with pytest.raises(RemoteError, match="no message of this protocol"):
             await external.check_present(key_of(b"x"))
         await external.check_present(key_of(b"x"))
+
+
+def test_damaged_settings_are_told_of(remote: Remote) -> None:
+    (remote.path / "state").mkdir()
+    (remote.path / "state" / "config.json").write_text("{")
+    with pytest.raises(RemoteError, match=r"config.json are damaged"):
+        remote.open()
 
 
 def test_lines_are_bounded() -> None:
