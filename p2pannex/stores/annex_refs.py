@@ -43,15 +43,22 @@ async def changes(git: Git) -> AsyncGenerator[tuple[str, ...], None]:
     RemoteError when the refs cannot be read. The caller closes the generator with ``aclose``.
     """
     known: dict[bytes, str] = {}
-    with contextlib.closing(_watch(git.git_dir)) as watch:
+    watch = _watch(git.git_dir)
+    try:
         while True:
             refs = await trio.to_thread.run_sync(_refs, git)
             told = list(dict.fromkeys(name for ref, name in refs.items() if known.get(ref) != name))
             known = refs
             for start in range(0, len(told), AT_ONCE):
                 yield tuple(told[start : start + AT_ONCE])
-            await watch.wait()
+            try:
+                await watch.wait()
+            except OSError:  # a new directory cannot be watched: something has changed all the same
+                watch.close()
+                watch = _Looks(git.git_dir)
             await trio.sleep(SETTLE)
+    finally:
+        watch.close()
 
 
 def _refs(git: Git) -> dict[bytes, str]:
