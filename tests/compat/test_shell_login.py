@@ -180,13 +180,13 @@ async def test_a_push_is_seen_by_a_client_that_waits(server: Client, over_ssh: s
 
 @contextlib.contextmanager
 def remotedaemon(client: Client, clone: Path) -> Iterator[None]:
-    with subprocess.Popen(
+    with (client.environment.home / "remotedaemon.log").open("w") as log, subprocess.Popen(
         ["git-annex", "remotedaemon", "--foreground"],
         cwd=clone,
         env=client.environment.variables | client.variables,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=log,
     ) as process:
         try:
             yield
@@ -204,7 +204,7 @@ def test_git_annexs_own_watcher_fetches_what_is_pushed(client: Client) -> None:
     with remotedaemon(client, clone):
         commit = client.commit(first, "second")
         client.git(first, "push", "-q", client.url, "HEAD:pushed")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 6
         while client.git(clone, "rev-parse", "origin/pushed") != commit:
             assert time.monotonic() < deadline
             time.sleep(0.1)
