@@ -20,13 +20,10 @@ import trio
 from p2pannex.branch.git import Git
 
 SETTLE = 0.05
-"""Seconds after a change in which others are waited for, to be told together: a push changes several refs."""
+"""Seconds after a change in which others are waited for, to ask git once: a push changes several refs."""
 
 INTERVAL = 2.0
 """Seconds between two looks, without inotify."""
-
-AT_ONCE = 500
-"""Objects that are told at once: a message has 32 KiB, and an object's name up to 64 bytes."""
 
 _PLACES = (b"refs", b"reftable")
 _FILES = (*_PLACES, b"packed-refs")
@@ -38,7 +35,7 @@ _MASK = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE
 
 
 async def changes(git: Git) -> AsyncGenerator[tuple[str, ...], None]:
-    """The names of the objects that refs change to; first, at once, those that they stand at. Deleted refs have none.
+    """The names of the objects that refs change to, one at a time; first, at once, those that they stand at.
 
     RemoteError when the refs cannot be read. The caller closes the generator with ``aclose``.
     """
@@ -49,8 +46,8 @@ async def changes(git: Git) -> AsyncGenerator[tuple[str, ...], None]:
             refs = await trio.to_thread.run_sync(_refs, git)
             told = list(dict.fromkeys(name for ref, name in refs.items() if known.get(ref) != name))
             known = refs
-            for start in range(0, len(told), AT_ONCE):
-                yield tuple(told[start : start + AT_ONCE])
+            for name in told:
+                yield (name,)  # git-annex's client fetches nothing if it has one of those that it is told of together
             try:
                 await watch.wait()
             except OSError:  # a new directory cannot be watched: something has changed all the same
