@@ -182,8 +182,12 @@ async def open_url(
     version: int = LATEST_VERSION,
     client_uuid: str | None = None,
     capture_stderr: bool = False,
+    uuid: str | None = None,
 ) -> Service:
-    """The repository that `url` names, connected to; the caller closes it.
+    """The repository that `url` names, connected to; the caller closes it, or uses it as an ``async with`` block.
+
+    Where `uuid` says which repository it is, a remote one is not connected to before it is asked something, and has
+    to be that one.
 
     `token` is for sockets, ``P2PANNEX_TOKEN`` where it is None. `timeout`, in seconds, stands on every wait for a
     remote one; `version` is the highest protocol version to speak with it; `client_uuid` is whom we say we are, a new
@@ -202,13 +206,20 @@ async def open_url(
     else:
         credentials = _credentials(token, client_uuid)
         dial = _socket_dial(parsed, timeout)
+    if uuid is not None:
+        return Remote(dial, uuid, version=version, credentials=credentials, timeout=timeout)
     uuid = parsed.uuid if isinstance(parsed, SshURL) else None
     return await Remote.open(dial, uuid, version=version, credentials=credentials, timeout=timeout)
 
 
 def _open_directory(path: str) -> Service:
     from p2pannex.stores.directory import DirectoryStore, NotAStore
+    from p2pannex.stores.identity import is_gateway
 
+    if is_gateway(os.fsencode(path)):
+        from p2pannex.gateway_directory import GatewayDirectory
+
+        return GatewayDirectory(path, open_url)
     try:
         return DirectoryStore(path)
     except NotAStore:

@@ -30,7 +30,7 @@ LAYERS = [
         "drop",
     ],
     ["cluster", "http", "keep"],
-    ["urls"],
+    ["urls", "gateway_directory"],
     ["testing", "benchmarks"],
     ["cli"],
 ]

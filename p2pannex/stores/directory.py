@@ -101,6 +101,8 @@ class DirectoryStore(ObjectStore):
         try:
             config = read_config(directory)
             uuid = checked_uuid(config.get("uuid"))
+            if "cluster" in config:
+                raise ValueError("it is the gateway of a cluster, not a store")
             disk_reserve = config.get("disk_reserve", DISK_RESERVE)
             if not isinstance(disk_reserve, int) or disk_reserve < 0:
                 raise ValueError("disk_reserve is a number of bytes")
