@@ -229,7 +229,9 @@ class Service(abc.ABC):
         raise Unsupported("there is no git repository here")
 
     def changes(self) -> AsyncGenerator[tuple[str, ...], None]:
-        """The refs that change, as they do. What changes while nobody waits comes with the next ones.
+        """The names of the objects that git refs change to, as they do; first those that they stand at.
+
+        What changes while nobody waits comes with the next ones. A ref that is deleted is not told of.
 
         The caller closes the generator with ``aclose``.
         """

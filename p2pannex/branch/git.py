@@ -15,6 +15,11 @@ _NOT_INHERITED = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "G
 """Variables that say which repository the caller is in, if it is a hook. They are not about ours."""
 
 
+def inherited() -> dict[str, str]:
+    """Our environment, for a git that works on another repository than the caller's."""
+    return {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+
+
 class GitFailed(RemoteError):
     """A git command ended with an error. `status` is its exit status."""
 
@@ -34,8 +39,7 @@ class Git:
         return [b"git", b"--git-dir=" + self.git_dir, *map(os.fsencode, arguments)]
 
     def environment(self, variables: Mapping[str, bytes | str] | None = None) -> dict[str, bytes | str]:
-        kept = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-        return {**kept, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", **(variables or {})}
+        return {**inherited(), "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", **(variables or {})}
 
     def run(
         self,

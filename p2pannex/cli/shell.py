@@ -1,8 +1,8 @@
 """p2pannex-shell: what runs on a server when a git-annex client comes by ssh. A drop-in for git-annex-shell.
 
 See protocol-spec section 12 for its command line. Every client waits for AUTH-SUCCESS before it can ask for anything,
-so this file answers first and loads the rest afterwards: it imports nothing but os, sys and what reads a UUID, and
-has its own few lines for what re, shlex and argparse do in ten times the time that bare Python takes to start.
+so this file answers first and loads the rest afterwards: it imports nothing but os, sys and what reads a UUID. Even
+re, shlex and argparse take ten times the time that bare Python takes to start; `p2pannex.cli.shell_words` does without.
 `p2pannex.cli.shell_session` takes over once the client has its answer.
 
 An error is one line on standard error, and exit status 1.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 
+from p2pannex.cli.shell_words import Given, Refused, Uninitialised, is_set, options, resolve, split
 from p2pannex.stores.identity import config_path, read_uuid
 
 TYPE_CHECKING = False  # typing itself takes as long to import as Python takes to start
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 NAMES = ("git-annex-shell", "p2pannex-shell")
 """What clients may call this program in a command line that a login shell gets."""
 
-OBSOLETE = ("inannex", "dropkey", "recvkey", "sendkey", "lockcontent", "transferinfo", "commit", "gcryptsetup")
-"""Commands of git-annex-shell that came before the P2P protocol, or have to do with git alone."""
+LEGACY = ("inannex", "dropkey")
+"""Commands that came before the P2P protocol, and are in a file of their own."""
+
+OBSOLETE = ("recvkey", "sendkey", "lockcontent", "transferinfo", "commit", "gcryptsetup")
+"""Commands of git-annex-shell that are not run: they need rsync or gcrypt, or nobody has sent them for years."""
 
 USAGE = """\
 usage: p2pannex-shell [-c] COMMAND [PARAMETER...]
@@ -31,14 +35,12 @@ usage: p2pannex-shell [-c] COMMAND [PARAMETER...]
   configlist DIR                       print the UUID of the repository in DIR
   p2pstdio DIR CLIENTUUID [--uuid UUID]  serve it over standard input and output
   notifychanges DIR                    tell of changes to its git refs
+  inannex DIR KEY...                   exit status 0 if the content of all keys is there, 1 if not
+  dropkey DIR --force KEY...           remove the content of keys, without asking for other copies
 
 It is run by ssh, as the command of a key or as a login shell. Everything else goes to git-shell. Environment:
 GIT_ANNEX_SHELL_READONLY, GIT_ANNEX_SHELL_APPENDONLY, GIT_ANNEX_SHELL_LIMITED, GIT_ANNEX_SHELL_DIRECTORY.
 """
-
-
-class Refused(Exception):
-    """What was asked for cannot be done. The text is the line that the client's user reads."""
 
 
 def main() -> int:
@@ -46,7 +48,8 @@ def main() -> int:
     try:
         return run(sys.argv[1:])
     except Refused as error:
-        return complain(str(error))
+        complain(str(error))
+        return error.status
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -80,12 +83,12 @@ def run(words: list[str]) -> int:
         words = words[1:]
         if not words:
             raise Refused("which command? See p2pannex-shell --help")
-    elif words[0] not in COMMANDS and words[0] not in OBSOLETE:
+    elif words[0] not in (*COMMANDS, *LEGACY, *OBSOLETE):
         git_shell(words, split(words[0]) if len(words) == 1 else words)
     command, *rest = words
     if command in OBSOLETE:
         raise Refused(f"{command} is not supported: it predates git-annex's P2P protocol; use a newer git-annex")
-    if command not in COMMANDS:
+    if command not in COMMANDS and command not in LEGACY:
         if is_set("GIT_ANNEX_SHELL_LIMITED"):
             raise Refused("action blocked by GIT_ANNEX_SHELL_LIMITED")
         raise Refused(f"there is no command {command!r}; see p2pannex-shell --help")
@@ -93,83 +96,17 @@ def run(words: list[str]) -> int:
         raise Refused(f"{command} of which directory?")
     directory = resolve(rest[0])
     check_directory(directory)
-    return COMMANDS[command](directory, *options(rest[1:]))
+    given = options(rest[1:])
+    if command in LEGACY:
+        kind, _ = identify(directory, given.uuid)
+
+        from p2pannex.cli.shell_legacy import COMMANDS as LEGACY_COMMANDS
+
+        return LEGACY_COMMANDS[command](kind, directory, given)
+    return COMMANDS[command](directory, given)
 
 
 # The command line ------------------------------------------------------------------------------------------------
-
-
-def split(line: str) -> list[str]:
-    """The words of a command line, quoted as for a POSIX shell. It expands nothing."""
-    words: list[str] = []
-    word: str | None = None
-    quote = ""
-    characters = iter(line)
-    for character in characters:
-        if character == quote:
-            quote = ""
-        elif character == "\\" and quote != "'":
-            following = next(characters, None)
-            if following is None:
-                raise Refused("a backslash ends the command line")
-            literal = "\\" if quote and following not in '"\\$`' else ""
-            word = (word or "") + literal + following
-        elif quote:
-            word = (word or "") + character
-        elif character in "'\"":
-            quote = character
-            word = word or ""
-        elif character in " \t\n":
-            if word is not None:
-                words.append(word)
-            word = None
-        else:
-            word = (word or "") + character
-    if quote:
-        raise Refused("a quote is not closed in the command line")
-    return words if word is None else [*words, word]
-
-
-def options(words: list[str]) -> tuple[list[str], str | None]:
-    """Positional parameters, and the UUID that the client expects here.
-
-    What stands between two ``--`` are fields such as ``autoinit=1``, which say nothing to a store that exists.
-    """
-    positional: list[str] = []
-    uuid: str | None = None
-    fields = False
-    rest = iter(words)
-    for word in rest:
-        if word == "--":
-            fields = not fields
-        elif fields or word == "--debug":
-            pass
-        elif word == "--uuid":
-            uuid = next(rest, None)
-            if uuid is None:
-                raise Refused("--uuid wants a uuid after it")
-        elif word.startswith("--uuid="):
-            uuid = word[len("--uuid=") :]
-        elif word.startswith("-"):
-            raise Refused(f"invalid option {word}")
-        else:
-            positional.append(word)
-    return positional, uuid
-
-
-def is_set(variable: str) -> bool:
-    return bool(os.environ.get(variable))
-
-
-def resolve(directory: str) -> str:
-    """An absolute path. What is relative is so to the home directory, as for git-annex-shell."""
-    for home in ("~", "/~"):
-        if directory == home:
-            directory = ""
-        elif directory.startswith(home + "/"):
-            directory = directory[len(home) :].lstrip("/")
-    path = os.path.normpath(os.path.join(os.path.expanduser("~"), directory))
-    return path[1:] if path.startswith("//") else path
 
 
 def check_directory(directory: str) -> None:
@@ -205,12 +142,16 @@ def identify(directory: str, expected: str | None) -> tuple[str, str]:
     try:
         uuid = read_uuid(path)
     except (FileNotFoundError, NotADirectoryError):
-        from p2pannex.stores.annex_config import NotAnAnnex, looks_like_git, read_annex_config
+        from p2pannex.stores.annex_config import NotAnAnnex, NotInitialised, looks_like_git, read_annex_config
 
         if looks_like_git(path):
             kind = "annex"
             try:
                 uuid = read_annex_config(path).uuid
+            except NotInitialised as error:
+                if expected is not None:
+                    raise Refused(f"expected repository UUID {expected} but found uninitialized repository") from None
+                raise Uninitialised(str(error)) from None
             except NotAnAnnex as error:
                 raise Refused(str(error)) from None
         elif not os.path.exists(directory):
@@ -226,21 +167,26 @@ def identify(directory: str, expected: str | None) -> tuple[str, str]:
     return kind, uuid
 
 
-def configlist(directory: str, positional: list[str], expected: str | None) -> int:
-    if positional:
+def configlist(directory: str, given: Given) -> int:
+    if given.positional:
         raise Refused("configlist takes a directory and nothing else")
-    _, uuid = identify(directory, expected)
+    try:
+        _, uuid = identify(directory, given.uuid)
+    except Uninitialised:
+        from p2pannex.cli.shell_autoinit import initialise
+
+        uuid = ""  # which tells the client that it is a git repository and no more
+        if initialise(directory, asked="autoinit=1" in given.fields):
+            _, uuid = identify(directory, None)
     write(1, f"annex.uuid={uuid}\ncore.gcrypt-id=\n")
     return 0
 
 
-def p2pstdio(directory: str, positional: list[str], expected: str | None) -> int:
-    if len(positional) != 1:
-        raise Refused("missing UUID parameter" if not positional else "too many parameters")
-    kind, uuid = identify(directory, expected)
-    # From here on only the session can write to the client: a stray print must not end up among content.
-    output = os.dup(1)
-    os.dup2(2, 1)
+def p2pstdio(directory: str, given: Given) -> int:
+    if len(given.positional) != 1:
+        raise Refused("missing UUID parameter" if not given.positional else "too many parameters")
+    kind, uuid = identify(directory, given.uuid)
+    output = claim_output()
     write(output, f"AUTH-SUCCESS {uuid}\n")
 
     from p2pannex.cli.shell_session import run_session
@@ -256,9 +202,29 @@ def p2pstdio(directory: str, positional: list[str], expected: str | None) -> int
     return complain(problem) if problem else 0
 
 
-def notifychanges(directory: str, positional: list[str], expected: str | None) -> int:
-    identify(directory, expected)
-    raise Refused(f"there is no git repository in {directory} whose changes could be told")
+def notifychanges(directory: str, given: Given) -> int:
+    if given.positional:
+        raise Refused("notifychanges takes a directory and nothing else")
+    kind, _ = identify(directory, given.uuid)
+    if kind != "annex":
+        raise Refused(f"there is no git repository in {directory} whose changes could be told")
+    output = claim_output()
+    write(output, "READY\n")
+
+    from p2pannex.cli.shell_session import run_notifychanges
+
+    problem = run_notifychanges(directory, descriptors=(0, output))
+    return complain(problem) if problem else 0
+
+
+def claim_output() -> int:
+    """Standard output, which only what is written to this descriptor reaches from now on.
+
+    A stray print must not end up among a client's content.
+    """
+    output = os.dup(1)
+    os.dup2(2, 1)
+    return output
 
 
 def write(descriptor: int, text: str) -> None:
@@ -268,7 +234,11 @@ def write(descriptor: int, text: str) -> None:
         raise Refused(f"the client is gone: {error.strerror}") from error
 
 
-COMMANDS = {"configlist": configlist, "notifychanges": notifychanges, "p2pstdio": p2pstdio}
+COMMANDS = {
+    "configlist": configlist,
+    "notifychanges": notifychanges,
+    "p2pstdio": p2pstdio,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

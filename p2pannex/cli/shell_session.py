@@ -5,8 +5,9 @@ It is a file of its own because it imports all that the first half must not wait
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -50,21 +51,56 @@ def run_session(
 ) -> str | None:
     """Serve a client that knows our UUID already, until it goes. Why it ended, where that was not in order."""
     mode = Mode.READ_ONLY if read_only else Mode.APPEND_ONLY if append_only else Mode.READ_WRITE
-    try:
+
+    async def session() -> None:
+        stream = DescriptorStream(*descriptors, keep_open=True)
         service = OPEN[kind](directory)
         if service.uuid != uuid:
-            return f"the repository in {directory} was replaced by another"
-        trio.run(_session, service, mode, descriptors)
+            raise RemoteError(f"the repository in {directory} was replaced by another")
+        async with service:
+            await serve(StreamPeer(stream, Side.SERVER, state=State.IDLE), service, mode=mode)
+
+    return _run(session)
+
+
+def run_notifychanges(directory: str, *, descriptors: tuple[int, int]) -> str | None:
+    """Tell of changes to git refs, in the protocol of the command notifychanges, until the client goes.
+
+    Why it ended, where that was not in order.
+    """
+
+    async def tell() -> None:
+        stream = DescriptorStream(*descriptors, keep_open=True)
+
+        async def watch_client() -> None:
+            async for _ in stream:
+                pass  # nothing that it says has a meaning
+            nursery.cancel_scope.cancel()
+
+        async with (
+            OPEN["annex"](directory) as service,
+            contextlib.aclosing(service.changes()) as changes,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(watch_client)
+            async for names in changes:
+                await stream.send_all(f"CHANGED {' '.join(names)}\n".encode())
+
+    return _run(tell)
+
+
+def _run(session: Callable[[], Awaitable[None]]) -> str | None:
+    try:
+        trio.run(session)
     except (ConnectionLost, RemoteError) as error:
         return str(error)
     except BaseExceptionGroup as group:
         if group.subgroup(KeyboardInterrupt) is not None:
             raise KeyboardInterrupt from None
+        problem = group
+        while isinstance(problem, BaseExceptionGroup) and len(problem.exceptions) == 1:
+            problem = problem.exceptions[0]
+        if isinstance(problem, ConnectionLost | RemoteError | trio.BrokenResourceError):
+            return str(problem)
         raise
     return None
-
-
-async def _session(service: Service, mode: Mode, descriptors: tuple[int, int]) -> None:
-    stream = DescriptorStream(*descriptors, keep_open=True)
-    async with service:
-        await serve(StreamPeer(stream, Side.SERVER, state=State.IDLE), service, mode=mode)

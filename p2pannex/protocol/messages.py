@@ -266,7 +266,7 @@ class NotifyChange(Message):
 @_line("CHANGED", WORDS)
 @frozen
 class Changed(Message):
-    """Server: these refs changed."""
+    """Server: refs changed to these objects (git-annex calls their names refs too)."""
 
     refs: tuple[str, ...]
 

@@ -11,10 +11,12 @@ comes and goes; ``git annex fsck`` or the next merge does that. A repository tha
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncGenerator
 
 import trio
 
 from p2pannex.branch import Branch
+from p2pannex.branch.git import Git
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import AlreadyHave, Clock, SystemClock, Upload
@@ -91,6 +93,18 @@ class AnnexStore(ObjectStore):
             except FileNotFoundError:
                 continue  # git-annex removes directories of its own that are empty
             return None if lock is None else TransferClaim(lock)
+
+    # The git repository -----------------------------------------------------------------------------------------
+
+    async def connect(self, program: str, stream: trio.abc.HalfCloseableStream) -> int:
+        from p2pannex.stores.annex_connect import connect
+
+        return await connect(Git(self.config.git_dir), program, stream)
+
+    def changes(self) -> AsyncGenerator[tuple[str, ...], None]:
+        from p2pannex.stores.annex_refs import changes
+
+        return changes(Git(self.config.git_dir))
 
     # The location log -------------------------------------------------------------------------------------------
 

@@ -31,6 +31,15 @@ class NotAnAnnex(Exception):
     """The directory cannot be served as a git-annex repository. The text is one line."""
 
 
+class NotInitialised(NotAnAnnex):
+    """The directory has a git repository, but it has no annex.uuid. `values` are its settings."""
+
+    def __init__(self, message: str, git_dir: bytes, values: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.git_dir = git_dir
+        self.values = values
+
+
 class AnnexConfig:
     """A repository's settings. Made by `read_annex_config`."""
 
@@ -70,7 +79,8 @@ def read_annex_config(directory: bytes) -> AnnexConfig:
         raise NotAnAnnex(f"{shown} is no git repository")
     values = _ask_git(git_dir, shown)
     if not values.get("annex.uuid"):
-        raise NotAnAnnex(f"{shown} has no annex.uuid; make it a git-annex repository with: git annex init")
+        problem = f"{shown} has no annex.uuid; make it a git-annex repository with: git annex init"
+        raise NotInitialised(problem, git_dir, values)
     uuid = values["annex.uuid"]
     if not uuid.isprintable() or " " in uuid:
         raise NotAnAnnex(f"{shown} has no usable annex.uuid in its git config")
@@ -124,7 +134,7 @@ def _git_dir(directory: bytes) -> bytes | None:
 
 def _ask_git(git_dir: bytes, shown: str) -> dict[str, str]:
     # Git finds the repository by itself: told where it is, it would not look at who owns it.
-    status, output, errors = _run(b"git", b"-C", git_dir, b"config", b"--list", b"-z")
+    status, output, errors = run(b"git", b"-C", git_dir, b"config", b"--list", b"-z")
     values = {}
     for entry in output.split(b"\0"):
         name, newline, value = entry.partition(b"\n")
@@ -132,14 +142,14 @@ def _ask_git(git_dir: bytes, shown: str) -> dict[str, str]:
     if not status and "core.repositoryformatversion" in values:
         return values
     if not status:  # git saw no repository, and does not say why
-        status, _, errors = _run(b"git", b"-C", git_dir, b"rev-parse", b"--git-dir")
+        status, _, errors = run(b"git", b"-C", git_dir, b"rev-parse", b"--git-dir")
     problem = os.fsdecode(errors.strip().partition(b"\n")[0]).removeprefix("fatal: ") or "it gives no reason"
     if "dubious ownership" in problem:
         problem += f"; allow it with: git config --global --add safe.directory {os.fsdecode(git_dir)}"
     raise NotAnAnnex(f"git refuses to read {shown}: {problem}")
 
 
-def _run(*command: bytes) -> tuple[int, bytes, bytes]:
+def run(*command: bytes) -> tuple[int, bytes, bytes]:
     """Run a program that says little: its exit status, output and errors."""
     environment = {name: value for name, value in os.environ.items() if name not in _LOCAL}
     output, errors = os.memfd_create("output"), os.memfd_create("errors")

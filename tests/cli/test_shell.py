@@ -1,6 +1,7 @@
 """p2pannex-shell as ssh and git-annex run it: its command line, its restrictions, what it says and when."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import p2pannex
-from p2pannex.cli.shell import Refused, resolve, split
+from p2pannex.cli.shell_words import Refused, resolve, split
 from p2pannex.stores.directory import DirectoryStore
 
 CLIENT = "11111111-2222-3333-4444-555555555555"
@@ -130,8 +131,7 @@ def test_git_annex_repositories(shell: Shell, home: Path, name: str) -> None:
         (["@/nosuch"], "there is no @/nosuch"),
         (["@/file"], "@/file is no p2pannex store; make one with: p2pannex init @/file"),
         (["@/empty"], "@/empty is no p2pannex store; make one with: p2pannex init @/empty"),
-        (["@/bare.git"], "@/bare.git has no annex.uuid; make it a git-annex repository with: git annex init"),
-        (["@/nonbare"], "@/nonbare has no annex.uuid; make it a git-annex repository with: git annex init"),
+        (["@/bare.git", "--uuid", "x"], "expected repository UUID x but found uninitialized repository"),
         ([""], "@ is no p2pannex store; make one with: p2pannex init @"),
         (["~"], "@ is no p2pannex store; make one with: p2pannex init @"),
         ([], "configlist of which directory?"),
@@ -221,6 +221,7 @@ sys.exit(main())
         "p2pannex",
         "p2pannex.cli",
         "p2pannex.cli.shell",
+        "p2pannex.cli.shell_words",
         "p2pannex.stores",
         "p2pannex.stores.identity",
         *(["p2pannex.stores.annex_config"] if name == "bare.git" else []),
@@ -335,6 +336,127 @@ def test_a_traceback_is_for_those_who_ask_for_it(shell: Shell, uuid: str) -> Non
     assert "Traceback" in done.stderr
 
 
+# The other commands ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["store", "bare.git"])
+def stored(request: pytest.FixtureRequest, shell: Shell) -> str:
+    """A store of either kind, with KEY's content in it."""
+    git = ["git", "-C", str(shell.home / "bare.git"), "config"]
+    subprocess.run([*git, "annex.uuid", CLIENT], check=True)
+    subprocess.run([*git, "annex.version", "10"], check=True)
+    directory = f"@/{request.param}"
+    done = shell.run("p2pstdio", directory, CLIENT, stdin=f"VERSION 1\nPUT  {KEY}\nDATA 5\nhelloVALID\n")
+    assert done.stdout.endswith("SUCCESS\n")
+    return directory
+
+
+def test_inannex(shell: Shell, stored: str) -> None:
+    for keys, status in (([KEY], 0), ([], 0), (["WORM--x"], 1), ([KEY, "WORM--x"], 1), ([KEY, KEY], 0)):
+        done = shell.run("-c", " ".join(["git-annex-shell", "inannex", stored.replace("@", "~"), *keys]))
+        assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+def test_inannex_that_cannot_be_told(shell: Shell, home: Path) -> None:
+    (home / "store/p2pannex.toml").write_text(f'uuid = "{CLIENT}"\ndisk_reserve = "much"\n')
+    assert shell.run("inannex", "@/store", KEY).returncode == 100
+
+
+def test_dropkey(shell: Shell, stored: str) -> None:
+    for variable in ("GIT_ANNEX_SHELL_READONLY", "GIT_ANNEX_SHELL_APPENDONLY"):
+        refusal = shell.refuses("dropkey", stored, "--force", KEY, **{variable: "0"})
+        assert refusal == f"action blocked by {variable}"
+    assert "not a key" in shell.refuses("dropkey", stored, "--force", KEY, "x")
+    assert shell.run("inannex", stored, KEY).returncode == 0
+    for _ in range(2):
+        done = shell.run("dropkey", stored, "--force", KEY, "WORM--x")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert shell.run("inannex", stored, KEY).returncode == 1
+
+
+def test_dropkey_of_locked_content(shell: Shell, stored: str) -> None:
+    shell.run("p2pstdio", stored, CLIENT, stdin=f"LOCKCONTENT {KEY}\n")  # leaves without giving it back
+    assert shell.refuses("dropkey", stored, "--force", KEY) == "content is locked"
+    assert shell.run("inannex", stored, KEY).returncode == 0
+
+
+def commit(repository: Path, ref: str, message: str) -> str:
+    """A new commit at the ref; its name."""
+
+    def git(*words: str) -> str:
+        identity = ["-c", "user.name=me", "-c", "user.email=me@localhost"]
+        command = ["git", "-C", str(repository), *identity, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True, input="").stdout.strip()
+
+    made = git("commit-tree", "-m", message, git("hash-object", "-t", "tree", "-w", "--stdin"))
+    git("update-ref", ref, made)
+    return made
+
+
+def test_notifychanges(shell: Shell, home: Path) -> None:
+    repository = home / "bare.git"
+    for setting, value in (("annex.uuid", CLIENT), ("annex.version", "10")):
+        subprocess.run(["git", "-C", str(repository), "config", setting, value], check=True)
+    first = commit(repository, "refs/heads/main", "first")
+    with subprocess.Popen(
+        shell.command("notifychanges", "@/bare.git"),
+        env=shell.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "READY\n"
+        assert process.stdout.readline() == f"CHANGED {first}\n"
+        process.stdin.write("what it says has no meaning\n")
+        process.stdin.flush()
+        second = commit(repository, "refs/heads/synced/main", "second")
+        assert process.stdout.readline() == f"CHANGED {second}\n"
+        process.stdin.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("name", ["bare.git", "nonbare"])
+def test_a_git_repository_and_no_more(shell: Shell, name: str) -> None:
+    for fields in ([], ["--"], ["--", "autoinit=0", "--"], ["--", "other=1"]):
+        done = shell.run("configlist", f"@/{name}", *fields)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "annex.uuid=\ncore.gcrypt-id=\n", "")
+    said = shell.refuses("p2pstdio", f"@/{name}", CLIENT)
+    assert said == f"@/{name} has no annex.uuid; make it a git-annex repository with: git annex init"
+
+
+def without_git_annex(home: Path) -> str:
+    """A PATH with git, and without git-annex."""
+    programs = home / "programs"
+    programs.mkdir()
+    git = shutil.which("git")
+    assert git is not None
+    (programs / "git").symlink_to(git)
+    return str(programs)
+
+
+def test_initialisation_without_git_annex(shell: Shell, home: Path) -> None:
+    path = without_git_annex(home)
+    wanted = ("configlist", "@/bare.git", "--", "autoinit=1", "--")
+    problem = "@/bare.git has no annex.uuid, and git-annex, which would initialise it, is not installed here"
+    assert shell.refuses(*wanted, PATH=path) == problem
+    assert shell.refuses(*wanted, GIT_ANNEX_SHELL_READONLY="1") == "action blocked by GIT_ANNEX_SHELL_READONLY"
+    assert shell.run("configlist", "@/bare.git", PATH=path).returncode == 0
+    commit(home / "bare.git", "refs/heads/git-annex", "branch created")
+    assert shell.refuses("configlist", "@/bare.git", PATH=path) == problem
+
+
+def test_an_owner_who_wants_no_initialisation(shell: Shell, home: Path) -> None:
+    subprocess.run(["git", "-C", str(home / "bare.git"), "config", "annex.autoinit", "false"], check=True)
+    commit(home / "bare.git", "refs/heads/git-annex", "branch created")
+    done = shell.run("configlist", "@/bare.git", "--", "autoinit=1", "--")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "annex.uuid=\ncore.gcrypt-id=\n", "")
+
+
 # Restrictions ----------------------------------------------------------------------------------------------------
 
 
@@ -435,7 +557,9 @@ OBSOLETE = "{} is not supported: it predates git-annex's P2P protocol; use a new
         (["-c", "git-annex-shell 'configlist"], "a quote is not closed in the command line"),
         (["notifychanges", "@/store"], "there is no git repository in @/store whose changes could be told"),
         (["notifychanges", "@/nosuch"], "there is no @/nosuch"),
-        (["inannex", "@/store", KEY], OBSOLETE.format("inannex")),
+        (["inannex", "@/store", "x"], "not a key: b'x' is not of the form BACKEND-FIELDS--NAME"),
+        (["dropkey", "@/store", KEY], "dropkey can cause data loss; use --force if you're sure you want to do this"),
+        (["dropkey", "@/nosuch", "--force", KEY], "there is no @/nosuch"),
         (["-c", "git-annex-shell 'recvkey' '@/store' 'x'"], OBSOLETE.format("recvkey")),
     ],
 )

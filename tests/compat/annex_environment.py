@@ -84,12 +84,13 @@ def environment(home: Path, programs: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SshServer:
-    """A running sshd. ``ssh -F config localhost`` logs in to it, as who we are; with `restricted` for a config, what is
-    asked for is given to p2pannex-shell, and git commands are refused."""
+    """A running sshd. ``ssh -F config localhost`` logs in to it, as who we are; with `login` for a config, what is
+    asked for is given to p2pannex-shell, as to a login shell; with `restricted`, git commands are refused."""
 
     port: int
     config: Path
     restricted: Path
+    login: Path
 
     def url(self, directory: Path) -> str:
         return f"ssh://localhost:{self.port}{directory}"

@@ -44,11 +44,13 @@ def sshd(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[S
     directory = tmp_path_factory.mktemp("sshd")
     home = directory / "home"
     home.mkdir()
-    for name in ("host_key", "user_key", "restricted_key"):
+    for name in ("host_key", "user_key", "restricted_key", "login_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
-    restriction = 'restrict,command="GIT_ANNEX_SHELL_LIMITED=1 p2pannex-shell -c \\"$SSH_ORIGINAL_COMMAND\\""'
+    login = 'p2pannex-shell -c \\"$SSH_ORIGINAL_COMMAND\\"'
+    options = {"user": "", "restricted": f'restrict,command="GIT_ANNEX_SHELL_LIMITED=1 {login}" '}
+    options["login"] = f'restrict,command="{login}" '
     (directory / "authorized_keys").write_text(
-        (directory / "user_key.pub").read_text() + f"{restriction} {(directory / 'restricted_key.pub').read_text()}"
+        "".join(words + (directory / f"{name}_key.pub").read_text() for name, words in options.items())
     )
     variables = " ".join(f'"{name}={value}"' for name, value in environment(home, programs).items())
     (directory / "sshd_config").write_text(
@@ -59,7 +61,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[S
     with _running(server, directory) as port:
         host_key = (directory / "host_key.pub").read_text()
         (directory / "known_hosts").write_text(f"[localhost]:{port} {host_key}")
-        yield SshServer(port, _client_config(directory, "user_key"), _client_config(directory, "restricted_key"))
+        yield SshServer(port, *(_client_config(directory, f"{name}_key") for name in options))
 
 
 def _client_config(directory: Path, key: str) -> Path:
