@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ class Peers:
 
     def __init__(self, environment: AnnexEnvironment, programs: Path) -> None:
         self.environment = environment
+        self.log = environment.home / "log"
         self.socket = environment.home / "net.sock"
         self.address = f"p2p-annex::unixdemo:{self.socket}"
         program(programs / "git-annex-p2p-unixdemo", NETWORK)
@@ -62,19 +64,23 @@ class Peers:
 
     @contextlib.contextmanager
     def running(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A program that serves the server's repository on the network."""
-        with subprocess.Popen(
-            command,
-            cwd=self.server,
-            env=self.environment.variables,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
+        """A program that serves the server's repository on the network. What it says goes to `log`."""
+        with (
+            self.log.open("wb") as log,
+            subprocess.Popen(
+                command,
+                cwd=self.server,
+                env=self.environment.variables,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            ) as process,
+        ):
             try:
                 end = time.monotonic() + 60
                 while not self.socket.exists():
-                    assert process.poll() is None
+                    assert process.poll() is None, self.log.read_text()
                     assert time.monotonic() < end
                     time.sleep(0.02)
                 yield process
@@ -83,7 +89,8 @@ class Peers:
                 try:
                     process.wait(30)
                 finally:
-                    process.kill()
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)  # git-annex leaves the network's program running
 
     def locations(self) -> set[str]:
         """Where the server's own records say that the content is."""
@@ -114,12 +121,13 @@ def test_git_annex_reaches_p2pannex(peers: Peers) -> None:
         peers.annex("drop", "-q", "file", cwd=peers.client)
         peers.annex("get", "-q", "file", cwd=peers.client)
         peers.annex("move", "--to", "peer", "-q", cwd=peers.client)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    said = process.stdout.read() + process.stderr.read()
-    assert said.splitlines()[0].decode() == peers.address
-    assert peers.token.encode() not in said
+        peers.p2pannex("check", peers.address, peers.key)
     assert process.returncode == 0
+    said = peers.log.read_text()
+    assert said.splitlines()[0] == peers.address
+    assert "let in with token" in said
+    assert peers.token not in said
+    assert not peers.socket.exists(), "the network's program was ended as well"
     assert peers.locations() == {uuid}
     peers.check_server()
 
@@ -131,12 +139,13 @@ def test_p2pannex_reaches_git_annex(peers: Peers, tmp_path: Path) -> None:
         assert said.returncode
         assert "token" in said.stderr
         peers.link()
-        assert f"uuid:               {uuid}\n" in peers.p2pannex("info", peers.address)
+        assert json.loads(peers.p2pannex("info", peers.address, "--json"))["uuid"] == uuid
         peers.p2pannex("copy", ".", peers.address, peers.key)
         peers.p2pannex("get", peers.address, peers.key, "-o", str(tmp_path / "again"))
         assert (tmp_path / "again").read_text() == peers.client.joinpath("file").read_text()
         assert peers.locations() == {uuid}
+        peers.check_server()
         peers.p2pannex("remove", peers.address, peers.key, "--while-locked-on", ".")
-        peers.annex("get", "-q", "file", cwd=peers.client)
-    assert peers.locations() == set()
-    peers.check_server()
+        assert peers.locations() == set()
+    peers.annex("fsck", "-q", cwd=peers.client)
+    assert f"present {peers.key}\n" == peers.p2pannex("check", ".", peers.key)
