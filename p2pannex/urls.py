@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shlex
 import uuid as uuid_module
 from typing import TYPE_CHECKING
@@ -163,6 +164,10 @@ def _exec(url: str) -> ExecURL:
 def _network(url: str) -> NetworkURL:
     from p2pannex.transports.network import SCHEME, NetworkAddress
 
+    if re.search(r":[0-9a-f]{128}$", url):  # what git-annex p2p --gen-addresses prints: it must not be shown to anybody
+        raise InvalidURL(
+            f"there is a token at the end of this {SCHEME} URL; take it away, and put it into {TOKEN_VARIABLE}"
+        )
     net, _, address = url.removeprefix(SCHEME).partition(":")
     try:
         if not url.startswith(SCHEME):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,12 +18,16 @@ pytestmark = pytest.mark.compat
 
 P2PANNEX = (sys.executable, "-m", "p2pannex.cli.main")
 
-NETWORK = """#!/bin/sh
-case $# in
-    2) exec socat "UNIX-LISTEN:$1,fork,unlink-early" "UNIX-CONNECT:$2" ;;
-esac
-if [ "$1" = address ]; then echo "$HOME/net.sock"; else exec socat STDIO "UNIX-CONNECT:$1"; fi
-"""
+SERVE = Path(__file__).parents[2] / "docs" / "serve.md"
+
+
+def network(directory: Path) -> Path:
+    """The network that the documentation shows, its socket in `directory` instead; the socket's path."""
+    blocks: list[str] = re.findall("^```sh\n(.*?)^```$", SERVE.read_text(), re.DOTALL | re.MULTILINE)
+    (script,) = (block for block in blocks if block.startswith("#!"))
+    assert "/run/films.sock" in script
+    program(directory / "git-annex-p2p-unixdemo", script.replace("/run/films.sock", f"{directory}/films.sock"))
+    return directory / "films.sock"
 
 
 class Peers:
@@ -31,9 +36,8 @@ class Peers:
     def __init__(self, environment: AnnexEnvironment, programs: Path) -> None:
         self.environment = environment
         self.log = environment.home / "log"
-        self.socket = environment.home / "net.sock"
+        self.socket = network(programs)
         self.address = f"p2p-annex::unixdemo:{self.socket}"
-        program(programs / "git-annex-p2p-unixdemo", NETWORK)
         self.server = environment.repository("server")
         self.annex("p2p", "--enable", "unixdemo", cwd=self.server)
         self.token = self.annex("p2p", "--gen-addresses", cwd=self.server).removeprefix(self.address + ":").strip()
@@ -113,7 +117,8 @@ def peers(annex_env: AnnexEnvironment, tmp_path: Path) -> Peers:
 
 def test_git_annex_reaches_p2pannex(peers: Peers) -> None:
     uuid = peers.environment.uuid(peers.server)
-    with peers.running(*P2PANNEX, "serve", ".", "--listen", peers.address) as process:
+    (address,) = peers.server.joinpath(".git/annex/creds/p2paddrs").read_text().splitlines()
+    with peers.running(*P2PANNEX, "serve", ".", "--listen", address) as process:
         peers.link()
         assert peers.environment.run("git", "config", "remote.peer.annex-uuid", cwd=peers.client).stdout.strip() == uuid
         peers.annex("copy", "--to", "peer", "-q", cwd=peers.client)
