@@ -98,28 +98,30 @@ async def _serve(
 
     listening: dict[Tokens, list[SocketListener]] = {}  # git-annex's tokens are good for one address each
     stopping = trio.Event()
+    store = open_directory(directory)
     try:
-        async with open_directory(directory) as store, trio.open_nursery() as nursery, AsyncExitStack() as stack:
-            # Before anybody is told that we listen: who then tells us to stop is to be heard.
+        async with trio.open_nursery() as nursery:
+            # Before anybody is told that we listen: who then tells us to stop is to be heard. Until all is tidied up.
             await nursery.start(_stop_when_told, stopping, nursery.cancel_scope)
-            tokens = TokenFile(store.tokens_directory())
-            no_tokens = not tokens.grants()
-            for url in urls:
-                if isinstance(parsed := parse_url(url), NetworkURL):
-                    address = NetworkAddress(parsed.net, parsed.address)
-                    good, top = _network_tokens(store, address, tokens)
-                    listener = await stack.enter_async_context(network_listener(address, top))
-                    listening.setdefault(good, []).append(listener)
-                    output.result(str(address), listening=str(address))
-                else:
-                    listening.setdefault(tokens, []).extend(await _listen(url, tls_cert, tls_key, output))
-            if no_tokens and tokens in listening:
-                log.warning("no tokens yet, so nobody is let in: p2pannex token create %s", directory)
-            async with trio.open_nursery() as serving:
-                for good, listeners in listening.items():
-                    serving.start_soon(
-                        partial(serve_listeners, listeners, store, tokens=good, mode=mode, stopping=stopping)
-                    )
+            async with store, AsyncExitStack() as stack:
+                tokens = TokenFile(store.tokens_directory())
+                no_tokens = not tokens.grants()
+                for url in urls:
+                    if isinstance(parsed := parse_url(url), NetworkURL):
+                        address = NetworkAddress(parsed.net, parsed.address)
+                        good, top = _network_tokens(store, address, tokens)
+                        listener = await stack.enter_async_context(network_listener(address, top))
+                        listening.setdefault(good, []).append(listener)
+                        output.result(str(address), listening=str(address))
+                    else:
+                        listening.setdefault(tokens, []).extend(await _listen(url, tls_cert, tls_key, output))
+                if no_tokens and tokens in listening:
+                    log.warning("no tokens yet, so nobody is let in: p2pannex token create %s", directory)
+                async with trio.open_nursery() as serving:
+                    for good, listeners in listening.items():
+                        serving.start_soon(
+                            partial(serve_listeners, listeners, store, tokens=good, mode=mode, stopping=stopping)
+                        )
             nursery.cancel_scope.cancel()
     finally:
         for listeners in listening.values():
