@@ -51,9 +51,10 @@ class Key:
     byte as git-annex would write it, and `str(key)` is the same decoded as UTF-8 with surrogateescape.
     """
 
-    __slots__ = ("_md5", "_raw")
+    __slots__ = ("_md5", "_raw", "_size")
 
     _raw: bytes
+    _size: int | None  # read once: every look for the content compares it
     _md5: bytes | None  # of the key that directories are made of; both of them may be asked for
 
     def __init__(self, raw: bytes | str) -> None:
@@ -83,8 +84,10 @@ class Key:
             if digits[0] == 0x30 or len(digits) > 18:
                 unusual = True
         if unusual:
-            raw = b"-".join([backend, *map(_canonical, fields)]) + b"--" + name
+            fields = [*map(_canonical, fields)]
+            raw = b"-".join([backend, *fields]) + b"--" + name
         self._raw = raw
+        self._size = int(fields[0][1:]) if fields and fields[0][0] == 0x73 else None  # "s" comes first
         self._md5 = None
 
     @classmethod
@@ -150,7 +153,7 @@ class Key:
     @property
     def size(self) -> int | None:
         """Of the whole content, in bytes; None when the key does not say."""
-        return self._number(b"s")
+        return self._size
 
     @property
     def mtime(self) -> int | None:

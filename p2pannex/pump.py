@@ -18,8 +18,11 @@ from p2pannex.peer import SMALL, Peer
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import Download
 
-BLOCK = 1 << 20
-"""Bytes of a block: large enough that a hop to a thread costs nothing beside the work done there."""
+BLOCK = 2 << 20
+"""Bytes of a block. With blocks of half the size, hops to threads took another tenth of a large upload's time."""
+
+FILE_RANGE = 1 << 20
+"""Bytes of a file that the kernel is to send at a time: it reads them from the disk while everybody waits."""
 
 PATIENCE = 0.05
 """Seconds after which a block that is not full is passed on, so that a slow source does not starve the other side."""
@@ -132,7 +135,7 @@ async def send(download: Download, peer: Peer, progress: Progress | None = None)
         return
     while length:
         try:
-            sent = await peer.write_file(file_range.fileno(), file_range.position, min(length, BLOCK))
+            sent = await peer.write_file(file_range.fileno(), file_range.position, min(length, FILE_RANGE))
         except OSError as error:
             raise RemoteError(f"cannot read the content: {error.strerror}") from error
         if sent is None:

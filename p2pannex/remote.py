@@ -136,6 +136,7 @@ class Remote(Service):
         self._dial = dial
         self._version = version
         self._credentials = credentials
+        self._connections = connections
         self._bypass = bypass
         self._pool = PeerPool(self._connect, limit=connections, keep=connections, timeout=timeout)
 
@@ -171,6 +172,18 @@ class Remote(Service):
             if peer is not None:
                 await close(peer)
             raise
+
+    def bypassing(self, uuids: frozenset[str]) -> Remote:
+        """The same repository over connections of its own, on which the gateways are told of first."""
+        return Remote(
+            self._dial,
+            self.uuid,
+            version=self._version,
+            credentials=self._credentials,
+            connections=self._connections,
+            timeout=self.timeout,
+            bypass=tuple(sorted(uuids.union(self._bypass))),
+        )
 
     async def aclose(self) -> None:
         await self._pool.aclose()

@@ -92,6 +92,8 @@ async def serve(
     finally:
         with trio.move_on_after(peer.timeout, shield=True):
             await session.stop_watching()
+            if session.service is not service:
+                await session.service.aclose()
             await peer.aclose()
 
 
@@ -101,6 +103,8 @@ class _Session:
     def __init__(self, peer: Peer, service: Service, mode: Mode, max_version: int, idle_timeout: float) -> None:
         self.peer = peer
         self.service = service
+        self.given = service
+        """The one that our caller closes; what `bypassing` made of it is ours to close."""
         self.mode = mode
         self.max_version = max_version
         self.idle_timeout = idle_timeout
@@ -169,7 +173,9 @@ class _Session:
         self.peer.queue(Version(min(request.version, self.max_version)))
 
     async def bypass(self, request: Bypass) -> None:
-        self.service = self.service.bypassing(frozenset(request.uuids))
+        before, self.service = self.service, self.service.bypassing(frozenset(request.uuids))
+        if before is not self.given and before is not self.service:
+            await before.aclose()
 
     async def check_present(self, request: CheckPresent) -> None:
         self.peer.queue(Success() if await self.service.check_present(request.key) else Failure())

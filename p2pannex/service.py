@@ -218,7 +218,10 @@ class Service(abc.ABC):
         """Begin to read content. Content that is not here gives a download of no bytes that is not `valid`."""
 
     def bypassing(self, uuids: frozenset[str]) -> Service:
-        """This service, as it is for a client that came through these gateways: they are not gone through again."""
+        """This service, as it is for a client that came through these gateways: they are not gone through again.
+
+        The caller closes it where it is another than this one.
+        """
         return self
 
     async def connect(self, program: str, stream: HalfCloseableStream) -> int:

@@ -214,7 +214,7 @@ def _query(url: str, parts: SplitResult, *known: str) -> dict[str, str]:
 
 
 def open_directory(path: str) -> DirectoryStore | AnnexStore:
-    """The repository in a directory of this machine. RemoteError where there is none."""
+    """The store in a directory of this machine. RemoteError where there is none."""
     from p2pannex.stores.directory import DirectoryStore, NotAStore
 
     try:
@@ -239,8 +239,12 @@ async def open_url(
     version: int = LATEST_VERSION,
     client_uuid: str | None = None,
     capture_stderr: bool = False,
+    uuid: str | None = None,
 ) -> Service:
-    """The repository that `url` names, connected to; the caller closes it.
+    """The repository that `url` names, connected to; the caller closes it, or uses it as an ``async with`` block.
+
+    Where `uuid` says which repository it is, a remote one is not connected to before it is asked something, and has
+    to be that one.
 
     `token` is for sockets, ``P2PANNEX_TOKEN`` where it is None; for P2P networks, after that,
     ``GIT_ANNEX_P2P_AUTHTOKEN``, or the token that git-annex keeps for them in the repository in which we are.
@@ -252,7 +256,7 @@ async def open_url(
     """
     parsed = parse_url(url)
     if isinstance(parsed, DirectoryURL):
-        return open_directory(parsed.path)
+        return _open_local(parsed.path)
     client_uuid = client_uuid or str(uuid_module.uuid4())
     credentials: Auth | None = None
     dial: Dial
@@ -264,8 +268,20 @@ async def open_url(
     else:
         credentials = _credentials(token, client_uuid)
         dial = _socket_dial(parsed, timeout)
+    if uuid is not None:
+        return Remote(dial, uuid, version=version, credentials=credentials, timeout=timeout)
     uuid = parsed.uuid if isinstance(parsed, SshURL) else None
     return await Remote.open(dial, uuid, version=version, credentials=credentials, timeout=timeout)
+
+
+def _open_local(path: str) -> Service:
+    from p2pannex.stores.identity import is_gateway
+
+    if is_gateway(os.fsencode(path)):
+        from p2pannex.gateway_directory import GatewayDirectory
+
+        return GatewayDirectory(path, open_url)
+    return open_directory(path)
 
 
 async def _dial_program(url: SshURL | ExecURL, client_uuid: str, timeout: float, capture_stderr: bool) -> Peer:

@@ -31,7 +31,7 @@ LAYERS = [
         "drop",
     ],
     ["cluster", "http", "keep"],
-    ["urls"],
+    ["urls", "gateway_directory"],
     ["testing", "benchmarks"],
     ["cli"],
 ]

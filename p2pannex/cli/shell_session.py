@@ -5,6 +5,7 @@ It is a file of its own because it imports all that the first half must not wait
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import trio
@@ -16,11 +17,24 @@ from p2pannex.server import Mode, serve
 from p2pannex.service import Service
 from p2pannex.stores.annex import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.stores.identity import is_gateway
 from p2pannex.transports.descriptor import DescriptorStream
+
+
+def _store(path: str) -> Service:
+    return DirectoryStore(path, single_client=True)
+
+
+def _gateway(path: str) -> Service:
+    from p2pannex.gateway_directory import GatewayDirectory
+    from p2pannex.urls import open_url
+
+    return GatewayDirectory(path, open_url)
+
 
 OPEN: dict[str, Callable[[str], Service]] = {
     "annex": lambda path: AnnexStore(path, single_client=True),
-    "directory": lambda path: DirectoryStore(path, single_client=True),
+    "directory": lambda path: _gateway(path) if is_gateway(os.fsencode(path)) else _store(path),
 }
 """How each kind of store that `p2pannex.cli.shell.identify` tells apart is opened."""
 

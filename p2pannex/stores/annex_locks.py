@@ -67,7 +67,7 @@ class LockFile:
                 if not try_range(fd, fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK):
                     lock.close()
                     return None
-                if is_at(fd, path):
+                if is_at(os.fstat(fd), path):
                     if created:
                         layout.sharing.file(path)
                     return lock

@@ -23,7 +23,7 @@ from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import Clock, SystemClock
 from p2pannex.stores.contents import Contents, count, objects
 from p2pannex.stores.disk_errors import disk_errors
-from p2pannex.stores.durability import fsync_up
+from p2pannex.stores.durability import fsync_up, make_directories
 from p2pannex.stores.exclusion import Exclusion
 from p2pannex.stores.identity import checked_uuid, config_path, read_config
 from p2pannex.stores.objects import ObjectStore
@@ -60,7 +60,7 @@ class DirectoryLayout:
         return self._tmp + b"/" + key.file_name
 
     def install(self, partial: bytes, path: bytes) -> None:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_directories(os.path.dirname(path))
         os.rename(partial, path)
 
     def protect(self, fd: int, path: bytes) -> None:
@@ -90,6 +90,8 @@ class DirectoryStore(ObjectStore):
         try:
             config = read_config(directory)
             uuid = checked_uuid(config.get("uuid"))
+            if "cluster" in config:
+                raise ValueError("it is the gateway of a cluster, not a store")
             disk_reserve = config.get("disk_reserve", DISK_RESERVE)
             if not isinstance(disk_reserve, int) or disk_reserve < 0:
                 raise ValueError("disk_reserve is a number of bytes")

@@ -1,8 +1,35 @@
-"""Making directory entries survive a power failure."""
+"""Making directories, and making what is in them survive a power failure."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+
+
+def make_directories(path: bytes) -> None:
+    """Make the directory, and those above it, as far as they are missing.
+
+    What os.makedirs does, without asking about each of them first.
+    """
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        make_directories(os.path.dirname(path))
+        with suppress(FileExistsError):
+            os.mkdir(path)
+
+
+def start_writing_back(fd: int, offset: int, length: int) -> None:
+    """Set the disk to work on bytes that were just written, so that the fsync at the end waits for the last of them.
+
+    A hint and no more: it waits for nothing, and errors come out of fsync. Linux writes dirty pages back that are said
+    not to be needed, and forgets only clean ones; so what was written stays in the page cache.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):  # a file system that takes no hints
+            os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
 
 
 def fsync_directory(path: bytes) -> None:

@@ -48,7 +48,8 @@ class Exclusion:
         path = os.path.join(self._directory, key.hashdir_lower[:2])
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            wait_until(lambda: try_lock(fd), timeout)
+            if not try_lock(fd):
+                wait_until(lambda: try_lock(fd), timeout)
             yield
         finally:
             os.close(fd)

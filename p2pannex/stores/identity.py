@@ -43,3 +43,13 @@ def checked_uuid(value: object) -> str:
     if not isinstance(value, str) or not value or not value.isprintable() or " " in value or '"' in value:
         raise ValueError("it has no usable uuid")
     return value
+
+
+def is_gateway(directory: bytes) -> bool:
+    """Whether the directory is not a store, but the gateway of a cluster: its configuration names one."""
+    try:
+        with open(config_path(directory), "rb") as file:
+            lines = file.read(65536).splitlines()
+    except OSError:
+        return False
+    return any(line.partition(b"=")[0].strip() == b"cluster" for line in lines)

@@ -16,12 +16,16 @@ from p2pannex.keys import Key, Verifier
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.disk_errors import disk_errors
+from p2pannex.stores.durability import start_writing_back
 from p2pannex.stores.exclusion import try_lock
 
 SMALL = 64 * 1024
 """Bytes up to which writing stays on the loop: a hop to a thread would cost more."""
 
 BLOCK = 1 << 20
+
+WRITE_BACK = 8 << 20
+"""Bytes that are left to gather in memory before the disk is set to work on them."""
 
 
 class PartialLayout(Protocol):
@@ -65,6 +69,8 @@ class ObjectUpload(Upload):
         self._path = path
         self._fd = fd
         self._verifier: Verifier | None = None
+        self._unwritten = 0
+        """Bytes at the end of the file that the disk has not been set to work on."""
 
     @classmethod
     def open(cls, store: Target, key: Key) -> ObjectUpload | None:
@@ -87,8 +93,9 @@ class ObjectUpload(Upload):
                 if not try_lock(fd):
                     upload.abandon()
                     return None
-                if is_at(fd, path):
-                    upload.offset = os.fstat(fd).st_size
+                status = os.fstat(fd)
+                if is_at(status, path):
+                    upload.offset = status.st_size
                     upload._make_room()
                     return upload
             except BaseException:
@@ -122,7 +129,8 @@ class ObjectUpload(Upload):
                 step = min(self.offset - position, 16 * BLOCK)
                 await trio.to_thread.run_sync(self._hash_range, position, step)
                 position += step
-            os.lseek(self._fd, self.offset, os.SEEK_SET)
+            if self.offset:
+                os.lseek(self._fd, self.offset, os.SEEK_SET)
 
     def _hash_range(self, position: int, length: int) -> None:
         assert self._verifier is not None
@@ -160,6 +168,11 @@ class ObjectUpload(Upload):
         written = 0
         while written < len(view):
             written += os.write(self._fd, view[written:])
+        self._unwritten += written
+        if self._unwritten >= WRITE_BACK:
+            end = os.lseek(self._fd, 0, os.SEEK_CUR)
+            start_writing_back(self._fd, end - self._unwritten, self._unwritten)
+            self._unwritten = 0
 
     async def finish(self, valid: bool) -> Stored | NotStored:
         with disk_errors("cannot store the content"):
@@ -184,6 +197,7 @@ class ObjectUpload(Upload):
                     os.unlink(self._path)
                     raise
                 self._store.commit(self._key, self._path, self._fd)
+                self.abandon()  # it is no partial any more
                 return True
             if not (valid or verifier.conclusive):
                 os.ftruncate(self._fd, self.offset)  # the sender disowns them, and no digest will tell them apart
@@ -202,8 +216,10 @@ class ObjectUpload(Upload):
     def close(self) -> None:
         """Let go of the partial; an empty one is removed."""
         try:
-            if self._fd >= 0 and not os.fstat(self._fd).st_size and is_at(self._fd, self._path):
-                os.unlink(self._path)
+            if self._fd >= 0:
+                status = os.fstat(self._fd)
+                if not status.st_size and is_at(status, self._path):
+                    os.unlink(self._path)
         except OSError:
             pass  # an empty file is left behind, which the next upload takes over
         finally:
@@ -218,12 +234,12 @@ class ObjectUpload(Upload):
 
     async def aclose(self) -> None:
         self.close()
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
 
 
-def is_at(fd: int, path: bytes) -> bool:
-    """Whether the open file is still the one at `path`."""
+def is_at(status: os.stat_result, path: bytes) -> bool:
+    """Whether the open file of this status is still the one at `path`."""
     try:
-        return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
+        return os.path.samestat(status, os.stat(path, follow_symlinks=False))
     except FileNotFoundError:
         return False

@@ -1,0 +1,225 @@
+"""An upload into a cluster: the same bytes to several nodes, each at its own pace and from its own offset.
+
+Each node has a queue of blocks, and a task that sends from it. The blocks are shared: what is queued is a reference, so
+that memory is bounded by the number of nodes times the queue, and a slow node holds the others back only when its queue
+is full. A node that errs, or takes nothing for its timeout, is left out from then on; the outcome names exactly those
+where the content now is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import trio
+
+from p2pannex.cluster.downloads import CLOSING
+from p2pannex.cluster.node import Node
+from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.service import NotStored, Stored, Upload
+
+QUEUE = 8 << 20
+"""Bytes that may wait for one node."""
+
+PIECES = 256
+"""Pieces that may wait for one node, however small they are."""
+
+
+class _Queue:
+    """What waits for one node: closed by the source when there is no more, dropped when the node is left out."""
+
+    def __init__(self) -> None:
+        self._blocks: list[memoryview] = []
+        self._bytes = 0
+        self._changed = trio.Event()
+        self.ended = False
+        self.dropped = False
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def put(self, block: memoryview) -> None:
+        while not self.dropped and self._blocks and (self._bytes + len(block) > QUEUE or len(self._blocks) >= PIECES):
+            await self._changed.wait()
+        if not self.dropped:
+            self._blocks.append(block)
+            self._bytes += len(block)
+            self._wake()
+
+    async def get(self) -> memoryview | None:
+        while not self._blocks:
+            if self.ended:
+                return None
+            await self._changed.wait()
+        block = self._blocks.pop(0)
+        self._bytes -= len(block)
+        self._wake()
+        return block
+
+    def end(self) -> None:
+        self.ended = True
+        self._wake()
+
+    def drop(self) -> None:
+        self.dropped = True
+        self._blocks.clear()
+        self._wake()
+
+
+class _Child:
+    """One node's part of the upload."""
+
+    def __init__(self, node: Node, upload: Upload) -> None:
+        self.node = node
+        self.upload = upload
+        self.queue = _Queue()
+        self.skip = 0
+        """Bytes at the beginning of the body that this node has already."""
+        self.valid: bool | None = None
+        """What the source says of the body, once it has ended; None where it stopped in the middle."""
+        self.outcome: Stored | NotStored | None = None
+        self.problem: RemoteError | ConnectionLost | None = None
+        self.done = trio.Event()
+        self.scope = trio.CancelScope()
+
+    @property
+    def uuids(self) -> frozenset[str]:
+        """Where the content now is, of the repositories that this node stands for."""
+        if self.outcome is None:
+            return frozenset()
+        return self.outcome.uuids | ({self.node.uuid} if isinstance(self.outcome, Stored) else frozenset())
+
+    async def run(self, length: int) -> None:
+        """Send what the queue gives, then learn what became of it. Never raises: the outcome says it all."""
+        try:
+            with self.scope:
+                await self._send(length)
+        finally:
+            self.queue.drop()
+            self.done.set()
+
+    async def _send(self, length: int) -> None:
+        node, upload = self.node, self.upload
+        try:
+            await node.ask(upload.begin, length)
+            while (block := await self.queue.get()) is not None:
+                await node.ask(upload.send_all, block)
+            if self.valid is not None:
+                valid = self.valid
+                self.outcome = await node.ask(upload.finish, valid)
+        except (RemoteError, ConnectionLost) as error:
+            self.problem = error
+
+    async def data_present(self) -> None:
+        try:
+            self.outcome = await self.node.ask(self.upload.data_present)
+        except (RemoteError, ConnectionLost) as error:
+            self.problem = error
+
+
+class ClusterUpload(Upload):
+    """Uploads to several nodes as one. The tasks are in `nursery`, which is the cluster's."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        uploads: Iterable[tuple[Node, Upload]],
+        present: frozenset[str],
+        named: Callable[[frozenset[str]], frozenset[str]],
+        release: Callable[[], None],
+    ) -> None:
+        self._nursery = nursery
+        self._children = [_Child(node, upload) for node, upload in uploads]
+        self._present = present
+        self._named = named
+        self._release = release
+        self._begun = False
+        self._closed = False
+        self._sent = 0
+        self.offset = min(child.upload.offset for child in self._children)
+        for child in self._children:
+            child.node.transfers += 1
+
+    async def begin(self, length: int) -> None:
+        self._begun = True
+        for child in self._children:
+            child.skip = child.upload.offset - self.offset
+            if child.skip > length:
+                # What it kept is longer than all that there is: it is not of this content.
+                child.problem = RemoteError("kept more than there is")
+                child.queue.drop()
+                child.done.set()
+            else:
+                self._nursery.start_soon(child.run, length - child.skip)
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def send_all(self, view: memoryview) -> None:
+        block = memoryview(bytes(view))  # the view is ours during this call only; the copy is shared by all nodes
+        for child in self._children:
+            begin = min(max(child.skip - self._sent, 0), len(block))
+            if begin < len(block):
+                await child.queue.put(block[begin:])
+        self._sent += len(block)
+        if all(child.queue.dropped for child in self._children):
+            raise self._problem()
+
+    async def finish(self, valid: bool) -> Stored | NotStored:
+        for child in self._children:
+            child.valid = valid
+            child.queue.end()
+        for child in self._children:
+            await child.done.wait()
+        return self._outcome()
+
+    async def data_present(self) -> Stored | NotStored:
+        async with trio.open_nursery() as nursery:
+            for child in self._children:
+                nursery.start_soon(child.data_present)
+        return self._outcome()
+
+    def _outcome(self) -> Stored | NotStored:
+        """Which repositories have the content now: those that stored it, and those that had it before."""
+        if all(child.problem is not None for child in self._children):
+            raise self._problem()
+        uuids = self._named(self._present.union(*(child.uuids for child in self._children)))
+        stored = any(isinstance(child.outcome, Stored) for child in self._children)
+        return Stored(uuids) if stored else NotStored(uuids)
+
+    def _problem(self) -> RemoteError:
+        return RemoteError(
+            "no node could store the content: "
+            + "; ".join(f"{child.node.name}: {child.problem}" for child in self._children if child.problem)
+        )
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._begun:
+                await self._stop()
+        finally:
+            for child in self._children:
+                child.node.transfers -= 1
+            await close_all(child.upload for child in self._children)
+            self._release()
+
+    async def _stop(self) -> None:
+        """Give the nodes what was queued for them, for a later upload to resume from, if they take it soon."""
+        with trio.move_on_after(CLOSING, shield=True):
+            for child in self._children:
+                child.queue.end()
+            for child in self._children:
+                await child.done.wait()
+        with trio.CancelScope(shield=True):
+            for child in self._children:
+                child.scope.cancel()
+                await child.done.wait()
+
+
+async def close_all(uploads: Iterable[Upload]) -> None:
+    """Close uploads, all at once, also while being cancelled, within seconds."""
+    with trio.move_on_after(CLOSING, shield=True):
+        async with trio.open_nursery() as nursery:
+            for upload in uploads:
+                nursery.start_soon(upload.aclose)
