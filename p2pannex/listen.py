@@ -139,7 +139,7 @@ class _Server:
                 stream, name = await listener.accept()
             except OSError as error:
                 if not complained:
-                    log.error("%s: cannot accept connections, trying again: %s", listener.address, error.strerror)
+                    log.error("%s: cannot accept connections, trying again: %s", listener.name, error.strerror)
                 complained = True
                 await trio.sleep(OUT_OF_RESOURCES)
                 continue

@@ -8,17 +8,20 @@
 ``unix:PATH``                           a unix socket
 ``tcp://HOST:PORT``                     a TCP socket: not encrypted
 ``tls://HOST:PORT``                     TLS over TCP; ``?ca=FILE`` is the authority (PEM) instead of the system's
+``p2p-annex::NET:ADDRESS``              a P2P network, through the program ``git-annex-p2p-NET``
 ======================================  ===========================================================================
 
-In those with ``//``, what is special in a URL is written with ``%``. Sockets want a token.
+In those with ``//``, what is special in a URL is written with ``%``. Sockets and P2P networks want a token.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import shlex
 import uuid as uuid_module
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from attrs import frozen
@@ -29,10 +32,19 @@ from p2pannex.protocol.messages import LATEST_VERSION, Auth
 from p2pannex.remote import Dial, Remote
 from p2pannex.service import Service
 
+if TYPE_CHECKING:
+    from p2pannex.stores.annex import AnnexStore
+    from p2pannex.stores.directory import DirectoryStore
+
 TOKEN_VARIABLE = "P2PANNEX_TOKEN"  # noqa: S105 - the name of a variable
 """The environment variable with the token for sockets, where none is given otherwise."""
 
-KNOWN = "a directory, ssh://HOST/DIR, exec:COMMAND, unix:PATH, tcp://HOST:PORT or tls://HOST:PORT"
+NETWORK_TOKEN_VARIABLE = "GIT_ANNEX_P2P_AUTHTOKEN"  # noqa: S105 - likewise
+"""git-annex's name for the same, looked at for P2P networks only."""
+
+KNOWN = (
+    "a directory, ssh://HOST/DIR, exec:COMMAND, unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS"
+)
 
 
 class InvalidURL(RemoteError, ValueError):
@@ -87,7 +99,15 @@ class TlsURL(TcpURL):
     ca: str | None = None
 
 
-AnyURL = DirectoryURL | SshURL | ExecURL | UnixURL | TcpURL
+@frozen
+class NetworkURL:
+    """A repository on a P2P network that the program ``git-annex-p2p-NET`` knows."""
+
+    net: str
+    address: str
+
+
+AnyURL = DirectoryURL | SshURL | ExecURL | UnixURL | TcpURL | NetworkURL
 
 
 def parse_url(url: str) -> AnyURL:
@@ -103,6 +123,8 @@ def parse_url(url: str) -> AnyURL:
         if not path or path.startswith("//"):
             raise InvalidURL(f"{url}: write unix:PATH, with the path of the socket")
         return UnixURL(path)
+    if url.startswith("p2p-annex:"):
+        return _network(url)
     if "://" not in url:
         return DirectoryURL(url)
     scheme = url.partition("://")[0]
@@ -137,6 +159,23 @@ def _exec(url: str) -> ExecURL:
     if not argv:
         raise InvalidURL("exec: of which command? Write exec:COMMAND")
     return ExecURL(argv)
+
+
+def _network(url: str) -> NetworkURL:
+    from p2pannex.transports.network import SCHEME, NetworkAddress
+
+    if re.search(r":[0-9a-f]{128}$", url):  # what git-annex p2p --gen-addresses prints: it must not be shown to anybody
+        raise InvalidURL(
+            f"there is a token at the end of this {SCHEME} URL; take it away, and put it into {TOKEN_VARIABLE}"
+        )
+    net, _, address = url.removeprefix(SCHEME).partition(":")
+    try:
+        if not url.startswith(SCHEME):
+            raise ValueError("a colon is missing")
+        NetworkAddress(net, address)
+    except ValueError as error:
+        raise InvalidURL(f"{url}: {error}; write {SCHEME}NET:ADDRESS") from error
+    return NetworkURL(net, address)
 
 
 def _ssh(url: str, parts: SplitResult, host: str, port: int | None) -> SshURL:
@@ -174,6 +213,24 @@ def _query(url: str, parts: SplitResult, *known: str) -> dict[str, str]:
     return query
 
 
+def open_directory(path: str) -> DirectoryStore | AnnexStore:
+    """The store in a directory of this machine. RemoteError where there is none."""
+    from p2pannex.stores.directory import DirectoryStore, NotAStore
+
+    try:
+        return DirectoryStore(path)
+    except NotAStore:
+        from p2pannex.stores.annex_config import looks_like_git
+
+        if not os.path.exists(os.path.join(path, "p2pannex.toml")) and looks_like_git(os.fsencode(path)):
+            from p2pannex.stores.annex import AnnexStore
+
+            return AnnexStore(path)
+        if ":" in path and not os.path.exists(path):
+            raise InvalidURL(f"{path}: there is no such directory; write {KNOWN}") from None
+        raise
+
+
 async def open_url(
     url: str,
     *,
@@ -189,20 +246,25 @@ async def open_url(
     Where `uuid` says which repository it is, a remote one is not connected to before it is asked something, and has
     to be that one.
 
-    `token` is for sockets, ``P2PANNEX_TOKEN`` where it is None. `timeout`, in seconds, stands on every wait for a
-    remote one; `version` is the highest protocol version to speak with it; `client_uuid` is whom we say we are, a new
-    one where it is None. `capture_stderr` is that of `open_process_peer`.
+    `token` is for sockets, ``P2PANNEX_TOKEN`` where it is None; for P2P networks, after that,
+    ``GIT_ANNEX_P2P_AUTHTOKEN``, or the token that git-annex keeps for them in the repository in which we are.
+    `timeout`, in seconds, stands on every wait for a remote one; `version` is the highest protocol version to speak
+    with it; `client_uuid` is whom we say we are, a new one where it is None. `capture_stderr` is that of
+    `open_process_peer`.
 
     InvalidURL, another RemoteError for a directory that is no store, ConnectionLost for a remote that does not answer.
     """
     parsed = parse_url(url)
     if isinstance(parsed, DirectoryURL):
-        return _open_directory(parsed.path)
+        return _open_local(parsed.path)
     client_uuid = client_uuid or str(uuid_module.uuid4())
     credentials: Auth | None = None
     dial: Dial
     if isinstance(parsed, SshURL | ExecURL):
         dial = functools.partial(_dial_program, parsed, client_uuid, timeout, capture_stderr)
+    elif isinstance(parsed, NetworkURL):
+        credentials = _credentials(token, client_uuid) or await _kept_credentials(parsed, client_uuid)
+        dial = _network_dial(parsed, timeout, capture_stderr)
     else:
         credentials = _credentials(token, client_uuid)
         dial = _socket_dial(parsed, timeout)
@@ -212,26 +274,14 @@ async def open_url(
     return await Remote.open(dial, uuid, version=version, credentials=credentials, timeout=timeout)
 
 
-def _open_directory(path: str) -> Service:
-    from p2pannex.stores.directory import DirectoryStore, NotAStore
+def _open_local(path: str) -> Service:
     from p2pannex.stores.identity import is_gateway
 
     if is_gateway(os.fsencode(path)):
         from p2pannex.gateway_directory import GatewayDirectory
 
         return GatewayDirectory(path, open_url)
-    try:
-        return DirectoryStore(path)
-    except NotAStore:
-        from p2pannex.stores.annex_config import looks_like_git
-
-        if not os.path.exists(os.path.join(path, "p2pannex.toml")) and looks_like_git(os.fsencode(path)):
-            from p2pannex.stores.annex import AnnexStore
-
-            return AnnexStore(path)
-        if ":" in path and not os.path.exists(path):
-            raise InvalidURL(f"{path}: there is no such directory; write {KNOWN}") from None
-        raise
+    return open_directory(path)
 
 
 async def _dial_program(url: SshURL | ExecURL, client_uuid: str, timeout: float, capture_stderr: bool) -> Peer:
@@ -254,14 +304,31 @@ async def _dial_program(url: SshURL | ExecURL, client_uuid: str, timeout: float,
     return await open_process_peer(url.argv, timeout=timeout, capture_stderr=capture_stderr)
 
 
-def _credentials(token: str | None, client_uuid: str) -> Auth | None:
+def _credentials(token: str | None, client_uuid: str, variable: str = TOKEN_VARIABLE) -> Auth | None:
     if token is None:
-        token = os.environ.get(TOKEN_VARIABLE, "").strip() or None
+        token = os.environ.get(variable, "").strip() or None
     if token is None:
         return None
     if not token.isascii() or not token.isalnum():
         raise InvalidURL("the token is not one: tokens have letters and digits only")
     return Auth(client_uuid, token)
+
+
+async def _kept_credentials(url: NetworkURL, client_uuid: str) -> Auth | None:
+    from p2pannex.creds import current_git_dir, kept_token
+
+    credentials = _credentials(None, client_uuid, NETWORK_TOKEN_VARIABLE)
+    if credentials is None and (git_dir := await current_git_dir()) is not None:
+        token = kept_token(git_dir, url.net, url.address)
+        return None if token is None else _credentials(token, client_uuid)
+    return credentials
+
+
+def _network_dial(url: NetworkURL, timeout: float, capture_stderr: bool) -> Dial:
+    from p2pannex.transports.network import NetworkAddress, open_network_peer
+
+    address = NetworkAddress(url.net, url.address)
+    return functools.partial(open_network_peer, address, timeout=timeout, capture_stderr=capture_stderr)
 
 
 def _socket_dial(url: UnixURL | TcpURL, timeout: float) -> Dial:
@@ -278,6 +345,7 @@ __all__ = [
     "DirectoryURL",
     "ExecURL",
     "InvalidURL",
+    "NetworkURL",
     "SshURL",
     "TcpURL",
     "TlsURL",

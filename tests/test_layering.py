@@ -22,6 +22,7 @@ LAYERS = [
         "remote",
         "server",
         "tokens",
+        "creds",
         "authenticate",
         "listen",
         "content_file",

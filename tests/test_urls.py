@@ -27,6 +27,7 @@ from p2pannex.urls import (
     DirectoryURL,
     ExecURL,
     InvalidURL,
+    NetworkURL,
     SshURL,
     TcpURL,
     TlsURL,
@@ -40,7 +41,7 @@ KEY = Key.parse(b"WORM-s3--abc")
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GIT_SSH", "GIT_SSH_COMMAND", "P2PANNEX_REMOTE_SHELL", "P2PANNEX_TOKEN"):
+    for name in ("GIT_SSH", "GIT_SSH_COMMAND", "P2PANNEX_REMOTE_SHELL", "P2PANNEX_TOKEN", "GIT_ANNEX_P2P_AUTHTOKEN"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -58,6 +59,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ssh://host/a%20b%23%3f", SshURL("host", "/a b#?")),
         ("ssh://host/%ff", SshURL("host", "/\udcff")),
         ("ssh://host/d?shell=p2pannex-shell", SshURL("host", "/d", shell="p2pannex-shell")),
+        ("p2p-annex::net-1:/run/a://b c?d", NetworkURL("net-1", "/run/a://b c?d")),
         ("ssh://host/d?uuid=U&shell=/opt/x%20-v", SshURL("host", "/d", uuid="U", shell="/opt/x -v")),
         ("exec:git-annex-shell p2pstdio '/a b' U", ExecURL(("git-annex-shell", "p2pstdio", "/a b", "U"))),
         ("unix:/run/annex", UnixURL("/run/annex")),
@@ -103,6 +105,12 @@ def test_a_url_says(url: str, parsed: AnyURL) -> None:
         ("tcp://secret@host:12", "P2PANNEX_TOKEN"),
         ("tcp://host:12?ca=x", "can stand nothing"),
         ("tls://host:12?x=y", "ca=VALUE"),
+        ("p2p-annex:net:address", "colon"),
+        ("p2p-annex::net", "not empty"),
+        ("p2p-annex::net:", "not empty"),
+        ("p2p-annex::NET:address", "write p2p-annex::NET:ADDRESS"),
+        ("p2p-annex::a/b:address", "small letters"),
+        ("p2p-annex::net:--option", "something else"),
         ("a\nb", "line ends"),
         ("a\0b", "NULs"),
     ],
@@ -115,12 +123,19 @@ def test_a_url_that_makes_no_sense_is_refused_in_one_line(url: str, problem: str
 
 @pytest.mark.parametrize(
     "url",
-    ["ssh://me:hunter2@host/dir", "tcp://hunter2@host:12", "tls://x:hunter2@host:12", "ssh://me:hunter2@h:port/d"],
+    [
+        "ssh://me:hunter2@host/dir",
+        "tcp://hunter2@host:12",
+        "tls://x:hunter2@host:12",
+        "ssh://me:hunter2@h:port/d",
+        f"p2p-annex::net:address:{'0123456789abcdef' * 8}",
+    ],
 )
 def test_a_secret_in_a_url_is_not_repeated(url: str) -> None:
     with pytest.raises(InvalidURL) as caught:
         parse_url(url)
     assert "hunter2" not in str(caught.value)
+    assert "0123456789" not in str(caught.value)
 
 
 async def test_a_directory_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,3 +254,30 @@ async def test_a_socket_where_nobody_listens(tmp_path: Path) -> None:
         await open_url(f"unix:{tmp_path}/nosuch", token="x")
     with pytest.raises(ConnectionLost, match="cannot use the certificates"):
         await open_url(f"tls://localhost:1?ca={tmp_path}/nosuch", token="x")
+
+
+async def test_the_token_for_a_p2p_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From where it is taken, what comes later before what was there; the network's program notes what it is told."""
+    program = tmp_path / "git-annex-p2p-net"
+    program.write_text(f'#!/bin/sh\nread line\necho "$line" >{tmp_path}/shown\necho AUTH-FAILURE\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    subprocess.run(["git", "init", "-q", tmp_path / "repository"], check=True)
+    monkeypatch.chdir(tmp_path / "repository")
+
+    async def shown(token: str | None = None) -> str:
+        with pytest.raises(AuthenticationFailed):
+            await open_url("p2p-annex::net:some.where", token=token, client_uuid="me", capture_stderr=True)
+        return (tmp_path / "shown").read_text()
+
+    with pytest.raises(AuthenticationFailed, match="there is none"):
+        await open_url("p2p-annex::net:some.where")
+    creds = Path(".git/annex/creds")
+    creds.mkdir(parents=True)
+    (creds / "net%3Asome%2Ewhere").write_text("kept")
+    assert await shown() == "AUTH me kept\n"
+    monkeypatch.setenv("GIT_ANNEX_P2P_AUTHTOKEN", "annexvariable")
+    assert await shown() == "AUTH me annexvariable\n"
+    monkeypatch.setenv("P2PANNEX_TOKEN", "variable")
+    assert await shown() == "AUTH me variable\n"
+    assert await shown("given") == "AUTH me given\n"

@@ -63,9 +63,8 @@ class UrlType(click.ParamType):  # type: ignore[type-arg]
     name = "url"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        schemes = [
-            scheme for scheme in ("ssh://", "exec:", "unix:", "tcp://", "tls://") if scheme.startswith(incomplete)
-        ]
+        known = ("ssh://", "exec:", "unix:", "tcp://", "tls://", "p2p-annex::")
+        schemes = [scheme for scheme in known if scheme.startswith(incomplete)]
         found = [CompletionItem(scheme) for scheme in schemes if incomplete]
         return found or [CompletionItem(incomplete, type="dir")]
 

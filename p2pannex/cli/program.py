@@ -144,6 +144,7 @@ def program() -> None:
       ssh://[USER@]HOST[:PORT]/DIR        ?shell=PROGRAM, ?uuid=UUID
       exec:COMMAND                        a program that serves on stdin and stdout
       unix:PATH  tcp://HOST:PORT  tls://HOST:PORT[?ca=FILE]
+      p2p-annex::NET:ADDRESS
 
     Start with `p2pannex quickstart`. P2PANNEX_DEBUG=1 shows where an error came from.
     """

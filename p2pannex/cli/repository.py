@@ -36,7 +36,8 @@ def init(directory: str, uuid: str | None, output: Output) -> None:
 def info(url: str, connection: Connection, output: Output) -> None:
     """Tell what is known of a repository.
 
-    Of a directory store that is also how much it holds, for which all its directories are read.
+    Of a directory store or a git-annex repository on this machine that is also how much it holds, for which all its
+    directories are read.
     """
     import trio
 
@@ -50,11 +51,12 @@ async def _facts(url: str, connection: Connection) -> dict[str, Any]:
     import trio
 
     from p2pannex.protocol.errors import Unsupported
+    from p2pannex.stores.annex import AnnexStore
     from p2pannex.stores.directory import DirectoryStore
 
     async with connection.open(url) as service:
         facts: dict[str, Any] = {"uuid": service.uuid, "kind": _kind(service)}
-        if isinstance(service, DirectoryStore):
+        if isinstance(service, DirectoryStore | AnnexStore):
             contents = await trio.to_thread.run_sync(service.contents, abandon_on_cancel=True)
             facts["path"] = os.fsdecode(service.path)
             facts["keys"] = contents.keys
@@ -72,8 +74,11 @@ async def _facts(url: str, connection: Connection) -> dict[str, Any]:
 
 def _kind(service: Service) -> str:
     from p2pannex.remote import Remote
+    from p2pannex.stores.annex import AnnexStore
     from p2pannex.stores.directory import DirectoryStore
 
     if isinstance(service, DirectoryStore):
         return "directory store"
+    if isinstance(service, AnnexStore):
+        return "git-annex repository"
     return "remote" if isinstance(service, Remote) else type(service).__name__

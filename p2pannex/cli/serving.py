@@ -1,10 +1,12 @@
-"""`p2pannex serve`: a directory store on sockets."""
+"""`p2pannex serve`: a store on sockets and P2P networks."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import ssl
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -17,8 +19,13 @@ from p2pannex.cli.output import Output
 if TYPE_CHECKING:
     import trio
 
+    from p2pannex.listen import Tokens
     from p2pannex.server import Mode
+    from p2pannex.stores.annex import AnnexStore
+    from p2pannex.stores.directory import DirectoryStore
+    from p2pannex.tokens import TokenFile
     from p2pannex.transports.listeners import SocketListener
+    from p2pannex.transports.network import NetworkAddress
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +40,8 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
     metavar="URL",
     multiple=True,
     required=True,
-    help="Where: unix:PATH, tcp://HOST:PORT or tls://HOST:PORT; port 0 is any that is free. May be repeated.",
+    help="Where: unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS; port 0 is any that is free. "
+    "May be repeated.",
 )
 @click.option("--read-only", is_flag=True, help="Clients may fetch and lock only.")
 @click.option("--append-only", is_flag=True, help="Clients may not remove.")
@@ -49,9 +57,11 @@ def serve(
     tls_key: str | None,
     output: Output,
 ) -> int:
-    """Serve a directory store on sockets.
+    """Serve a directory store or a git-annex repository on sockets and P2P networks.
 
-    Who shows a token of it (p2pannex token create DIR) is let in. Prints the URL of each socket when it listens.
+    Who shows a token of it (p2pannex token create DIR) is let in; on a P2P network, with a git-annex repository, who
+    shows one of git-annex's (git annex p2p --gen-addresses). Prints the URL of each socket when it listens.
+
     SIGTERM or an interrupt ends it, once the requests under way have ended; a second one ends it at once.
     """
     import trio
@@ -82,28 +92,57 @@ async def _serve(
     import trio
 
     from p2pannex.listen import serve_listeners
-    from p2pannex.stores.directory import DirectoryStore
     from p2pannex.tokens import TokenFile
+    from p2pannex.transports.network import NetworkAddress, network_listener
+    from p2pannex.urls import NetworkURL, open_directory, parse_url
 
-    store = DirectoryStore(directory)
-    tokens = TokenFile(store.path)
-    no_tokens = not tokens.grants()
-    listeners: list[SocketListener] = []
+    listening: dict[Tokens, list[SocketListener]] = {}  # git-annex's tokens are good for one address each
     stopping = trio.Event()
+    store = open_directory(directory)
     try:
         async with trio.open_nursery() as nursery:
-            # Before anybody is told that we listen: who then tells us to stop is to be heard.
+            # Before anybody is told that we listen: who then tells us to stop is to be heard. Until all is tidied up.
             await nursery.start(_stop_when_told, stopping, nursery.cancel_scope)
-            for url in urls:
-                listeners += await _listen(url, tls_cert, tls_key, output)
-            if no_tokens:
-                log.warning("no tokens yet, so nobody is let in: p2pannex token create %s", directory)
-            await serve_listeners(listeners, store, tokens=tokens, mode=mode, stopping=stopping)
+            async with store, AsyncExitStack() as stack:
+                tokens = TokenFile(store.tokens_directory())
+                no_tokens = not tokens.grants()
+                for url in urls:
+                    if isinstance(parsed := parse_url(url), NetworkURL):
+                        address = NetworkAddress(parsed.net, parsed.address)
+                        good, top = _network_tokens(store, address, tokens)
+                        listener = await stack.enter_async_context(network_listener(address, top))
+                        listening.setdefault(good, []).append(listener)
+                        output.result(str(address), listening=str(address))
+                    else:
+                        listening.setdefault(tokens, []).extend(await _listen(url, tls_cert, tls_key, output))
+                if no_tokens and tokens in listening:
+                    log.warning("no tokens yet, so nobody is let in: p2pannex token create %s", directory)
+                async with trio.open_nursery() as serving:
+                    for good, listeners in listening.items():
+                        serving.start_soon(
+                            partial(serve_listeners, listeners, store, tokens=good, mode=mode, stopping=stopping)
+                        )
             nursery.cancel_scope.cancel()
     finally:
-        for listener in listeners:
-            listener.close()
+        for listeners in listening.values():
+            for listener in listeners:
+                listener.close()
     return exit_codes.DONE
+
+
+def _network_tokens(
+    store: DirectoryStore | AnnexStore, address: NetworkAddress, tokens: TokenFile
+) -> tuple[Tokens, bytes | None]:
+    """Who is let in on a P2P network, and where its program is to run."""
+    from p2pannex.creds import P2PAuth
+    from p2pannex.stores.annex import AnnexStore
+
+    if not isinstance(store, AnnexStore):
+        return tokens, None
+    known = P2PAuth(store.config.git_dir, str(address))
+    if known.empty():
+        log.warning("%s: no tokens for it yet, so nobody is let in: git annex p2p --gen-addresses", address)
+    return known, store.top
 
 
 async def _stop_when_told(stopping: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
@@ -137,7 +176,9 @@ async def _listen(url: str, tls_cert: str | None, tls_key: str | None, output: O
             log.warning("%s is not encrypted: others can read tokens and content", url)
         listeners = await open_listeners(TcpAddress(parsed.host, parsed.port), tls=tls)
     else:
-        raise InvalidURL(f"cannot listen at {url}; write unix:PATH, tcp://HOST:PORT or tls://HOST:PORT")
+        raise InvalidURL(
+            f"cannot listen at {url}; write unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS"
+        )
     for listener in listeners:
         output.result(f"{scheme}{listener.address}", listening=f"{scheme}{listener.address}")
     return listeners

@@ -1,4 +1,4 @@
-"""`p2pannex token`: who may use the sockets of a directory store."""
+"""`p2pannex token`: who may use the sockets of a store."""
 
 from __future__ import annotations
 
@@ -36,10 +36,16 @@ class MomentType(click.ParamType):  # type: ignore[type-arg]
 
 
 def _open(directory: str) -> TokenFile:
-    from p2pannex.stores.directory import DirectoryStore
-    from p2pannex.tokens import TokenFile
+    import trio
 
-    return TokenFile(DirectoryStore(directory).path)
+    from p2pannex.tokens import TokenFile
+    from p2pannex.urls import open_directory
+
+    async def find() -> bytes:
+        async with open_directory(directory) as store:
+            return store.tokens_directory()
+
+    return TokenFile(trio.run(find))
 
 
 def _fields(grant: Grant) -> dict[str, object]:

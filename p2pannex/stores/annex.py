@@ -11,7 +11,7 @@ comes and goes; ``git annex fsck`` or the next merge does that. A repository tha
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 
 import trio
 
@@ -24,6 +24,7 @@ from p2pannex.stores.annex_config import AnnexConfig, NotAnAnnex, read_annex_con
 from p2pannex.stores.annex_layout import AnnexLayout
 from p2pannex.stores.annex_locks import KeyExclusion, LockFile, TransferClaim, require_file_locks
 from p2pannex.stores.annex_retention import AnnexRetention
+from p2pannex.stores.contents import Contents, count, objects
 from p2pannex.stores.objects import ObjectStore
 
 IDLE = 2.0
@@ -105,6 +106,25 @@ class AnnexStore(ObjectStore):
         from p2pannex.stores.annex_refs import changes
 
         return changes(Git(self.config.git_dir))
+
+    def tokens_directory(self) -> bytes:
+        """Where the tokens of its sockets are kept. Those of P2P networks are git-annex's: `p2pannex.creds`."""
+        self._annex_layout.make_directories(self._annex_layout.own)
+        return self._annex_layout.own
+
+    @property
+    def top(self) -> bytes:
+        """The top of the work tree; the repository itself where it is bare."""
+        return self.config.git_dir if self.config.bare else os.path.dirname(self.config.git_dir)
+
+    def keys(self) -> Iterator[Key]:
+        """The keys whose content is here. It reads directories as it goes, and blocks."""
+        for key, _ in objects(self.layout.root):
+            yield key
+
+    def contents(self) -> Contents:
+        """Count what is here. It reads every directory, and blocks."""
+        return count(self.layout.root, os.path.join(self._annex_layout.annex, b"tmp"))
 
     # The location log -------------------------------------------------------------------------------------------
 

@@ -18,11 +18,10 @@ import os
 import uuid as uuid_module
 from collections.abc import Iterator
 
-from attrs import frozen
-
-from p2pannex.keys import InvalidKey, Key
+from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import Clock, SystemClock
+from p2pannex.stores.contents import Contents, count, objects
 from p2pannex.stores.disk_errors import disk_errors
 from p2pannex.stores.durability import fsync_up, make_directories
 from p2pannex.stores.exclusion import Exclusion
@@ -69,16 +68,6 @@ class DirectoryLayout:
 
     def discard(self, path: bytes) -> None:
         os.unlink(path)
-
-
-@frozen
-class Contents:
-    """What a store holds: objects and their bytes, and interrupted uploads and theirs."""
-
-    keys: int
-    bytes: int
-    partials: int
-    partial_bytes: int
 
 
 class DirectoryStore(ObjectStore):
@@ -155,37 +144,15 @@ class DirectoryStore(ObjectStore):
             fsync_up(os.path.join(directory, b"annex"), os.path.dirname(directory))
         return cls(directory)
 
+    def tokens_directory(self) -> bytes:
+        """Where the tokens of its sockets are kept."""
+        return self.path
+
     def keys(self) -> Iterator[Key]:
         """The keys whose content is here. It reads directories as it goes, and blocks."""
-        for key, _ in self._objects():
+        for key, _ in objects(self.layout.root):
             yield key
 
     def contents(self) -> Contents:
         """Count what is here. It reads every directory, and blocks."""
-        keys = size = partials = partial_size = 0
-        for _, entry in self._objects():
-            keys += 1
-            size += entry.stat().st_size
-        for entry in _entries(os.path.join(self.path, b"annex", b"tmp")):
-            partials += 1
-            partial_size += entry.stat().st_size
-        return Contents(keys, size, partials, partial_size)
-
-    def _objects(self) -> Iterator[tuple[Key, os.DirEntry[bytes]]]:
-        for upper in _entries(self.layout.root):
-            for lower in _entries(upper.path):
-                for directory in _entries(lower.path):
-                    for entry in _entries(directory.path):
-                        if entry.name == directory.name:
-                            try:
-                                yield Key.from_file_name(entry.name), entry
-                            except InvalidKey:
-                                continue
-
-
-def _entries(path: bytes) -> list[os.DirEntry[bytes]]:
-    try:
-        with os.scandir(path) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        return count(self.layout.root, os.path.join(self.path, b"annex", b"tmp"))

@@ -144,7 +144,7 @@ def _remove_stale(path: bytes) -> None:
 class SocketListener:
     """A socket that accepts connections. Made by `open_listeners`; to be closed with `close`.
 
-    `address` is where it listens, with the port that was found where any would do.
+    `address` is where it listens, with the port that was found where any would do. `name` is what it is called in logs.
     """
 
     def __init__(
@@ -159,6 +159,7 @@ class SocketListener:
         self._socket = sock
         self._tls = tls
         self.address = address
+        self.name = str(address)
         self.authenticated = authenticated
         self._accepted = 0
         self._file = _identity(address.path) if isinstance(address, UnixAddress) else None
@@ -185,9 +186,7 @@ class SocketListener:
                 continue
             stream = over_connected(sock)
             self._accepted += 1
-            name = (
-                f"{self.address} #{self._accepted}" if sock.family == socket.AF_UNIX else str(TcpAddress(*remote[:2]))
-            )
+            name = f"{self.name} #{self._accepted}" if sock.family == socket.AF_UNIX else str(TcpAddress(*remote[:2]))
             return (TlsStream(stream, self._tls, server_side=True) if self._tls else stream), name
 
     def close(self) -> None:

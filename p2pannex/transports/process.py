@@ -167,6 +167,7 @@ async def open_process_peer(
     describe: str | None = None,
     unreachable_status: int | None = None,
     capture_stderr: bool = False,
+    authenticated: bool = True,
 ) -> StreamPeer:
     """Start a program that serves the protocol on its standard input and output; the client's peer of it.
 
@@ -176,7 +177,8 @@ async def open_process_peer(
 
     What the program writes to standard error passes through to ours; with `capture_stderr` nothing of it is shown,
     and the last of it is quoted in the error when the program fails. Captured words go to an unlinked temporary file,
-    so that a talkative program never waits for us to read them.
+    so that a talkative program never waits for us to read them. `authenticated` is false of a program that only brings
+    us to a server which wants a token.
 
     ProcessEnded where the program cannot be started. The caller closes the peer with ``aclose()``.
     """
@@ -209,7 +211,7 @@ async def open_process_peer(
     stream = ProcessStream(
         process, from_child, to_child, describe=describe, unreachable_status=unreachable_status, errors=errors
     )
-    return StreamPeer(stream, Side.CLIENT, timeout=timeout)
+    return StreamPeer(stream, Side.CLIENT, authenticated=authenticated, timeout=timeout)
 
 
 def _capture() -> IO[bytes]:

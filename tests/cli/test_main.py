@@ -321,6 +321,24 @@ def test_serve_less_than_everything(full: str, tmp_path: Path, option: str, may_
         run("put", url, str(tmp_path / "b"), "--token", token, code=0 if may_put else exit_codes.FAILED)
 
 
+def test_a_second_signal_leaves_nothing_behind(full: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A P2P network whose program is slow to end, of a server that is told to stop twice."""
+    program = tmp_path / "git-annex-p2p-slow"
+    program.write_text(
+        f"#!/bin/sh\nexec 2>/dev/null\ntrap 'touch {tmp_path}/told; sleep 0.3; exit' TERM\ntouch {tmp_path}/runs\n"
+        "while :; do sleep 0.05; done\n"
+    )
+    program.chmod(0o755)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    with serving(full, "--listen", "p2p-annex::slow:somewhere") as (_, child):
+        wait_until((tmp_path / "runs").exists)
+        child.terminate()
+        wait_until((tmp_path / "told").exists)  # and `serving` terminates it once more
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 def test_serve_without_tokens_says_so(full: str, tmp_path: Path) -> None:
     with serving(full, "--json", "--listen", f"unix:{tmp_path}/sock") as (printed, child):
         assert json.loads(printed) == {"listening": f"unix:{tmp_path}/sock"}
