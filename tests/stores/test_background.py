@@ -32,7 +32,7 @@ async def test_tasks_end_with_the_block() -> None:
 
 async def test_an_error_of_the_block_stays_as_it_is() -> None:
     task = Task()
-    with pytest.raises(ValueError, match="^mine$"):
+    with pytest.raises(ValueError, match=r"^mine$"):
         async with Background(task):
             raise ValueError("mine")
     assert task.ended
