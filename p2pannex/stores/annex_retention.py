@@ -136,6 +136,7 @@ class AnnexRetention:
             return
         path = self._layout.find(key)
         directory = os.path.dirname(path)
+        was_here = os.path.lexists(path)
         try:
             lock = self._exclusive_lock(path, min(timeout, PATIENCE))
         except FileNotFoundError:
@@ -154,7 +155,8 @@ class AnnexRetention:
                 pass  # the directory is gone
             finally:
                 lock.close()
-                self._layout.remove_empty(directory)
+                if not was_here or os.path.lexists(path):
+                    self._layout.remove_empty(directory)  # otherwise the store does, of several keys at once
 
     def _exclusive_lock(self, path: bytes, timeout: float) -> LockFile | None:
         """The object's lock file, locked exclusively; None where somebody keeps the content."""

@@ -118,7 +118,7 @@ async def test_where_objects_lie(repository: Path) -> None:
         assert [*(annex(repository) / "tmp").iterdir()] == []
         assert [*(annex(repository) / "transfer/download/lck").iterdir()] == []
         assert (await one.remove(key)).ok
-        assert not path.parent.exists()
+        assert not path.exists()
     assert [*(annex(repository) / "objects").iterdir()] == []
 
 
