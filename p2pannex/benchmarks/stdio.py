@@ -15,8 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from attrs import frozen
 
@@ -31,7 +30,10 @@ CLIENT_UUID = "00000000-0000-0000-0000-00000000beef"
 
 @frozen
 class Row:
-    """One figure: medians of both servers, the median ratio, and what we have set out to reach."""
+    """One figure: medians of both servers, the median ratio, and what we have set out to reach.
+
+    `goal` is a ratio; where there is a `limit`, that is the goal instead: our figure is to be no larger.
+    """
 
     name: str
     unit: str
@@ -39,10 +41,11 @@ class Row:
     git_annex: float
     ratio: float
     goal: float
+    limit: float | None = None
 
     @property
     def reached(self) -> bool:
-        return self.ratio >= self.goal
+        return self.ratio >= self.goal if self.limit is None else self.p2pannex <= self.limit
 
 
 @frozen
@@ -63,10 +66,9 @@ def find_git_annex() -> str:
     return os.path.dirname(found)
 
 
-@contextmanager
-def servers(directory: str) -> Iterator[tuple[Server, Server]]:
-    """p2pannex-shell on a new directory store, and git-annex-shell on a new bare repository, on one disk."""
-    env = {
+def environment(directory: str) -> dict[str, str]:
+    """What both servers get: `directory` for a home, without the user's configuration."""
+    return {
         **os.environ,
         "HOME": directory,
         "PATH": find_git_annex() + os.pathsep + os.environ.get("PATH", ""),
@@ -75,19 +77,35 @@ def servers(directory: str) -> Iterator[tuple[Server, Server]]:
         "GIT_COMMITTER_NAME": "bench",
         "GIT_COMMITTER_EMAIL": "bench@localhost",
     }
+
+
+def make_repository(directory: str, env: dict[str, str]) -> tuple[str, str]:
+    """A new bare repository of git-annex's in the directory, and its UUID."""
     bare = os.path.join(directory, "bare.git")
-    store = DirectoryStore.create(os.path.join(directory, "store"))
     for command in (["git", "init", "-q", "--bare", bare], ["git", "-C", bare, "annex", "init", "bench"]):
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
     uuid = subprocess.run(
         ["git", "-C", bare, "config", "annex.uuid"], env=env, check=True, capture_output=True, text=True
     ).stdout.strip()
+    return bare, uuid
+
+
+def our_shell(path: str, uuid: str, env: dict[str, str]) -> Server:
     shell = shutil.which("p2pannex-shell", path=os.path.dirname(sys.executable))
     ours = (shell,) if shell else (sys.executable, "-m", "p2pannex.cli.shell")
-    yield (
-        Server("p2pannex", (*ours, "p2pstdio", os.fsdecode(store.path), CLIENT_UUID, "--uuid", store.uuid), env),
-        Server("git-annex", ("git-annex-shell", "p2pstdio", bare, CLIENT_UUID, "--uuid", uuid), env),
-    )
+    return Server("p2pannex", (*ours, "p2pstdio", path, CLIENT_UUID, "--uuid", uuid), env)
+
+
+def their_shell(path: str, uuid: str, env: dict[str, str]) -> Server:
+    return Server("git-annex", ("git-annex-shell", "p2pstdio", path, CLIENT_UUID, "--uuid", uuid), env)
+
+
+def servers(directory: str) -> tuple[Server, Server]:
+    """p2pannex-shell on a new directory store, and git-annex-shell on a new bare repository, on one disk."""
+    env = environment(directory)
+    store = DirectoryStore.create(os.path.join(directory, "store"))
+    bare, uuid = make_repository(directory, env)
+    return our_shell(os.fsdecode(store.path), store.uuid, env), their_shell(bare, uuid, env)
 
 
 def made_key(content: bytes | memoryview, repeat: int = 1) -> Key:
@@ -176,15 +194,29 @@ def run_stdio(
     on_round: Callable[[int], None] = lambda _: None,
 ) -> Result:
     """Measure. `large` is in bytes; `directory` is where to work, a temporary one by default. It blocks."""
+    with tempfile.TemporaryDirectory(dir=directory) as work:
+        return compare(servers(work), GOALS, rounds=rounds, large=large, requests=requests, on_round=on_round)
+
+
+def compare(
+    pair: tuple[Server, Server],
+    goals: dict[str, float],
+    *,
+    rounds: int,
+    large: int,
+    requests: int,
+    on_round: Callable[[int], None],
+) -> Result:
+    """Measure ours and theirs in turn, and what `goals` has names of."""
     measured: list[tuple[_Figures, _Figures]] = []
-    with tempfile.TemporaryDirectory(dir=directory) as work, servers(work) as (ours, theirs):
-        for number in range(rounds + 1):
-            pair = (_Figures(ours, large, requests), _Figures(theirs, large, requests))
-            if number:  # the first round warms the caches up
-                measured.append(pair)
-            on_round(number)
+    ours, theirs = pair
+    for number in range(rounds + 1):
+        figures = (_Figures(ours, large, requests), _Figures(theirs, large, requests))
+        if number:  # the first round warms the caches up
+            measured.append(figures)
+        on_round(number)
     rows = []
-    for name, goal in GOALS.items():
+    for name, goal in goals.items():
         us = [a.seconds[name] for a, _ in measured]
         them = [b.seconds[name] for _, b in measured]
         ratio = statistics.median(b / a for a, b in zip(us, them, strict=True))

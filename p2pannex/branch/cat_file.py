@@ -29,6 +29,10 @@ TIMEOUT = 60.0
 PATIENCE = 1
 """Milliseconds that a task waits for an answer without letting others run: to let them costs as much as the answer."""
 
+EAGERNESS = 100
+"""Times that an answer is asked for before it is waited for: most come sooner than a process that sleeps is woken.
+Each time the processor is offered to others, such as git."""
+
 MAX_PATH = 4000
 """Longer paths are in no branch: git-annex could not write them. A question also has to go into a pipe at once."""
 
@@ -212,11 +216,16 @@ class CatFile:
         return words[0], words[1], content
 
     def _receive(self) -> Generator[int, None, bytes]:
+        attempts = 0
         while True:
-            yield self._reply
             try:
                 data = os.read(self._reply, 1 << 16)
             except BlockingIOError:
+                attempts += 1
+                if attempts < EAGERNESS:
+                    os.sched_yield()
+                else:
+                    yield self._reply
                 continue
             if not data:
                 raise _Ended

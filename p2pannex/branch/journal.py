@@ -112,12 +112,12 @@ class Journal:
 
     def replace(self, target: bytes, text: bytes) -> None:
         """Put a file with this content in the place of `target`, in one step."""
-        with self.temporary(text) as path:
-            os.rename(path, target)
+        with self.temporary(text, target=target):
+            pass
 
     @contextmanager
-    def temporary(self, text: bytes) -> Iterator[bytes]:
-        """A file with this content, which is gone afterwards unless it was moved."""
+    def temporary(self, text: bytes, *, target: bytes | None = None) -> Iterator[bytes]:
+        """A file with this content, which is gone afterwards; or it is at `target`, moved there in one step."""
         lock = self._open_lock(b"othertmp.lck")
         try:
             _wait_for_lock(lock, fcntl.F_RDLCK, self.timeout)
@@ -137,12 +137,16 @@ class Journal:
                         view = view[os.write(fd, view) :]
                 finally:
                     os.close(fd)
-                yield path
+                if target is not None:
+                    os.rename(path, target)
+                    path = b""
+                yield target or path
             finally:
-                try:
-                    os.unlink(path)
-                except FileNotFoundError:
-                    pass
+                if path:
+                    try:
+                        os.unlink(path)
+                    except FileNotFoundError:
+                        pass
         finally:
             os.close(lock)
 

@@ -1,8 +1,7 @@
 """A store in a git-annex repository, beside git-annex itself.
 
 Content, locks and promises are kept where git-annex looks for them and as it keeps them (`annex_layout`, `annex_locks`,
-`annex_retention`), and every change is in the location log before it is reported. The log is committed to the git-annex
-branch when nothing has changed for two seconds, and when the store is closed.
+`annex_retention`), and every change is in the location log before it is reported (`annex_log`).
 
 What is left to git-annex: files of the work tree that are unlocked are neither filled nor emptied when their content
 comes and goes; ``git annex fsck`` or the next merge does that. A repository that was tuned (annex.tune) is refused.
@@ -12,6 +11,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Iterator
+from types import TracebackType
+from typing import Self
 
 import trio
 
@@ -23,12 +24,11 @@ from p2pannex.service import AlreadyHave, Clock, SystemClock, Upload
 from p2pannex.stores.annex_config import AnnexConfig, NotAnAnnex, read_annex_config
 from p2pannex.stores.annex_layout import AnnexLayout
 from p2pannex.stores.annex_locks import KeyExclusion, LockFile, TransferClaim, require_file_locks
+from p2pannex.stores.annex_log import AnnexLog
 from p2pannex.stores.annex_retention import AnnexRetention
+from p2pannex.stores.background import Background
 from p2pannex.stores.contents import Contents, count, objects
 from p2pannex.stores.objects import ObjectStore
-
-IDLE = 2.0
-"""Seconds without a change after which the location log is committed."""
 
 
 class UnusableAnnex(RemoteError):
@@ -38,9 +38,11 @@ class UnusableAnnex(RemoteError):
 class AnnexStore(ObjectStore):
     """The git-annex repository in `path`: its work tree, its .git, or a bare one. UnusableAnnex where it cannot be.
 
+    Use it in ``async with``. In the block the location log is committed when nothing has changed for two seconds, and
+    at its end. Without a block, `aclose` commits; content is stored and removed just as well.
+
     `single_client` says that this process serves one client and no other. `clock` and `boot` are for tests that skew
-    time. Close it with `aclose`, or use it as an ``async with`` block: that commits
-    the location log.
+    time.
     """
 
     def __init__(
@@ -72,9 +74,8 @@ class AnnexStore(ObjectStore):
         )
         self._annex_layout = layout
         self._branch = Branch(self.config.git_dir, shared_mode=layout.sharing.file_bits)
-        self._last_change = 0.0
-        self._committer: trio.CancelScope | None = None
-        self._committing = trio.Lock()
+        self._log = AnnexLog(self._branch, self.uuid, self.present, blocking=single_client)
+        self._background: Background | None = None
 
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
         if self.config.secure_hashes_only and not key.cryptographically_secure:
@@ -129,54 +130,31 @@ class AnnexStore(ObjectStore):
     # The location log -------------------------------------------------------------------------------------------
 
     async def changed(self, key: Key) -> None:
-        """Log whether the content is here. Looked at once more afterwards: whoever stored and removed it at the same
-        time may have logged in another order."""
-        with trio.CancelScope(shield=True):
-            while True:
-                present = self.present(key)
-                await self._log(key, present)
-                if self.present(key) == present:
-                    break
-        self._last_change = trio.current_time()
-        if self._committer is None:
-            self._committer = trio.CancelScope()
-            trio.lowlevel.spawn_system_task(self._commit_when_idle, self._committer)
+        await self._log.changed(key)
 
-    async def _log(self, key: Key, present: bool) -> None:
-        if self.single_client:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            self._branch.blocking.log_location(key, self.uuid, present)
-        else:
-            await self._branch.log_location(key, self.uuid, present)
+    async def __aenter__(self) -> Self:
+        if self._background is not None:
+            raise RuntimeError("this store is in use in another async with block")
+        self._background = Background(self._log.commit_when_idle, self._retention.let_go_in_time)
+        await self._background.__aenter__()
+        return self
 
-    async def _commit_when_idle(self, scope: trio.CancelScope) -> None:
-        with scope:
-            last = None
-            while last != self._last_change:
-                last = self._last_change
-                await trio.sleep_until(last + IDLE)
-        if not scope.cancelled_caught and self._committer is scope:
-            self._committer = None
-            try:
-                await self._commit()
-            except (RemoteError, OSError):
-                pass  # the journal keeps it, and the next commit takes it along
-
-    async def _commit(self) -> None:
-        with trio.CancelScope(shield=True):
-            async with self._committing:
-                await self._branch.commit()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._background is not None
+        try:
+            await self.aclose()
+        finally:
+            background, self._background = self._background, None
+            await background.__aexit__(kind, error, trace)
 
     async def aclose(self) -> None:
-        """Leave the directory tidy, and the log committed."""
-        committer, self._committer = self._committer, None
+        """Leave the directory tidy, and the log committed. Nothing happens in the background any more."""
+        if self._background is not None:
+            self._background.stop()
         try:
-            if committer is not None:
-                committer.cancel()
-                await self._commit()
-            with trio.CancelScope(shield=True):
-                async with self._committing:
-                    pass  # the one that was begun when the store was idle is done
+            await self._log.commit()
         finally:
             self._retention.close()
             await self._branch.aclose()

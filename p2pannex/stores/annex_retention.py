@@ -88,7 +88,7 @@ class AnnexRetention:
         self._records_directory = os.path.join(layout.own, b"retention")
         self._written_directory = os.path.join(layout.own, b"written")
         self._kept: deque[tuple[float, LockFile]] = deque()
-        self._letting_go = False
+        self._news = trio.Event()
         self._records = Retention(self._records_directory, clock, boot=boot, share=layout.share)
 
     def record(self, key: Key) -> AnnexPromise | None:
@@ -136,6 +136,7 @@ class AnnexRetention:
             return
         path = self._layout.find(key)
         directory = os.path.dirname(path)
+        was_here = os.path.lexists(path)
         try:
             lock = self._exclusive_lock(path, min(timeout, PATIENCE))
         except FileNotFoundError:
@@ -154,7 +155,8 @@ class AnnexRetention:
                 pass  # the directory is gone
             finally:
                 lock.close()
-                self._layout.remove_empty(directory)
+                if not was_here or os.path.lexists(path):
+                    self._layout.remove_empty(directory)  # otherwise the store does, of several keys at once
 
     def _exclusive_lock(self, path: bytes, timeout: float) -> LockFile | None:
         """The object's lock file, locked exclusively; None where somebody keeps the content."""
@@ -195,17 +197,16 @@ class AnnexRetention:
         self._kept.append((self._clock.monotonic() + RETENTION, lock))
         if len(self._kept) > KEPT_LOCKS:
             self._kept.popleft()[1].close()
-        if not self._letting_go:
-            self._letting_go = True
-            trio.lowlevel.spawn_system_task(self._let_go_in_time)
+        self._news.set()
 
-    async def _let_go_in_time(self) -> None:
-        try:
+    async def let_go_in_time(self) -> None:
+        """Let go of each lock when its promise is over, until cancelled. Otherwise the next promise or removal does."""
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
             while self._kept:
                 await trio.sleep(max(1.0, self._kept[0][0] - self._clock.monotonic()))
                 self._let_go()
-        finally:
-            self._letting_go = False
 
     def _let_go(self) -> None:
         while self._kept and self._kept[0][0] <= self._clock.monotonic():

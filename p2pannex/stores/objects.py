@@ -194,7 +194,10 @@ class ObjectStore(Service):
         with disk_errors("cannot lock the content"), self._exclusion.hold(key):
             if not self.present(key):
                 return None
-            self._make_durable(key)
+            try:
+                self._make_durable(key)
+            except FileNotFoundError:
+                return None  # another program, which knows nothing of our exclusion, has just removed it
             return self._promises.record(key)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
@@ -289,9 +292,12 @@ class ObjectStore(Service):
         """Whether the content is here to stay. ALREADY-HAVE is a word on which clients delete their copy, and the
         object may have been renamed into place a moment ago by somebody who was then killed."""
         with disk_errors("cannot look for the content"), self._exclusion.hold(key):
-            if self.present(key):
-                self._make_durable(key)
-                return True
+            try:
+                if self.present(key):
+                    self._make_durable(key)
+                    return True
+            except FileNotFoundError:
+                pass  # another program, which knows nothing of our exclusion, has just removed it
             return False
 
     def _make_durable(self, key: Key) -> None:

@@ -94,6 +94,19 @@ class Repository:
         """Whether git-annex thinks that the content is here."""
         return self.uuid in self.annex("whereis", "--key", str(KEY), check=False)
 
+    def object(self, key: Key) -> Path:
+        """Where the content is, in a bare repository."""
+        name = os.fsdecode(key.file_name)
+        return self.git_dir / "annex/objects" / os.fsdecode(key.hashdir_lower) / name / name
+
+    def listed(self, asked: Path | None = None) -> set[str]:
+        """The keys whose content git-annex thinks is here. It is asked here, or in a clone."""
+        done = self.environment.run(
+            "git", "annex", "whereis", "--all", "--json", cwd=asked or self.path, check=False
+        ).stdout
+        listed = [json.loads(line) for line in done.splitlines()]
+        return {each["key"] for each in listed if any(place["uuid"] == self.uuid for place in each["whereis"])}
+
     def nothing_to_complain_of(self) -> None:
         for line in self.annex("fsck", "--all", "--json", "--json-error-messages", check=False).splitlines():
             checked = json.loads(line)

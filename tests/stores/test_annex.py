@@ -18,6 +18,7 @@ import pytest
 import trio
 import trio.testing
 
+from p2pannex.branch import Branch
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import AlreadyHave, Lock, Service, Stored, Upload
@@ -31,6 +32,7 @@ from p2pannex.urls import open_url
 
 UUID = "aaaaaaaa-1111-4222-8333-bbbbbbbbbbbb"
 CONTENT = b"content"
+MORE = key_of(b"more")
 KEY = Key(b"SHA256-s7--" + hashlib.sha256(CONTENT).hexdigest().encode())
 
 
@@ -116,7 +118,7 @@ async def test_where_objects_lie(repository: Path) -> None:
         assert [*(annex(repository) / "tmp").iterdir()] == []
         assert [*(annex(repository) / "transfer/download/lck").iterdir()] == []
         assert (await one.remove(key)).ok
-        assert not path.parent.exists()
+        assert not path.exists()
     assert [*(annex(repository) / "objects").iterdir()] == []
 
 
@@ -321,6 +323,39 @@ async def test_two_programs_do_not_receive_one_content(repository: Path) -> None
         claim = other.claim(KEY)
         assert claim is not None
         claim.release()
+
+
+# The location log ------------------------------------------------------------------------------------------------
+
+
+async def test_committed_without_a_block(repository: Path) -> None:
+    one = AnnexStore(repository)
+    await store(one, CONTENT, KEY)
+    assert list((annex(repository) / "journal").iterdir())
+    await one.aclose()
+    assert not list((annex(repository) / "journal").iterdir())
+
+
+@pytest.mark.parametrize("single_client", [False, True])
+async def test_a_line_of_others_that_came_late_is_corrected(repository: Path, single_client: bool) -> None:
+    """git-annex logs after having stored or removed the content, and then both may not be true any more."""
+    async with AnnexStore(repository, single_client=single_client) as one, Branch(one.config.git_dir) as late:
+        await store(one, CONTENT, KEY)
+        await late.log_location(KEY, UUID, False)
+        await store(one, b"more", MORE)
+        assert (await one.remove(MORE)).ok
+        await late.log_location(MORE, UUID, True)
+        await late.commit()
+    async with Branch(one.config.git_dir) as branch:
+        assert await branch.locations(KEY) == {UUID}
+        assert await branch.locations(MORE) == set()
+
+
+async def test_in_use_twice(repository: Path) -> None:
+    async with AnnexStore(repository) as one:
+        with pytest.raises(RuntimeError, match="another"):
+            async with one:
+                pass
 
 
 # Settings --------------------------------------------------------------------------------------------------------

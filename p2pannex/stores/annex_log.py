@@ -1,0 +1,98 @@
+"""The location log of a repository, as far as it is about its own content: written at once, committed when idle.
+
+Each change is in the journal before anybody is told of it. What was logged is checked once more before it is committed,
+because git-annex changes the content first and logs it later, with nothing that excludes others in between: where it
+and we change the same content at the same moment, its line may come after ours and say what was true before. Saying
+anew what is true is right at any time, so nobody has to be excluded for that either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from p2pannex.branch import Branch
+from p2pannex.keys import Key
+from p2pannex.protocol.errors import RemoteError
+
+IDLE = 2.0
+"""Seconds without a change after which the location log is committed."""
+
+REMEMBERED = 10_000
+"""Keys that are checked once more at most, the latest ones."""
+
+
+class AnnexLog:
+    """The log of what the repository `uuid` has. `present` tells, by a look at the disk.
+
+    With `blocking`, changes are written on the loop: for a process that serves nobody else meanwhile.
+    """
+
+    def __init__(self, branch: Branch, uuid: str, present: Callable[[Key], bool], *, blocking: bool) -> None:
+        self._branch = branch
+        self._uuid = uuid
+        self._present = present
+        self._blocking = blocking
+        self._uncommitted: dict[Key, None] = {}  # in the order of their last changes
+        self._last_change = 0.0
+        self._change = trio.Event()
+        self._committing = trio.Lock()
+
+    async def changed(self, key: Key) -> None:
+        """Log whether the content is here, in the journal. RemoteError when that cannot be done."""
+        with trio.CancelScope(shield=True):
+            await self._record(key)
+        self._uncommitted.pop(key, None)
+        self._uncommitted[key] = None
+        if len(self._uncommitted) > REMEMBERED:
+            del self._uncommitted[next(iter(self._uncommitted))]
+        self._last_change = trio.current_time()
+        self._change.set()
+
+    async def _record(self, key: Key) -> None:
+        """Looked at once more afterwards: who stored and removed it at the same time may have logged in another
+        order."""
+        while True:
+            present = self._present(key)
+            if self._blocking:
+                self._branch.blocking.log_location(key, self._uuid, present)
+            else:
+                await self._branch.log_location(key, self._uuid, present)
+            if self._present(key) == present:
+                return
+
+    async def commit_when_idle(self) -> None:
+        """Commit whenever nothing has changed for some time, until cancelled."""
+        while True:
+            await self._change.wait()
+            self._change = trio.Event()
+            last = None
+            while last != self._last_change:
+                last = self._last_change
+                await trio.sleep_until(last + IDLE)
+            try:
+                await self.commit()
+            except (RemoteError, OSError):
+                pass  # the journal keeps it, and the next commit takes it along
+
+    async def commit(self) -> None:
+        """Commit what was changed since the last time, if anything. Cancellation waits for the end."""
+        with trio.CancelScope(shield=True):
+            async with self._committing:
+                keys, self._uncommitted = self._uncommitted, {}
+                if not keys:
+                    return
+                try:
+                    for key in keys:
+                        if (self._uuid in await self._locations(key)) != self._present(key):
+                            await self._record(key)
+                    await self._branch.commit()
+                except BaseException:
+                    self._uncommitted = {**keys, **self._uncommitted}
+                    raise
+
+    async def _locations(self, key: Key) -> set[str]:
+        if self._blocking:
+            return self._branch.blocking.locations(key)
+        return await self._branch.locations(key)
