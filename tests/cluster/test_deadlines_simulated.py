@@ -73,7 +73,9 @@ class Setting:
 
 
 @asynccontextmanager
-async def setting(world: Simulation, versions: list[int], *, skew: float, client_version: int) -> AsyncIterator[Setting]:
+async def setting(
+    world: Simulation, versions: list[int], *, skew: float, client_version: int
+) -> AsyncIterator[Setting]:
     connections = [Connections() for _ in range(len(versions) + 1)]
     clock = SimulatedClock(skew)
     async with AsyncExitStack() as stack:
@@ -159,9 +161,7 @@ def test_the_last_moment(skew: float, version: int) -> None:
     allowed=st.integers(1, 40),
 )
 @settings(max_examples=80, deadline=None)
-def test_sleep_errs_by_its_length_at_most(
-    asleep: float, falls_asleep: float, counts_sleep: bool, allowed: int
-) -> None:
+def test_sleep_errs_by_its_length_at_most(asleep: float, falls_asleep: float, counts_sleep: bool, allowed: int) -> None:
     """A node that sleeps between the gateway's question and its removal: late by the sleep at most, and not at all
     with a clock that goes on in sleep."""
 
