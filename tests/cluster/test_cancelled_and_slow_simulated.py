@@ -85,10 +85,10 @@ def test_cancelled_at_every_point(name: str) -> None:
     assert simulate(scenario) > 5
 
 
-async def thousand_cancelled(world: Simulation) -> tuple[int, int]:
-    """How many of a thousand requests were cancelled, and how many ran to their ends."""
+async def thousand_cancelled(world: Simulation) -> int:
+    """A thousand requests that are cancelled, some at once, some late; how many others ran to their ends."""
     random = world.random
-    cancelled = 0
+    completed = 0
     async with AsyncExitStack() as stack:
         remotes: list[Remote] = []
         for name in "abc":
@@ -99,14 +99,17 @@ async def thousand_cancelled(world: Simulation) -> tuple[int, int]:
         baseline = living()
 
         async def request() -> None:
-            nonlocal cancelled
+            nonlocal completed
             await trio.sleep(random.uniform(0, 60))
-            with trio.move_on_after(random.uniform(0, 0.4)) as scope:
-                try:
-                    await random.choice(list(REQUESTS.values()))(cluster)
-                except (RemoteError, ConnectionLost):
-                    pass  # another uploads the same just now
-            cancelled += scope.cancelled_caught
+            while True:
+                with trio.move_on_after(random.uniform(0, 0.15)):
+                    try:
+                        await random.choice(list(REQUESTS.values()))(cluster)
+                    except (RemoteError, ConnectionLost):
+                        pass  # another uploads the same just now
+                    completed += 1
+                    continue
+                return  # cancelled
 
         async with trio.open_nursery() as nursery:
             for _ in range(1000):
@@ -121,13 +124,11 @@ async def thousand_cancelled(world: Simulation) -> tuple[int, int]:
             await remote.aclose()
         await trio.sleep(100)
         assert living() == baseline
-    return cancelled, 1000 - cancelled
+    return completed
 
 
 def test_a_thousand_cancelled_requests() -> None:
-    cancelled, completed = simulate(thousand_cancelled, 3)
-    assert cancelled > 300
-    assert completed > 100
+    assert simulate(thousand_cancelled, 3) > 100
 
 
 def test_a_slow_node_holds_nobody_up_while_its_queue_lasts() -> None:
