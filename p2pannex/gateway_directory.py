@@ -30,6 +30,7 @@ import attrs
 import trio
 
 from p2pannex.cluster import Cluster, Node
+from p2pannex.cluster.gateway import counts_as_nodes
 from p2pannex.cluster.node import TIMEOUT
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import Service
@@ -145,10 +146,11 @@ class GatewayDirectory(Cluster):
 
     def __init__(self, directory: str | os.PathLike[str], open_url: OpenURL) -> None:
         config = GatewayConfig.load(directory)
-        super().__init__(config.uuid, gateway=config.gateway)
+        super().__init__(config.uuid, gateway=config.gateway, name_nodes=counts_as_nodes(config.uuid))
         self.path = os.path.abspath(directory)
         self._open_url = open_url
         self._opened: dict[str, tuple[NodeConfig, Node]] = {}
+        self._seen: tuple[int, int] | None = None
         self.problems: dict[str, str] = {}
         """Nodes that could not be opened, and why."""
 
@@ -165,12 +167,9 @@ class GatewayDirectory(Cluster):
         return self
 
     async def _watch(self) -> None:
-        seen = _stamp(self.path)
         while True:
             await trio.sleep(LOOK)
-            now = _stamp(self.path)
-            if now != seen or self.problems:
-                seen = now
+            if _stamp(self.path) != self._seen or self.problems:
                 try:
                     await self.reload()
                 except NotAGateway:
@@ -178,12 +177,12 @@ class GatewayDirectory(Cluster):
 
     async def reload(self) -> None:
         """Make the nodes those that the configuration names."""
+        self._seen = _stamp(self.path)  # before it is read, so that a change meanwhile is seen the next time
         wanted = GatewayConfig.load(self.path).nodes
-        for name, (config, node) in list(self._opened.items()):
-            if wanted.get(name) != config:
-                del self._opened[name]
-                self.discard(node)
-                await node.service.aclose()
+        stale = {name for name, (config, _) in self._opened.items() if wanted.get(name) != config}
+        closing = [self._opened.pop(name)[1] for name in stale]
+        for node in closing:
+            self.discard(node)
         self.problems = {}
         for name, config in wanted.items():
             if name not in self._opened:
@@ -199,6 +198,7 @@ class GatewayDirectory(Cluster):
                 node = Node(name, service, cost=config.cost, timeout=config.timeout)
                 self._opened[name] = (config, node)
                 self.add(node)
+        await _close(node.service for node in closing)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

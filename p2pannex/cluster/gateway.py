@@ -32,12 +32,21 @@ UPLOADS = 8
 each node admitted them for itself, two uploads could each hold the connection that the other waits for."""
 
 
+def counts_as_nodes(uuid: str) -> bool:
+    """Whether git-annex takes `uuid` for a cluster's (version 8, beginning with "ac"): it counts the nodes instead."""
+    return len(uuid) == 36 and uuid.startswith("ac") and uuid[14] == "8"
+
+
 class Cluster(Service):
     """The repository `uuid` that `nodes` are together. Use it as an ``async with`` block: its tasks live there.
 
     `clock` is the cluster's own. `wanted` chooses where content is stored; by default everywhere. `gateway` is the
     repository of the gateway itself, which gateways behind it are told so as not to come back. With `require_deadline`,
     nodes that know no deadlines (versions below 3) are not asked to remove before one.
+
+    Results name the nodes that have the content, unless `name_nodes` is False. That is for clients that count `uuid` as
+    a copy of its own: told of the nodes as well, they would count one copy twice, and might drop their last. git-annex
+    does not count those UUIDs that `counts_as_nodes` tells.
     """
 
     def __init__(
@@ -49,12 +58,14 @@ class Cluster(Service):
         clock: Clock | None = None,
         wanted: Wanted | None = None,
         require_deadline: bool = False,
+        name_nodes: bool = True,
     ) -> None:
         self.uuid = uuid
         self.gateway = gateway
         self.clock = clock or SystemClock()
         self.wanted = wanted
         self.require_deadline = require_deadline
+        self.name_nodes = name_nodes
         self._ways: dict[str, list[Node]] = {}
         self._slots = trio.Semaphore(UPLOADS)
         self._bypass: frozenset[str] = frozenset()
@@ -173,7 +184,10 @@ class Cluster(Service):
         gone: frozenset[str] = frozenset()
         for node, removal in answers.items():
             gone |= removal.uuids | ({node.uuid} if removal.ok else frozenset())
-        return Removal(not problems and all(removal.ok for removal in answers.values()), gone)
+        return Removal(not problems and all(removal.ok for removal in answers.values()), self._named(gone))
+
+    def _named(self, uuids: frozenset[str]) -> frozenset[str]:
+        return uuids if self.name_nodes else frozenset()
 
     async def timestamp(self) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -216,14 +230,14 @@ class Cluster(Service):
                 if isinstance(answer, AlreadyHave):
                     present |= answer.uuids | {node.uuid}
             if uploads:
-                return ClusterUpload(self._nursery, uploads, present, admission.release)
+                return ClusterUpload(self._nursery, uploads, present, self._named, admission.release)
         except BaseException:
             await close_all(upload for _, upload in uploads)
             raise
         if not present:
             raise RemoteError("no node could store the content: " + "; ".join(problems))
         admission.release()
-        return AlreadyHave(present)
+        return AlreadyHave(self._named(present))
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         download = ClusterDownload(key, offset, file, ((node, self._service(node)) for node in self._reach()))

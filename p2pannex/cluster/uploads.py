@@ -125,11 +125,13 @@ class ClusterUpload(Upload):
         nursery: trio.Nursery,
         uploads: Iterable[tuple[Node, Upload]],
         present: frozenset[str],
+        named: Callable[[frozenset[str]], frozenset[str]],
         release: Callable[[], None],
     ) -> None:
         self._nursery = nursery
         self._children = [_Child(node, upload) for node, upload in uploads]
         self._present = present
+        self._named = named
         self._release = release
         self._begun = False
         self._closed = False
@@ -182,7 +184,7 @@ class ClusterUpload(Upload):
         """
         if not self._present and all(child.problem is not None for child in self._children):
             raise self._problem()
-        uuids = self._present.union(*(child.uuids for child in self._children))
+        uuids = self._named(self._present.union(*(child.uuids for child in self._children)))
         stored = any(isinstance(child.outcome, Stored) for child in self._children)
         return Stored(uuids) if stored else NotStored(uuids)
 

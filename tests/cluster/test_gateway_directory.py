@@ -1,0 +1,128 @@
+"""Gateway directories: clusters without git, from their configuration on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from p2pannex.gateway_directory import LOOK, GatewayConfig, GatewayDirectory, NodeConfig, NotAGateway, create
+from p2pannex.keys import Key
+from p2pannex.protocol.errors import RemoteError
+from p2pannex.stores.directory import DirectoryStore, NotAStore
+from p2pannex.testing.samples import fetch, key_of, store
+from p2pannex.urls import open_url
+
+
+def gateway(tmp_path: Path, *names: str) -> Path:
+    """A gateway directory with directory stores as nodes."""
+    path = tmp_path / "gateway"
+    config = create(str(path), "family")
+    nodes = {name: node(tmp_path, name) for name in names}
+    attrs.evolve(config, nodes=nodes).save(path)
+    return path
+
+
+def node(tmp_path: Path, name: str) -> NodeConfig:
+    return NodeConfig(DirectoryStore.create(tmp_path / name).uuid, str(tmp_path / name))
+
+
+async def has(path: Path, key: Key) -> bool:
+    async with DirectoryStore(path) as node:
+        return await node.check_present(key)
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    nodes = {
+        name: NodeConfig("u" + str(i), f"exec:a 'b' \\ {name}", 2.5, 7) for i, name in enumerate(["a b", 'q"', "ü"])
+    }
+    config = GatewayConfig("uuid", "gateway", 'a "cluster"', nodes)
+    config.save(tmp_path)
+    assert GatewayConfig.load(tmp_path) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('uuid = "x"', "is no gateway"),
+        ('cluster = "c"', "no usable uuid"),
+        ('cluster = "c"\nuuid = "x"\ngateway = 3', "no usable gateway"),
+        ('cluster = "c"\nuuid = "x"\ngateway = "y"\n[nodes.a]\nuuid = "z"', "no usable url"),
+        ('cluster = "c"\nuuid = "x"\ngateway = "y"\n[nodes.a]\nuuid = "z"\nurl = "/"\ncost = "1"', "cost of a node"),
+        ('cluster = "c"\nuuid = "x"\ngateway = "y"\nnodes = 3', "cannot use"),
+        ("cluster", "cannot use"),
+        ("\xff", "cannot use"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "p2pannex.toml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(NotAGateway, match=problem) as caught:
+        GatewayConfig.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gateway_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(NotAStore, match="gateway of a cluster"):
+        DirectoryStore(gateway(tmp_path))
+    DirectoryStore.create(tmp_path / "store")
+    with pytest.raises(RemoteError, match="already"):
+        create(str(tmp_path / "store"), "family")
+
+
+async def test_content_goes_to_every_node_and_is_gone_from_every_node(tmp_path: Path) -> None:
+    path = gateway(tmp_path, "a", "b")
+    key = key_of(b"content")
+    async with await open_url(str(path)) as cluster:
+        await store(cluster, b"content")
+        assert [await has(tmp_path / name, key) for name in "ab"] == [True, True]
+        assert await fetch(cluster, key) == b"content"
+        assert (await cluster.remove(key)).ok
+        assert [await has(tmp_path / name, key) for name in "ab"] == [False, False]
+
+
+async def test_nodes_come_and_go_without_a_restart(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    path = gateway(tmp_path, "a")
+    async with GatewayDirectory(path, open_url) as cluster:
+        config = GatewayConfig.load(path)
+        attrs.evolve(config, nodes={**config.nodes, "b": node(tmp_path, "b")}).save(path)
+        await trio.sleep(2 * LOOK)
+        assert {found.name for found in cluster.nodes} == {"a", "b"}
+        (path / "p2pannex.toml").write_text("nonsense")
+        await trio.sleep(2 * LOOK)
+        assert {found.name for found in cluster.nodes} == {"a", "b"}
+        attrs.evolve(config, nodes={}).save(path)
+        await trio.sleep(2 * LOOK)
+        assert not cluster.nodes
+
+
+async def test_a_node_that_cannot_be_opened_is_left_out_and_tried_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    path = gateway(tmp_path, "a", "b")
+    (tmp_path / "b").rename(tmp_path / "away")
+    async with GatewayDirectory(path, open_url) as cluster:
+        assert {found.name for found in cluster.nodes} == {"a"}
+        assert "no p2pannex store" in cluster.problems["b"] or "such" in cluster.problems["b"]
+        await store(cluster, b"content")
+        (tmp_path / "away").rename(tmp_path / "b")
+        await trio.sleep(2 * LOOK)
+        assert {found.name for found in cluster.nodes} == {"a", "b"}
+        assert not cluster.problems
+
+
+async def test_another_repository_in_a_nodes_place_is_not_used(tmp_path: Path) -> None:
+    path = gateway(tmp_path, "a", "b")
+    (tmp_path / "b").rename(tmp_path / "away")
+    DirectoryStore.create(tmp_path / "b")
+    async with GatewayDirectory(path, open_url) as cluster:
+        assert {found.name for found in cluster.nodes} == {"a"}
+        assert "it is repository" in cluster.problems["b"]
+
+
+def test_names_of_nodes_are_told_to_those_only_who_do_not_count_the_cluster(tmp_path: Path) -> None:
+    assert not GatewayDirectory(gateway(tmp_path), open_url).name_nodes
+    create(str(tmp_path / "git"), "family", uuid="ac110c8e-33bf-8d85-a1cf-cead626072d5")
+    assert GatewayDirectory(tmp_path / "git", open_url).name_nodes

@@ -1,0 +1,82 @@
+"""A cluster without git, behind the real git-annex: three nodes, one a directory, one served by p2pannex-shell, one a
+git-annex repository served by the real git-annex-shell."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from annex_environment import AnnexEnvironment, SshServer
+
+pytestmark = pytest.mark.compat
+
+
+@pytest.fixture
+def gateway(annex_env: AnnexEnvironment) -> Path:
+    home, path = annex_env.home, annex_env.home / "gateway"
+    annex_env.run("p2pannex", "cluster", "init", path, "--name", "family")
+    for name in ("attic", "shelf"):
+        annex_env.run("p2pannex", "init", home / name)
+    cellar = annex_env.repository("cellar", "--bare")
+    nodes = {
+        "attic": str(home / "attic"),
+        "shelf": f"exec:p2pannex-shell p2pstdio {home}/shelf me",
+        "cellar": f"exec:git-annex-shell p2pstdio {cellar} me --uuid {annex_env.uuid(cellar)}",
+    }
+    for name, url in nodes.items():
+        annex_env.run("p2pannex", "cluster", "add", path, name, url)
+    return path
+
+
+@pytest.fixture
+def client(annex_env: AnnexEnvironment, sshd: SshServer, gateway: Path) -> Path:
+    """A repository whose remote is the gateway."""
+    client = annex_env.repository("client")
+    annex_env.run("git", "remote", "add", "cluster", sshd.url(gateway), cwd=client)
+    annex_env.run("git", "config", "remote.cluster.annex-shell", "p2pannex-shell", cwd=client)
+    annex_env.run("git", "config", "remote.cluster.annex-ssh-options", f"-F {sshd.config}", cwd=client)
+    return client
+
+
+def test_everyday_work(annex_env: AnnexEnvironment, client: Path, gateway: Path) -> None:
+    def annex(*words: str) -> str:
+        return annex_env.run("git", "annex", *words, cwd=client).stdout
+
+    def holders() -> list[bool]:
+        """Which of the nodes have a file's content."""
+        return [
+            any(
+                path.is_file() and path.read_text() == "content 1"
+                for path in (annex_env.home / name).rglob("SHA256E-*")
+            )
+            for name in ("attic", "shelf", "cellar")
+        ]
+
+    for number in range(3):
+        (client / f"file{number}").write_text(f"content {number}")
+    annex("add", ".")
+    annex("copy", "--to", "cluster", ".")
+    assert holders() == [True, True, True]
+    # Three copies, but one repository to the client: were the nodes counted too, numcopies would be met by one copy.
+    assert "(2 copies)" in annex("whereis", "file1")
+    annex("fsck", "--from", "cluster")
+    annex("drop", ".")
+    assert not (client / "file1").exists()
+    annex("get", ".")
+    assert (client / "file1").read_text() == "content 1"
+    annex("drop", "--from", "cluster", "file1")
+    assert holders() == [False, False, False]
+    annex("move", "--to", "cluster", "file1")
+    assert holders() == [True, True, True]
+    annex("move", "--from", "cluster", "file1")
+    assert holders() == [False, False, False]
+    assert "(1 copy)" in annex("whereis", "file1")
+
+
+def test_git_annex_testremote(annex_env: AnnexEnvironment, client: Path) -> None:
+    done = annex_env.run("git", "annex", "testremote", "cluster", cwd=client, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    match = re.search(r"All (\d+) tests passed", done.stdout)
+    assert match is not None, done.stdout[-2000:]
+    assert int(match[1]) == 573
