@@ -14,7 +14,7 @@
 Time is trio's mock clock, which jumps to the next thing that happens as soon as all wait. Everything random comes from
 the seed: `Simulation.random`, the jitter of back-offs, and in which order trio runs tasks that are ready together. The
 same seed gives the same `Simulation.trace`; a scenario that fails says which it was. A scenario must not use threads or
-the world outside, since time would not wait for them: stores in memory, and connections of the transport ``memory``.
+the world outside, since time would not wait for them: stores in memory, and connections inside the process.
 """
 
 from __future__ import annotations
