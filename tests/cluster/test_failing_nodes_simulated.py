@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pannex.cluster.node import TIMEOUT
+from p2pannex.cluster.uploads import QUEUE
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import AlreadyHave, NotStored, Removal, Service, Stored
 from p2pannex.testing.samples import fetch, key_of, sample, send_pieces
@@ -96,6 +97,29 @@ def test_an_answer_that_is_lost_names_too_few_never_too_many() -> None:
                 await upload.send_all(memoryview(content))
                 assert await upload.finish(True) == Stored(frozenset({a.uuid}))
         assert b.store.contents[key] == content
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("hangs", [[0], [0, QUEUE // 2], [0, QUEUE + (4 << 20)]])
+def test_content_longer_than_the_queue(hangs: list[int]) -> None:
+    """Nodes that hang within a queue of each other cost one timeout together, those further apart one each: they have
+    to be waited for one after the other, since until then they are slow at most."""
+
+    async def scenario(world: Simulation) -> None:
+        content = sample(QUEUE + (12 << 20))
+        good = world.node("good")
+        for number, byte in enumerate(hangs):
+            world.node(str(number)).fail(Failing.HANG, byte)
+        async with world.cluster(timeout=TIMEOUT) as cluster:
+            upload = await cluster.put(key_of(content))
+            assert not isinstance(upload, AlreadyHave)
+            async with upload:
+                await upload.begin(len(content))
+                await send_pieces(upload, content)
+                assert await upload.finish(True) == Stored(frozenset({good.uuid}))
+        apart = 1 + sum(byte > QUEUE for byte in hangs)
+        assert trio.current_time() <= apart * TIMEOUT + 1
 
     simulate(scenario)
 
