@@ -121,10 +121,24 @@ class ClusterDownload(Download):
         raise ConnectionLost(f"no node could go on at byte {self.reached}: " + "; ".join(problems))
 
     async def valid(self) -> bool:
+        """What the source says; where it fails before it has said it, the next that has the content is asked."""
         if self._node is None or self._source is None:
             await trio.lowlevel.checkpoint()
             return False
-        return await self._node.ask(self._source.valid)
+        problems: list[str] = []
+        while self._node is not None and self._source is not None:
+            node, source = self._node, self._source
+            try:
+                # Where another has failed already, a node that says no may never have had the content.
+                valid = await node.ask(source.valid)
+                if valid or not problems:
+                    return valid
+                problems.append(f"{node.name}: has no good content")
+            except (RemoteError, ConnectionLost) as error:
+                problems.append(f"{node.name}: {error}")
+            await self._leave()
+            await self._next(0, problems)
+        raise ConnectionLost("no node could vouch for the content: " + "; ".join(problems))
 
     async def finish(self, received: bool) -> None:
         if self._node is not None and self._source is not None:

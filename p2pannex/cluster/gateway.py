@@ -69,7 +69,7 @@ class Cluster(Service):
         self._ways: dict[str, list[Node]] = {}
         self._slots = trio.Semaphore(UPLOADS)
         self._bypass: frozenset[str] = frozenset()
-        self._services: dict[Node, Service] = {}
+        self._services: dict[tuple[Node, frozenset[str]], Service] = {}
         self._nursery: trio.Nursery | None = None
         self._nursery_manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         for node in nodes:
@@ -112,12 +112,16 @@ class Cluster(Service):
         return ranked(best)
 
     def _service(self, node: Node) -> Service:
-        """A node's service, told of all the gateways that requests have come through, ourselves included."""
-        known = self._services.get(node)
+        """A node's service, told of the gateways that requests have come through, ourselves included, and of those
+        that we ask ourselves: what is behind them would otherwise be asked by each gateway that knows them."""
+        bypass = self._bypass if self.gateway is None else self._bypass | {self.gateway}
+        if node.via:
+            bypass |= frozenset().union(*(other.via for other in self.nodes)) - node.via
+        if not bypass:
+            return node.service
+        known = self._services.get((node, bypass))
         if known is None:
-            own = frozenset() if self.gateway is None else frozenset({self.gateway})
-            bypass = self._bypass | own
-            known = self._services[node] = node.service.bypassing(bypass) if bypass else node.service
+            known = self._services[node, bypass] = node.service.bypassing(bypass)
         return known
 
     async def _ask_all(
@@ -268,7 +272,7 @@ class Cluster(Service):
     async def aclose(self) -> None:
         """Close what was opened for the clients of a gateway. The nodes' own services belong to whoever made them."""
         services, self._services = self._services, {}
-        for node, service in services.items():
+        for (node, _), service in services.items():
             if service is not node.service:
                 await service.aclose()
 

@@ -160,7 +160,7 @@ class ClusterUpload(Upload):
             if begin < len(block):
                 await child.queue.put(block[begin:])
         self._sent += len(block)
-        if all(child.queue.dropped for child in self._children):
+        if not self._present and all(child.queue.dropped for child in self._children):
             raise self._problem()
 
     async def finish(self, valid: bool) -> Stored | NotStored:
@@ -178,8 +178,11 @@ class ClusterUpload(Upload):
         return self._outcome()
 
     def _outcome(self) -> Stored | NotStored:
-        """Which repositories have the content now: those that stored it, and those that had it before."""
-        if all(child.problem is not None for child in self._children):
+        """Which repositories have the content now: those that stored it, and those that had it before.
+
+        Where there are any, the client is told of them even if every upload failed: an error could name none.
+        """
+        if not self._present and all(child.problem is not None for child in self._children):
             raise self._problem()
         uuids = self._named(self._present.union(*(child.uuids for child in self._children)))
         stored = any(isinstance(child.outcome, Stored) for child in self._children)

@@ -1,0 +1,222 @@
+"""Whatever subset of nodes errs, hangs or dies at whatever byte: what a client of the cluster sees."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2pannex.cluster.node import TIMEOUT
+from p2pannex.cluster.uploads import QUEUE
+from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.service import AlreadyHave, NotStored, Removal, Service, Stored
+from p2pannex.testing.samples import fetch, key_of, sample, send_pieces
+from p2pannex.testing.serving import served
+from p2pannex.testing.simulator import Failing, Simulation, simulate
+
+
+@asynccontextmanager
+async def seen_by_a_client(world: Simulation, *, through_protocol: bool) -> AsyncIterator[Service]:
+    async with world.cluster(timeout=TIMEOUT) as cluster:
+        if through_protocol:
+            async with served(cluster, timeout=1000) as remote:
+                yield remote
+        else:
+            yield cluster
+
+
+async def storing(world: Simulation) -> str:
+    """A PUT into a cluster of failing nodes; in a word what came of it."""
+    random = world.random
+    size = random.choice([0, 1, random.randint(2, 300), random.randint(1000, 300_000)])
+    content = sample(size, world.seed)
+    key = key_of(content)
+    for number in range(random.randint(1, 5)):
+        node = world.node(str(number), latency=random.uniform(0, 0.1), seek=random.uniform(0, 0.1))
+        if random.random() < 0.6:
+            node.fail(random.choice(list(Failing)), random.choice([-1, 0, size, random.randint(0, size)]))
+        before = random.random()
+        if before < 0.1:
+            node.store.contents[key] = content
+            node.recover()  # who has it already and cannot be asked is not known to have it
+        elif before < 0.4:
+            junk = random.random() < 0.3
+            kept = random.randbytes(random.randint(0, size + 10)) if junk else content[: random.randint(0, size)]
+            node.store.partials[key] = bytearray(kept)
+    async with seen_by_a_client(world, through_protocol=random.random() < 0.5) as service:
+        start = trio.current_time()
+        opened: float | None = None
+        outcome: Stored | NotStored | AlreadyHave | Exception
+        try:
+            upload = await service.put(key)
+            opened = trio.current_time()
+            if isinstance(upload, AlreadyHave):
+                outcome = upload
+            else:
+                async with upload:
+                    await upload.begin(max(size - upload.offset, 0))
+                    await send_pieces(upload, content[upload.offset :], random.randint(1, 40) * (size // 100 + 1))
+                    outcome = await upload.finish(True)
+        except (RemoteError, ConnectionLost) as error:
+            outcome = error
+        end = trio.current_time()
+        opened = end if opened is None else opened
+        assert opened - start <= TIMEOUT + 1, "opening"
+        assert end - opened <= TIMEOUT + 1, "the rest"
+        holds = {node.uuid for node in world.nodes if node.store.contents.get(key) == content}
+        world.note("client", repr(outcome))
+        named = set() if isinstance(outcome, Exception) else set(outcome.uuids)
+        assert named == holds
+        assert holds or not isinstance(outcome, Stored | AlreadyHave)
+        assert not any(node.transfers for node in getattr(service, "nodes", ()))
+    return type(outcome).__name__
+
+
+def test_put_ends_in_time_and_names_exactly_where_the_content_is() -> None:
+    outcomes = [simulate(storing, seed) for seed in range(400)]
+    assert {"Stored", "NotStored", "AlreadyHave", "RemoteError"} <= set(outcomes), "all of them are tried"
+
+
+def test_an_answer_that_is_lost_names_too_few_never_too_many() -> None:
+    """A node that stores and dies before it says so has the content, and is not named: nobody can know."""
+
+    async def scenario(world: Simulation) -> None:
+        a, b = world.node("a"), world.node("b", loses_answer=True)
+        content = sample(1000)
+        key = key_of(content)
+        b.fail(Failing.DIE, len(content))
+        async with world.cluster() as cluster:
+            upload = await cluster.put(key)
+            assert not isinstance(upload, AlreadyHave)
+            async with upload:
+                await upload.begin(len(content))
+                await upload.send_all(memoryview(content))
+                assert await upload.finish(True) == Stored(frozenset({a.uuid}))
+        assert b.store.contents[key] == content
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("hangs", [[0], [0, QUEUE // 2], [0, QUEUE + (4 << 20)]])
+def test_content_longer_than_the_queue(hangs: list[int]) -> None:
+    """Nodes that hang within a queue of each other cost one timeout together, those further apart one each: they have
+    to be waited for one after the other, since until then they are slow at most."""
+
+    async def scenario(world: Simulation) -> None:
+        content = sample(QUEUE + (12 << 20))
+        good = world.node("good")
+        for number, byte in enumerate(hangs):
+            world.node(str(number)).fail(Failing.HANG, byte)
+        async with world.cluster(timeout=TIMEOUT) as cluster:
+            upload = await cluster.put(key_of(content))
+            assert not isinstance(upload, AlreadyHave)
+            async with upload:
+                await upload.begin(len(content))
+                await send_pieces(upload, content)
+                assert await upload.finish(True) == Stored(frozenset({good.uuid}))
+        apart = 1 + sum(byte > QUEUE for byte in hangs)
+        assert trio.current_time() <= apart * TIMEOUT + 1
+
+    simulate(scenario)
+
+
+@given(
+    nodes=st.integers(1, 5),
+    survivor=st.integers(0, 4),
+    how=st.lists(st.sampled_from(Failing), min_size=5, max_size=5),
+    through_protocol=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=60, deadline=None)
+def test_one_survivor(nodes: int, survivor: int, how: list[Failing], through_protocol: bool, seed: int) -> None:
+    survivor %= nodes
+
+    async def scenario(world: Simulation) -> None:
+        content = sample(5000, seed)
+        key = key_of(content)
+        for number in range(nodes):
+            node = world.node(str(number), latency=0.1)
+            node.store.contents[key] = content
+            if number != survivor:
+                node.fail(how[number])
+        async with seen_by_a_client(world, through_protocol=through_protocol) as service:
+            for _ in range(4):
+                assert await service.check_present(key)
+                assert await fetch(service, key) == content
+                assert await fetch(service, key, 4321) == content[4321:]
+                await trio.sleep(world.random.choice([0, 1, 30, 100]))
+            assert await service.remove(key) == Removal(nodes == 1, frozenset({world.nodes[survivor].uuid}))
+
+    simulate(scenario, seed)
+
+
+async def reading(world: Simulation) -> int:
+    """A GET from nodes of which all but the last fail at some byte; how many failed."""
+    random = world.random
+    size = random.choice([1, 2, random.randint(3, 100), random.randint(1000, 3_000_000)])
+    content = sample(size, world.seed)
+    key = key_of(content)
+    offset = random.choice([0, random.randint(0, size - 1)])
+    for number in range(random.randint(2, 4)):
+        node = world.node(str(number), latency=0.05)
+        node.store.contents[key] = content
+    for node in world.nodes[:-1]:
+        node.fail(random.choice(list(Failing)), random.choice([0, size - offset, random.randint(0, size - offset)]))
+    async with seen_by_a_client(world, through_protocol=random.random() < 0.5) as service:
+        assert await fetch(service, key, offset, piece=random.choice([1 << 20, size // 7 + 1])) == content[offset:]
+    return sum(node.conditions.bytes_left < 0 for node in world.nodes)
+
+
+def test_a_download_whose_sources_fail_at_any_byte() -> None:
+    failed = [simulate(reading, seed) for seed in range(150)]
+    assert set(failed) >= {1, 2, 3}
+
+
+@pytest.mark.parametrize("failing", Failing)
+def test_a_download_whose_source_fails_at_every_byte(failing: Failing) -> None:
+    """Every byte, the one after the last included: where the source would have said that all was well."""
+    content = sample(40)
+    key = key_of(content)
+
+    async def scenario(world: Simulation) -> None:
+        for after in range(-1, len(content) + 1):
+            world.nodes.clear()
+            for name in "ab":
+                world.node(name).store.contents[key] = content
+            world.nodes[0].fail(failing, after)
+            async with world.cluster() as cluster, served(cluster, timeout=1000) as remote:
+                assert await fetch(remote, key, piece=7) == content, f"failing after {after}"
+            assert world.nodes[0].conditions.bytes_left < 0, "it failed"
+
+    simulate(scenario)
+
+
+def test_a_partition_heals() -> None:
+    """What is cut off for less than the timeout is waited for; for longer, it is left out."""
+
+    async def scenario(world: Simulation) -> None:
+        a, b = world.node("a"), world.node("b")
+        async with world.cluster() as cluster, trio.open_nursery() as nursery:
+            for pause in (10, 50):
+                content = sample(100, pause)
+                b.partition()
+
+                async def heal(pause: float = pause) -> None:
+                    await trio.sleep(pause)
+                    b.heal()
+
+                nursery.start_soon(heal)
+                upload = await cluster.put(key_of(content))
+                assert not isinstance(upload, AlreadyHave)
+                async with upload:
+                    await upload.begin(100)
+                    await upload.send_all(memoryview(content))
+                    outcome = await upload.finish(True)
+                expected = {a.uuid, b.uuid} if pause < TIMEOUT else {a.uuid}
+                assert outcome == Stored(frozenset(expected))
+
+    simulate(scenario)

@@ -1,0 +1,137 @@
+"""Gateways of gateways, with cycles and diamonds: every node is asked exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2pannex.cluster import Cluster, Node
+from p2pannex.service import AlreadyHave, Stored
+from p2pannex.testing.samples import fetch, key_of, sample, store
+from p2pannex.testing.serving import served
+from p2pannex.testing.simulator import SimulatedNode, Simulation, simulate
+
+GATEWAYS = 5
+
+Edges = frozenset[tuple[int, int]]
+
+
+def paths(edges: Edges, start: int, seen: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """Every way from a gateway to others, without coming by the same twice; the gateways on it."""
+    yield seen
+    for one, other in edges:
+        for here, there in ((one, other), (other, one)):
+            if here == start and there not in seen and there != start:
+                yield from (
+                    path for path in paths(frozenset(e for e in edges if start not in e), there, (*seen, there))
+                )
+
+
+def asked(world: Simulation, what: str) -> dict[str, int]:
+    """How often each node was asked."""
+    return {node.name: node.asked.get(what, 0) for node in world.nodes}
+
+
+EDGES = st.sets(
+    st.tuples(st.integers(0, GATEWAYS - 1), st.integers(0, GATEWAYS - 1)).filter(lambda edge: edge[0] < edge[1]),
+    max_size=10,
+).map(frozenset)
+
+
+@given(edges=EDGES, start=st.integers(0, GATEWAYS - 1), bypassed=st.sets(st.integers(0, GATEWAYS - 1), max_size=2))
+@settings(max_examples=40, deadline=None)
+def test_nodes_reached_by_many_ways(edges: Edges, start: int, bypassed: set[int]) -> None:
+    """A gateway that knows every way to every node behind any other gateway, as `Node.via` tells it."""
+    bypassed = bypassed - {start}
+    ways = list(paths(edges, start))
+    reachable = {start} | {path[-1] for path in ways if path and bypassed.isdisjoint(path)}
+
+    async def scenario(world: Simulation) -> None:
+        leaves: dict[int, SimulatedNode] = {gateway: world.node(f"n{gateway}") for gateway in range(GATEWAYS)}
+        nodes = [
+            Node(f"{path}", leaves[path[-1] if path else start], via=[f"g{hop}" for hop in path], cost=len(path))
+            for path in ways
+        ]
+        world.random.shuffle(nodes)
+        content = sample(100)
+        key = key_of(content)
+        expected = {f"n{gateway}": int(gateway in reachable) for gateway in range(GATEWAYS)}
+        async with Cluster("cluster", nodes, gateway=f"g{start}") as cluster:
+            view = cluster.bypassing(frozenset(f"g{gateway}" for gateway in bypassed))
+            assert not await view.check_present(key)
+            assert asked(world, "check_present") == expected
+            await store(view, content)
+            assert asked(world, "put") == expected
+            assert (await view.remove(key)).ok
+            assert asked(world, "remove") == expected
+            await view.aclose()
+
+    simulate(scenario)
+
+
+async def mesh(world: Simulation, edges: Edges, stack: AsyncExitStack, *, through_protocol: bool) -> list[Cluster]:
+    """Gateways, each of a node of its own and of the gateways that it is joined to, each way."""
+    clusters: list[Cluster] = []
+    for number in range(GATEWAYS):
+        leaf = world.node(f"n{number}")
+        clusters.append(
+            await stack.enter_async_context(Cluster(f"cluster-{number}", [Node(leaf.name, leaf)], gateway=f"g{number}"))
+        )
+    for one, other in edges:
+        for here, there in ((one, other), (other, one)):
+            service = clusters[there]
+            far = await stack.enter_async_context(served(service)) if through_protocol else service
+            clusters[here].add(Node(f"g{there}", far, via=[f"g{there}"], timeout=1000))
+    return clusters
+
+
+RINGS: dict[str, Edges] = {
+    "two": frozenset({(0, 1)}),
+    "line": frozenset({(0, 1), (1, 2), (2, 3), (3, 4)}),
+    "star": frozenset({(0, 1), (0, 2), (0, 3), (0, 4)}),
+    "triangle": frozenset({(0, 1), (1, 2), (0, 2)}),
+    "everybody": frozenset((a, b) for b in range(GATEWAYS) for a in range(b)),
+}
+
+
+def component(edges: Edges, start: int) -> set[int]:
+    return {start} | {path[-1] for path in paths(edges, start) if path}
+
+
+@pytest.mark.parametrize("through_protocol", [False, True])
+@pytest.mark.parametrize("name", RINGS)
+def test_gateways_that_know_each_other(name: str, through_protocol: bool) -> None:
+    """Gateways that are nodes of each other: BYPASS keeps a request from going round, and from coming twice."""
+    edges = RINGS[name]
+
+    async def scenario(world: Simulation) -> None:
+        async with AsyncExitStack() as stack:
+            clusters = await mesh(world, edges, stack, through_protocol=through_protocol)
+            for start, cluster in enumerate(clusters):
+                content = sample(1000, start)
+                key = key_of(content)
+                for node in world.nodes:
+                    node.asked.clear()
+                expected = {f"n{number}": int(number in component(edges, start)) for number in range(GATEWAYS)}
+                assert not await cluster.check_present(key)
+                assert asked(world, "check_present") == expected
+                upload = await cluster.put(key)
+                assert not isinstance(upload, AlreadyHave)
+                async with upload:
+                    await upload.begin(len(content))
+                    await upload.send_all(memoryview(content))
+                    outcome = await upload.finish(True)
+                assert isinstance(outcome, Stored)
+                holds = {node.uuid for node in world.nodes if key in node.store.contents}
+                assert holds == {f"uuid-of-{name}" for name, times in expected.items() if times}
+                assert holds <= outcome.uuids
+                assert asked(world, "put") == expected
+                assert await fetch(cluster, key) == content
+                assert (await cluster.remove(key)).ok
+                assert asked(world, "remove") == expected
+
+    simulate(scenario)
