@@ -1,0 +1,241 @@
+"""From the text of a preferred content expression to its tree.
+
+Words are separated by spaces; parentheses are words of their own, wherever they stand. ``and`` and ``or`` bind alike,
+from the left, as git-annex reads them: ``a or b and c`` is ``(a or b) and c``. ``not`` takes the next term. Two terms
+with nothing between are joined by ``and``.
+
+What git-annex shrugs off (an operator without its term, a parenthesis too many) is an error here, and so is every term
+that cannot be judged: the gateway would otherwise guess where content goes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Set
+
+from p2pannex.branch.trust_log import TrustLevel
+from p2pannex.cluster.preferred.glob import Glob, InvalidGlob
+from p2pannex.cluster.preferred.standard import STANDARD
+from p2pannex.cluster.preferred.terms import (
+    And,
+    Balanced,
+    Constant,
+    Copies,
+    Exclude,
+    Expression,
+    InAllGroup,
+    InBackend,
+    Include,
+    LackingCopies,
+    LargerThan,
+    Not,
+    OnlyInGroup,
+    Or,
+    Present,
+    SecureHash,
+    SmallerThan,
+    is_stable,
+)
+from p2pannex.stores.annex_config import parse_size
+
+_WORD = re.compile(r"[()]|[^\s()]+")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_SIZE = re.compile(r"([0-9]{1,30}(?:\.[0-9]+)?)([A-Za-z]*)")
+_DEPTH = 200
+
+_PLAIN: dict[str, Expression] = {
+    "anything": Constant(True),
+    "nothing": Constant(False),
+    "present": Present(),
+    "securehash": SecureHash(),
+}
+_BALANCED = {
+    "balanced": (False, False),
+    "fullybalanced": (False, True),
+    "sizebalanced": (True, False),
+    "fullysizebalanced": (True, True),
+}
+_LEVELS = {level.name.lower(): level for level in TrustLevel}
+_UNJUDGED = {
+    "metadata": "metadata is not read",
+    "url": "urls are not read",
+    "unused": "only git annex unused knows that",
+    "inpreferreddir": "the directory is a special remote's setting",
+    "mimetype": "content is not looked at",
+    "mimeencoding": "content is not looked at",
+}
+
+
+class InvalidExpression(ValueError):
+    """The expression cannot be judged. The text says which term of it, and why, for people."""
+
+
+def load(text: str, *, groups: Set[str] = frozenset(), group_wanted: Mapping[str, str] | None = None) -> Expression:
+    """The tree of the expression `text` of a repository that is in `groups`.
+
+    `group_wanted` are the expressions of groups, as in group-preferred-content.log. ``standard`` and ``groupwanted``
+    stand for the one expression that the repository's groups have, and for ``present`` when they have none or several.
+    An empty text is the same as none: ``anything``. One that is not stable (see `is_stable`) is ``nothing``.
+    Raises InvalidExpression.
+    """
+    parser = _Parser(groups, group_wanted or {})
+    expression = parser.parse(text)
+    return expression if is_stable(expression) else Constant(False)
+
+
+class _Parser:
+    def __init__(self, groups: Set[str], group_wanted: Mapping[str, str], group: str | None = None) -> None:
+        self._groups = groups
+        self._group_wanted = group_wanted
+        self._group = group  # whose expression this is, if a group's
+        self._depth = 0
+
+    def parse(self, text: str) -> Expression:
+        words = [match[0] for match in _WORD.finditer(text)]
+        if not words:
+            return Constant(True)
+        words.reverse()
+        expression = self._sequence(words, text)
+        if words:
+            raise InvalidExpression(f"there is a ) without its ( in {text!r}")
+        return expression
+
+    def _sequence(self, words: list[str], text: str) -> Expression:
+        """Terms, up to the end or a closing parenthesis, which stays."""
+        expression = self._operand(words, text)
+        while words and words[-1] != ")":
+            if words[-1] == "or":
+                words.pop()
+                expression = Or(expression, self._operand(words, text))
+            else:
+                if words[-1] == "and":
+                    words.pop()
+                expression = And(expression, self._operand(words, text))
+        return expression
+
+    def _operand(self, words: list[str], text: str) -> Expression:
+        if not words or words[-1] in ("and", "or", ")"):
+            raise InvalidExpression(f"a term is missing in {text!r}, before {words[-1] if words else 'its end'}")
+        word = words.pop()
+        if word not in ("not", "("):
+            return self._term(word)
+        self._depth += 1
+        if self._depth > _DEPTH:
+            raise InvalidExpression("the expression is nested too deeply")
+        if word == "not":
+            expression: Expression = Not(self._operand(words, text))
+        else:
+            expression = self._sequence(words, text)
+            if not words:
+                raise InvalidExpression(f"there is a ( without its ) in {text!r}")
+            words.pop()
+        self._depth -= 1
+        return expression
+
+    def _term(self, word: str) -> Expression:
+        if word in _PLAIN:
+            return _PLAIN[word]
+        if word == "standard":
+            return self._standard()
+        if word == "groupwanted":
+            return self._groupwanted()
+        name, _, value = word.partition("=")
+        if name in _UNJUDGED:
+            raise InvalidExpression(f"{word} cannot be judged here: {_UNJUDGED[name]}")
+        if name not in _WITH_VALUE:
+            raise InvalidExpression(f"{word} is no term of preferred content")
+        if not value:
+            raise InvalidExpression(f"{name} needs a value: {name}=...")
+        try:
+            return _with_value(name, value)
+        except InvalidGlob as error:
+            raise InvalidExpression(f"{word}: {error}") from error
+
+    def _standard(self) -> Expression:
+        candidates = [group for group in STANDARD if group in self._groups]
+        if len(candidates) != 1:
+            return Present()
+        return _Parser(self._groups, self._group_wanted, candidates[0]).parse(STANDARD[candidates[0]])
+
+    def _groupwanted(self) -> Expression:
+        if self._group is not None:
+            raise InvalidExpression(f"groupwanted cannot stand in the expression of a group, {self._group}")
+        candidates = [group for group in sorted(self._groups) if self._group_wanted.get(group)]
+        if len(candidates) != 1:
+            return Present()
+        group = candidates[0]
+        try:
+            return _Parser(self._groups, self._group_wanted, group).parse(self._group_wanted[group])
+        except InvalidExpression as error:
+            raise InvalidExpression(f"groupwanted of {group}: {error}") from error
+
+
+_WITH_VALUE = {
+    "include",
+    "exclude",
+    "copies",
+    "lackingcopies",
+    "approxlackingcopies",
+    "inbackend",
+    "inallgroup",
+    "onlyingroup",
+    "smallerthan",
+    "largerthan",
+    *_BALANCED,
+}
+
+
+def _with_value(name: str, value: str) -> Expression:
+    match name:
+        case "include":
+            return Include(Glob(value))
+        case "exclude":
+            return Exclude(Glob(value))
+        case "copies":
+            return _copies(value)
+        case "lackingcopies" | "approxlackingcopies":
+            return LackingCopies(_number(name, value, value))
+        case "inbackend":
+            return InBackend(value)
+        case "inallgroup":
+            return InAllGroup(value)
+        case "onlyingroup":
+            return OnlyInGroup(value)
+        case "smallerthan":
+            return SmallerThan(_size(name, value))
+        case "largerthan":
+            return LargerThan(_size(name, value))
+        case _:
+            group, colon, number = value.partition(":")
+            if not group:
+                raise InvalidExpression(f"{name}={value} names no group")
+            count = None if number == "lackingcopies" else _number(name, value, number) if colon else 1
+            return Balanced(group, count, *_BALANCED[name])
+
+
+def _copies(value: str) -> Copies:
+    which, colon, number = value.rpartition(":")
+    count = _number("copies", value, number)
+    if not colon:
+        return Copies(count)
+    if not which or ":" in which:
+        raise InvalidExpression(f"copies={value} is not like copies=GROUP:NUMBER")
+    level = _LEVELS.get(which.removesuffix("+"))
+    if level is None:
+        return Copies(count, group=which)
+    return Copies(count, level=level, or_higher=which.endswith("+"))
+
+
+def _number(name: str, value: str, number: str) -> int:
+    if not _NUMBER.fullmatch(number):
+        raise InvalidExpression(f"{name}={value} has no number where one belongs")
+    return int(number)
+
+
+def _size(name: str, value: str) -> int:
+    match = _SIZE.fullmatch(value)
+    unit = parse_size(f"1{match[2]}", -1) if match else -1
+    if match is None or unit < 0:
+        raise InvalidExpression(f"{name}={value} has no size such as 100kb or 1.5GiB")
+    number = match[1]
+    return int(number) * unit if "." not in number else round(float(number) * unit)
