@@ -112,15 +112,20 @@ class AnnexLayout:
         """The file that whoever receives the content, from whomever, has locked."""
         return b"%b/transfer/download/lck/lck.%b" % (self.annex, key.file_name)
 
-    def make_directories(self, path: bytes) -> None:
-        """Make the directory, and those above it, as far as they are missing."""
+    def make_directories(self, path: bytes, attempts: int = ATTEMPTS) -> None:
+        """Make the directory, and those above it, as far as they are missing.
+
+        Others may remove those above, which are empty, at any time; a link to nowhere stays in the way for ever.
+        """
         try:
             os.mkdir(path)
         except FileExistsError:
             return
         except FileNotFoundError:
+            if not attempts:
+                raise
             self.make_directories(os.path.dirname(path))
-            self.make_directories(path)
+            self.make_directories(path, attempts - 1)
             return
         self.sharing.directory(path)
 

@@ -169,6 +169,16 @@ async def test_shared_repositories(
         os.umask(before)
 
 
+async def test_a_link_to_nowhere_in_the_way_is_an_error(repository: Path) -> None:
+    """And not a recursion without end."""
+    objects = annex(repository) / "objects"
+    objects.parent.mkdir(exist_ok=True)
+    objects.symlink_to("nowhere")
+    async with AnnexStore(repository) as service:
+        with pytest.raises(RemoteError):
+            await store(service, b"content")
+
+
 async def test_changes_are_logged_before_they_are_reported_and_committed_at_the_end(repository: Path) -> None:
     log = f"{os.fsdecode(KEY.hashdir_lower)}/{KEY}.log"
     async with AnnexStore(repository) as one:
