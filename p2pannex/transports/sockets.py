@@ -226,6 +226,8 @@ class TlsStream(trio.abc.Stream):
         server_side: bool = False,
     ) -> None:
         self._transport = transport
+        # Some releases of Python (3.11.2 is one) have OpenSSL take a connection that was cut for one that said goodbye.
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         self._tls = trio.SSLStream(transport, context, server_hostname=server_name, server_side=server_side)
         self._shaken = False
 
