@@ -19,24 +19,22 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-import tomllib
 import uuid as uuid_module
 from collections.abc import Awaitable, Iterable, Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import attrs
 import trio
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.gateway import counts_as_nodes
-from p2pannex.cluster.node import TIMEOUT
+from p2pannex.cluster.node import COST, TIMEOUT
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import Service
+from p2pannex.stores.durability import replace_file
+from p2pannex.stores.identity import checked_uuid, config_path, read_config
 
-CONFIG = "p2pannex.toml"
-COST = 100.0
 LOOK = 1.0
 """Seconds between two looks at the configuration."""
 
@@ -73,13 +71,12 @@ class GatewayConfig:
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> Self:
         """Read it. NotAGateway, in one line that says what is wrong."""
-        path = os.path.join(directory, CONFIG)
+        path = os.fsdecode(config_path(os.fsencode(directory)))
         try:
-            with open(path, "rb") as file:
-                table = tomllib.load(file)
+            table: dict[str, Any] = read_config(os.fsencode(directory))
         except OSError as error:
             raise NotAGateway(f"cannot read {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise NotAGateway(f"cannot use {path}: {error}") from error
         if "cluster" not in table:
             raise NotAGateway(
@@ -87,7 +84,7 @@ class GatewayConfig:
             )
         try:
             nodes = {name: _node(node) for name, node in table.get("nodes", {}).items()}
-            return cls(_word(table, "uuid"), _word(table, "gateway"), _word(table, "cluster"), nodes)
+            return cls(checked_uuid(table.get("uuid")), _word(table, "gateway"), _word(table, "cluster"), nodes)
         except (TypeError, ValueError, AttributeError) as error:
             raise NotAGateway(f"cannot use {path}: {error}") from error
 
@@ -97,11 +94,7 @@ class GatewayConfig:
         for name, node in self.nodes.items():
             lines += ["", f"[nodes.{_quoted(name)}]", f"uuid = {_quoted(node.uuid)}", f"url = {_quoted(node.url)}"]
             lines += [f"cost = {node.cost}", f"timeout = {node.timeout}"]
-        with tempfile.NamedTemporaryFile("w", dir=directory, prefix=CONFIG, encoding="utf-8", delete=False) as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, os.path.join(directory, CONFIG))
+        replace_file(config_path(os.path.abspath(os.fsencode(directory))), "\n".join([*lines, ""]).encode())
 
 
 def _node(table: Mapping[str, object]) -> NodeConfig:
@@ -129,8 +122,9 @@ def create(directory: str, name: str, *, uuid: str | None = None) -> GatewayConf
         raise RemoteError("a cluster's name is one line of text")
     try:
         os.makedirs(directory, exist_ok=True)
-        if os.path.lexists(os.path.join(directory, CONFIG)):
-            raise RemoteError(f"{directory} has a {CONFIG} already")
+        path = config_path(os.fsencode(directory))
+        if os.path.lexists(path):
+            raise RemoteError(f"{os.fsdecode(path)} is there already")
         config = GatewayConfig(uuid or str(uuid_module.uuid4()), str(uuid_module.uuid4()), name)
         config.save(directory)
     except OSError as error:
@@ -212,7 +206,7 @@ class GatewayDirectory(Cluster):
 
 def _stamp(directory: str) -> tuple[int, int] | None:
     try:
-        status = os.stat(os.path.join(directory, CONFIG))
+        status = os.stat(config_path(os.fsencode(directory)))
     except OSError:
         return None
     return status.st_mtime_ns, status.st_ino

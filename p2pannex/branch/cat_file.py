@@ -17,6 +17,7 @@ import select
 import subprocess
 import time
 from collections.abc import Generator
+from contextlib import closing
 
 from p2pannex.branch.git import Git
 from p2pannex.protocol.errors import RemoteError
@@ -64,42 +65,29 @@ class CatFile:
     def read(self, path: bytes) -> bytes:
         """The log at `path` on the branch; empty when there is none. Blocks. RemoteError when git does not answer."""
         deadline = time.monotonic() + self._timeout
-        exchange = self._exchange(path)
-        try:
-            while True:
-                try:
-                    readable = next(exchange)
-                except StopIteration as stop:
-                    return bytes(stop.value)
-                poll = select.poll()
-                poll.register(readable, select.POLLIN)
-                if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        text = bytearray()
+        with closing(self._exchange(path, text)) as exchange:
+            for reply in exchange:
+                if not _readable(reply, max(0.0, deadline - time.monotonic()) * 1000):
                     raise RemoteError(f"git cat-file has not answered in {self._timeout:g} seconds")
-        finally:
-            exchange.close()
+        return bytes(text)
 
     async def read_in_trio(self, path: bytes) -> bytes:
         """The same, as a task. Cancelled, it costs the next one the start of a new process."""
         import trio
 
         await trio.lowlevel.checkpoint_if_cancelled()
-        exchange = self._exchange(path)
         deadline = trio.current_time() + self._timeout
+        text = bytearray()
         try:
-            while True:
-                try:
-                    readable = next(exchange)
-                except StopIteration as stop:
-                    return bytes(stop.value)
-                poll = select.poll()
-                poll.register(readable, select.POLLIN)
-                if not poll.poll(PATIENCE):
-                    with trio.fail_at(deadline):
-                        await trio.lowlevel.wait_readable(readable)
+            with closing(self._exchange(path, text)) as exchange:
+                for reply in exchange:
+                    if not _readable(reply, PATIENCE):
+                        with trio.fail_at(deadline):
+                            await trio.lowlevel.wait_readable(reply)
         except trio.TooSlowError as error:
             raise RemoteError(f"git cat-file has not answered in {self._timeout:g} seconds") from error
-        finally:
-            exchange.close()
+        return bytes(text)
 
     def close(self) -> None:
         """End the process. Another would be started by the next question."""
@@ -112,24 +100,24 @@ class CatFile:
         process.kill()  # it has nothing to lose
         process.wait()
 
-    def _exchange(self, path: bytes) -> Generator[int, None, bytes]:
+    def _exchange(self, path: bytes, text: bytearray) -> Generator[int, None, None]:
+        """Put the log at `path` into `text`. Gives the descriptor to wait for, whenever there is nothing to read."""
         if b"\n" in path or len(path) > MAX_PATH:
-            return b""
+            return
         answered = False
         try:
             fresh = self._process is None
             try:
-                text = yield from self._look_up(path)
+                text += yield from self._look_up(path)
             except (_Ended, BrokenPipeError) as error:
                 self.close()
                 if fresh:
                     raise RemoteError("git cat-file does not run on the repository") from error
                 try:
-                    text = yield from self._look_up(path)
+                    text += yield from self._look_up(path)
                 except (_Ended, BrokenPipeError) as again:
                     raise RemoteError("git cat-file does not run on the repository") from again
             answered = True
-            return text
         finally:
             if not answered:
                 self.close()
@@ -252,6 +240,13 @@ class CatFile:
         finally:
             os.close(request_for_git)
             os.close(reply_of_git)
+
+
+def _readable(descriptor: int, milliseconds: float) -> bool:
+    """Whether there is something to read, within so long."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(milliseconds))
 
 
 def _below(directory: bytes, path: bytes) -> bytes:

@@ -13,6 +13,7 @@ from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
     from p2pannex.cluster import Node
+    from p2pannex.service import Clock
 
 DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
 
@@ -52,13 +53,14 @@ def add(directory: str, name: str, url: str, cost: float, timeout: float, output
 
     from p2pannex.gateway_directory import GatewayConfig, NodeConfig
     from p2pannex.protocol.errors import RemoteError
+    from p2pannex.urls import DirectoryURL, parse_url
 
     config = GatewayConfig.load(directory)
     if not name.isprintable() or not name.strip():
         raise click.UsageError("a node's name is one line of text")
     if name in config.nodes:
         raise RemoteError(f"there is a node {name} already; p2pannex cluster remove {directory} {name} takes it away")
-    if "://" not in url and not url.startswith(("exec:", "unix:", "p2p-annex::")):
+    if isinstance(parse_url(url), DirectoryURL):
         url = os.path.abspath(url)  # the gateway may be served from anywhere
     uuid = trio.run(_uuid_of, url, timeout)
     for other, node in config.nodes.items():
@@ -124,7 +126,7 @@ async def _status(directory: str, watch: bool, output: Output) -> int:
             ]
             async with trio.open_nursery() as nursery:
                 for node in gateway.nodes:
-                    nursery.start_soon(_look_at, node, rows)
+                    nursery.start_soon(_look_at, node, gateway.clock, rows)
             rows.sort(key=lambda row: str(row["name"]))
             _show(rows, output)
             if not watch:
@@ -132,17 +134,16 @@ async def _status(directory: str, watch: bool, output: Output) -> int:
             await trio.sleep(2)
 
 
-async def _look_at(node: Node, rows: list[dict[str, Any]]) -> None:
+async def _look_at(node: Node, clock: Clock, rows: list[dict[str, Any]]) -> None:
     import time
 
     from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
-    from p2pannex.service import SystemClock
 
     row: dict[str, Any] = {"name": node.name, "uuid": node.uuid, "cost": node.cost}
     began = time.perf_counter()
     try:
         theirs = await node.ask(node.service.timestamp)
-        row["clock_offset"] = theirs - int(SystemClock().monotonic())
+        row["clock_offset"] = theirs - int(clock.monotonic())
     except Unsupported:
         row["clock_offset"] = None
     except (RemoteError, ConnectionLost) as error:

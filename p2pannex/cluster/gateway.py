@@ -203,17 +203,16 @@ class Cluster(Service):
         nodes = [node for node in nodes if node.healthy] or nodes
         if not nodes:
             raise RemoteError("no node wants this content")
-        admission = _Admission(self._slots)
-        await admission.acquire()
+        await self._slots.acquire()
+        begun: Upload | AlreadyHave | None = None
         try:
-            return await self._begin(nodes, key, file, admission)
-        except BaseException:
-            admission.release()
-            raise
+            begun = await self._begin(nodes, key, file)
+            return begun
+        finally:
+            if not isinstance(begun, Upload):  # which gives its place back when it is closed
+                self._slots.release()
 
-    async def _begin(
-        self, nodes: list[Node], key: Key, file: bytes | None, admission: _Admission
-    ) -> Upload | AlreadyHave:
+    async def _begin(self, nodes: list[Node], key: Key, file: bytes | None) -> Upload | AlreadyHave:
         assert self._nursery is not None
         uploads: list[tuple[Node, Upload]] = []
 
@@ -230,13 +229,12 @@ class Cluster(Service):
                 if isinstance(answer, AlreadyHave):
                     present |= answer.uuids | {node.uuid}
             if uploads:
-                return ClusterUpload(self._nursery, uploads, present, self._named, admission.release)
+                return ClusterUpload(self._nursery, uploads, present, self._named, self._slots.release)
         except BaseException:
             await close_all(upload for _, upload in uploads)
             raise
         if not present:
             raise RemoteError("no node could store the content: " + "; ".join(problems))
-        admission.release()
         return AlreadyHave(self._named(present))
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
@@ -275,20 +273,3 @@ class Cluster(Service):
         for (node, _), service in services.items():
             if service is not node.service:
                 await service.aclose()
-
-
-class _Admission:
-    """One upload's place among those of the cluster, given back once."""
-
-    def __init__(self, slots: trio.Semaphore) -> None:
-        self._slots = slots
-        self._held = False
-
-    async def acquire(self) -> None:
-        await self._slots.acquire()
-        self._held = True
-
-    def release(self) -> None:
-        if self._held:
-            self._held = False
-            self._slots.release()

@@ -19,6 +19,9 @@ from p2pannex.service import Service
 P = ParamSpec("P")
 T = TypeVar("T")
 
+COST = 100.0
+"""annex-cost of a node for which nothing else was said."""
+
 TIMEOUT = 30.0
 """Seconds that a node may leave a question, or a block of content, unanswered."""
 
@@ -40,7 +43,7 @@ class Node:
         name: str,
         service: Service,
         *,
-        cost: float = 100.0,
+        cost: float = COST,
         timeout: float = TIMEOUT,
         via: Iterable[str] = (),
     ) -> None:

@@ -204,8 +204,10 @@ class ClusterUpload(Upload):
         finally:
             for child in self._children:
                 child.node.transfers -= 1
-            await close_all(child.upload for child in self._children)
-            self._release()
+            try:
+                await close_all(child.upload for child in self._children)
+            finally:
+                self._release()
 
     async def _stop(self) -> None:
         """Give the nodes what was queued for them, for a later upload to resume from, if they take it soon."""

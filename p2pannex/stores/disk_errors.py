@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from p2pannex.protocol.errors import RemoteError
 
@@ -25,6 +26,17 @@ def explained(error: OSError, doing: str) -> RemoteError:
     """The error to raise for `error`: what was being done, and why it failed."""
     cause = _CAUSES.get(error.errno or 0) or error.strerror or "unknown error"
     return RemoteError(f"{doing}: {cause}")
+
+
+def require_room(size: int, system: os.statvfs_result, reserve: int, *, to: str) -> None:
+    """RemoteError where `size` bytes have no room on a disk, `reserve` bytes of which are to stay free. `to` is what
+    they are for: a verb."""
+    free = system.f_bavail * system.f_frsize - reserve
+    if size > free:
+        raise RemoteError(
+            f"not enough disk space: {size} bytes to {to}, {max(free, 0)} free beyond the reserve of {reserve}; "
+            "make room and try again"
+        )
 
 
 class disk_errors:  # noqa: N801 - it reads as a statement: with disk_errors("cannot ..."):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from contextlib import suppress
 
 
@@ -30,6 +31,23 @@ def start_writing_back(fd: int, offset: int, length: int) -> None:
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):  # a file system that takes no hints
             os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+
+
+def replace_file(path: bytes, text: bytes) -> None:
+    """Give a small file new content, whole and durable; nobody else may read it. OSError leaves the old."""
+    new = path + b"." + secrets.token_hex(8).encode()
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(fd)
+        os.rename(new, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(new)
+        raise
+    fsync_directory(os.path.dirname(path))
 
 
 def fsync_directory(path: bytes) -> None:

@@ -166,11 +166,7 @@ class ExternalStore(Service):
         return Removal(not await self.check_present(key))
 
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
-        word = messages.key_word(key)
-        if word is None:
-            raise Unsupported(
-                "special remotes cannot store content whose key has a space; git annex migrate renames it"
-            )
+        _storable(key)
         if len(key.file_name) > NAME_MAX:
             raise RemoteError("the key's name is too long for a file name")
         while True:
@@ -226,12 +222,7 @@ class ExternalStore(Service):
         With this a cluster delivers one spooled file to several special remotes. RemoteError where it fails.
         `progress` is called with the bytes that have been stored, as far as the program tells.
         """
-        word = messages.key_word(key)
-        if word is None:
-            raise Unsupported(
-                "special remotes cannot store content whose key has a space; git annex migrate renames it"
-            )
-        reply = await self._ask(messages.transfer(b"STORE", word, path), transfer=True, progress=progress)
+        reply = await self._ask(messages.transfer(b"STORE", _storable(key), path), transfer=True, progress=progress)
         if reply.verb != b"TRANSFER-SUCCESS":
             raise self._failed("cannot store the content", reply)
         return Stored()
@@ -266,3 +257,11 @@ class ExternalStore(Service):
 
     def _failed(self, what: str, reply: Reply) -> RemoteError:
         return RemoteError(f"{self._describe} {what}: {self._settings.redact(reply.reason)}")
+
+
+def _storable(key: Key) -> bytes:
+    """The word for a key whose content is to be stored."""
+    word = messages.key_word(key)
+    if word is None:
+        raise Unsupported("special remotes cannot store content whose key has a space; git annex migrate renames it")
+    return word

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 
 from p2pannex.keys import InvalidKey, Key
 from p2pannex.protocol.errors import RemoteError
-from p2pannex.stores.durability import fsync_directory
+from p2pannex.stores.durability import replace_file
 from p2pannex.stores.external_messages import BadLine, urls_answer, words
 
 HIDDEN = "***"
@@ -154,16 +154,7 @@ class Settings:
         return content if isinstance(content, dict) else {}
 
     def _write(self, name: bytes, content: object) -> None:
-        path = os.path.join(self._directory, name)
-        new = path + b".new"
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "w") as file:
-            os.fchmod(fd, 0o600)
-            json.dump(content, file)
-            file.flush()
-            os.fsync(fd)
-        os.rename(new, path)
-        fsync_directory(os.path.dirname(path))
+        replace_file(os.path.join(self._directory, name), json.dumps(content).encode())
 
 
 def _str(word: bytes) -> str:

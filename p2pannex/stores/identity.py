@@ -48,8 +48,6 @@ def checked_uuid(value: object) -> str:
 def is_gateway(directory: bytes) -> bool:
     """Whether the directory is not a store, but the gateway of a cluster: its configuration names one."""
     try:
-        with open(config_path(directory), "rb") as file:
-            lines = file.read(65536).splitlines()
-    except OSError:
-        return False
-    return any(line.partition(b"=")[0].strip() == b"cluster" for line in lines)
+        return "cluster" in read_config(directory)
+    except (OSError, ValueError):
+        return False  # whoever opens it as a store says what is wrong

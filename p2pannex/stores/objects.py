@@ -35,7 +35,7 @@ from p2pannex.stores.disk_errors import disk_errors, explained
 from p2pannex.stores.downloads import Nothing, ObjectDownload
 from p2pannex.stores.durability import fsync_up
 from p2pannex.stores.exclusion import Busy
-from p2pannex.stores.uploads import Claim, ObjectUpload
+from p2pannex.stores.uploads import Claim, NoClaim, ObjectUpload
 
 T = TypeVar("T")
 
@@ -118,13 +118,6 @@ class Outcome(Enum):
     KEPT = "kept"
     REMOVED = "removed"
     ABSENT = "absent"
-
-
-class _NoClaim:
-    """The claim of stores where nobody but uploads receives content; these lock the partial."""
-
-    def release(self) -> None:
-        pass
 
 
 class ObjectStore(Service):
@@ -286,7 +279,7 @@ class ObjectStore(Service):
 
     def claim(self, key: Key) -> Claim | None:
         """The right to receive the content, which the upload gives back; None while another program has it."""
-        return _NoClaim()
+        return NoClaim()
 
     def _surely_present(self, key: Key) -> bool:
         """Whether the content is here to stay. ALREADY-HAVE is a word on which clients delete their copy, and the

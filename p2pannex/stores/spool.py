@@ -28,8 +28,8 @@ import trio
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import NotStored, Stored, Upload
-from p2pannex.stores.disk_errors import disk_errors
-from p2pannex.stores.uploads import ObjectUpload
+from p2pannex.stores.disk_errors import disk_errors, require_room
+from p2pannex.stores.uploads import NoClaim, ObjectUpload
 
 DISK_RESERVE = 100_000_000
 """Bytes that are left free on the disk, unless set otherwise."""
@@ -100,12 +100,7 @@ class Spool:
         if key.size is not None:
             with disk_errors("cannot fetch the content"):
                 system = os.statvfs(self.path)
-            free = system.f_bavail * system.f_frsize - self.disk_reserve
-            if key.size > free:
-                raise RemoteError(
-                    f"not enough disk space: {key.size} bytes to fetch, {max(free, 0)} free beyond the reserve of "
-                    f"{self.disk_reserve}; make room and try again"
-                )
+            require_room(key.size, system, self.disk_reserve, to="fetch")
         return self.new_file()
 
     def new_file(self) -> bytes:
@@ -119,11 +114,6 @@ async def _closing_on_error(upload: ObjectUpload, present: Present) -> bool:
     except BaseException:
         upload.close()
         raise
-
-
-class _NoClaim:
-    def release(self) -> None:
-        pass
 
 
 class _Target:
@@ -146,8 +136,8 @@ class _Target:
     def present(self, key: Key) -> bool:
         return False
 
-    def claim(self, key: Key) -> _NoClaim:
-        return _NoClaim()
+    def claim(self, key: Key) -> NoClaim:
+        return NoClaim()
 
     async def changed(self, key: Key) -> None:
         pass

@@ -15,7 +15,7 @@ import trio
 from p2pannex.keys import Key, Verifier
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import NotStored, Stored, Upload
-from p2pannex.stores.disk_errors import disk_errors
+from p2pannex.stores.disk_errors import disk_errors, require_room
 from p2pannex.stores.durability import start_writing_back
 from p2pannex.stores.exclusion import try_lock
 
@@ -38,6 +38,13 @@ class Claim(Protocol):
     """The right to receive a key's content, among all programs that might."""
 
     def release(self) -> None: ...
+
+
+class NoClaim:
+    """The claim where nobody but uploads receives content: these lock the partial."""
+
+    def release(self) -> None:
+        pass
 
 
 class Target(Protocol):
@@ -110,13 +117,7 @@ class ObjectUpload(Upload):
         if self.offset > size:
             os.ftruncate(self._fd, 0)
             self.offset = 0
-        system = os.fstatvfs(self._fd)
-        free = system.f_bavail * system.f_frsize - self._store.disk_reserve
-        if size - self.offset > free:
-            raise RemoteError(
-                f"not enough disk space: {size - self.offset} bytes to store, {max(free, 0)} free beyond the reserve "
-                f"of {self._store.disk_reserve}; make room and try again"
-            )
+        require_room(size - self.offset, os.fstatvfs(self._fd), self._store.disk_reserve, to="store")
 
     async def begin(self, length: int) -> None:
         size = self._key.size
