@@ -7,7 +7,7 @@ until one answers; storing succeeds where one node has stored, and says which; o
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -24,8 +24,8 @@ from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Servic
 
 T = TypeVar("T")
 
-Wanted = Callable[[Key, bytes | None, Iterable[Node]], Iterable[Node]]
-"""Which of the nodes content should go to: the key, the client's name for it, the nodes."""
+Wanted = Callable[[Key, bytes | None, Sequence[Node]], Awaitable[Iterable[Node]]]
+"""Which of the nodes content should go to: the key, the client's name for it, the nodes that can be reached."""
 
 UPLOADS = 8
 """Uploads at a time. Each holds a connection to several nodes at once, so they are admitted here, in one place: if
@@ -198,7 +198,7 @@ class Cluster(Service):
             raise RuntimeError("a Cluster has to be entered with async with")
         nodes = self._reach()
         if self.wanted is not None:
-            nodes = list(self.wanted(key, file, nodes))
+            nodes = list(await self.wanted(key, file, nodes))
         # A node that is known not to answer would have every upload wait for its timeout.
         nodes = [node for node in nodes if node.healthy] or nodes
         if not nodes:
