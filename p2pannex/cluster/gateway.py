@@ -14,10 +14,11 @@ from typing import Self, TypeVar
 
 import trio
 
+from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.downloads import ClusterDownload
-from p2pannex.cluster.node import Node, ranked
+from p2pannex.cluster.node import Node, PutTogether, ranked
 from p2pannex.cluster.removal import remove_from
-from p2pannex.cluster.uploads import ClusterUpload, close_all
+from p2pannex.cluster.uploads import ClusterUpload, Part, close_all
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Service, SystemClock, Upload
@@ -26,10 +27,6 @@ T = TypeVar("T")
 
 Wanted = Callable[[Key, bytes | None, Sequence[Node]], Awaitable[Iterable[Node]]]
 """Which of the nodes content should go to: the key, the client's name for it, the nodes that can be reached."""
-
-UPLOADS = 8
-"""Uploads at a time. Each holds a connection to several nodes at once, so they are admitted here, in one place: if
-each node admitted them for itself, two uploads could each hold the connection that the other waits for."""
 
 
 def counts_as_nodes(uuid: str) -> bool:
@@ -67,7 +64,7 @@ class Cluster(Service):
         self.require_deadline = require_deadline
         self.name_nodes = name_nodes
         self._ways: dict[str, list[Node]] = {}
-        self._slots = trio.Semaphore(UPLOADS)
+        self._admission = Admission()
         self._bypass: frozenset[str] = frozenset()
         self._services: dict[tuple[Node, frozenset[str]], Service] = {}
         self._nursery: trio.Nursery | None = None
@@ -196,49 +193,86 @@ class Cluster(Service):
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
         if self._nursery is None:
             raise RuntimeError("a Cluster has to be entered with async with")
-        nodes = self._reach()
-        if self.wanted is not None:
-            nodes = list(await self.wanted(key, file, nodes))
+        nodes = await self.choose(key, file, self._reach())
         # A node that is known not to answer would have every upload wait for its timeout.
         nodes = [node for node in nodes if node.healthy] or nodes
         if not nodes:
             raise RemoteError("no node wants this content")
-        await self._slots.acquire()
-        begun: Upload | AlreadyHave | None = None
+        await self._admission.enter(nodes)
+        upload: ClusterUpload | None = None
         try:
-            begun = await self._begin(nodes, key, file)
-            return begun
+            parts, present, problems = await self._begin(nodes, key, file)
+            if not parts and not present:
+                raise RemoteError("no node could store the content: " + "; ".join(problems))
+            if not parts:
+                return AlreadyHave(self._named(present))
+            upload = ClusterUpload(self._nursery, parts, present, self._named, self._admission)
+            nodes = [node for node in nodes if all(node not in part.nodes for part in parts)]
+            return upload
         finally:
-            if not isinstance(begun, Upload):  # which gives its place back when it is closed
-                self._slots.release()
+            for node in nodes:  # those that take part in the upload keep their place until it is done
+                self._admission.leave(node)
 
-    async def _begin(self, nodes: list[Node], key: Key, file: bytes | None) -> Upload | AlreadyHave:
-        assert self._nursery is not None
-        uploads: list[tuple[Node, Upload]] = []
+    async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
+        """Those of the nodes that can be reached where content is to be stored: what `wanted` says."""
+        if self.wanted is None:
+            return list(nodes)
+        return list(await self.wanted(key, file, nodes))
+
+    async def presence(self, key: Key, nodes: Iterable[Node]) -> dict[Node, bool]:
+        """Whether nodes have a content, all asked at once. Those that do not answer, or did not the last time, are
+        left out."""
+
+        async def ask(node: Node, service: Service) -> bool:
+            return await node.ask(service.check_present, key)
+
+        answers, _ = await self._ask_all([node for node in nodes if node.healthy], ask)
+        return answers
+
+    async def _begin(
+        self, nodes: list[Node], key: Key, file: bytes | None
+    ) -> tuple[list[Part], frozenset[str], list[str]]:
+        """Begin to store at the nodes: the uploads, who has the content already, and what kept the others from it."""
+        parts: list[Part] = []
+        present: frozenset[str] = frozenset()
+        problems: list[str] = []
+        alone = [node for node in nodes if node.put_together is None]
+        together: dict[PutTogether, list[Node]] = {}
+        for node in nodes:
+            if node.put_together is not None:
+                together.setdefault(node.put_together, []).append(node)
 
         async def begin(node: Node, service: Service) -> Upload | AlreadyHave:
             answer = await node.ask(service.put, key, file)
             if isinstance(answer, Upload):
-                uploads.append((node, answer))
+                parts.append(Part.of(node, answer))
             return answer
 
-        present: frozenset[str] = frozenset()
+        async def begin_together(put: PutTogether, nodes: list[Node]) -> None:
+            nonlocal present
+            part, having, complaints = await put(key, nodes)
+            if part is not None:
+                parts.append(part)
+            present |= having
+            problems.extend(complaints)
+
         try:
-            answers, problems = await self._ask_all(nodes, begin)
+            async with trio.open_nursery() as nursery:
+                for put, several in together.items():
+                    nursery.start_soon(begin_together, put, several)
+                answers, complaints = await self._ask_all(alone, begin)
+            problems += complaints
             for node, answer in answers.items():
                 if isinstance(answer, AlreadyHave):
                     present |= answer.uuids | {node.uuid}
-            if uploads:
-                return ClusterUpload(self._nursery, uploads, present, self._named, self._slots.release)
         except BaseException:
-            await close_all(upload for _, upload in uploads)
+            await close_all(part.upload for part in parts)
             raise
-        if not present:
-            raise RemoteError("no node could store the content: " + "; ".join(problems))
-        return AlreadyHave(self._named(present))
+        return parts, present, problems
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        download = ClusterDownload(key, offset, file, ((node, self._service(node)) for node in self._reach()))
+        candidates = ((node, self._service(node)) for node in self._reach())
+        download = ClusterDownload(key, offset, file, candidates, self._admission)
         try:
             await download.open()
         except BaseException:

@@ -8,14 +8,20 @@ where the content now is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import ParamSpec, Protocol, TypeVar
 
+import attrs
 import trio
 
+from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.downloads import CLOSING
 from p2pannex.cluster.node import Node
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import NotStored, Stored, Upload
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 QUEUE = 8 << 20
 """Bytes that may wait for one node."""
@@ -66,12 +72,38 @@ class _Queue:
         self._wake()
 
 
-class _Child:
-    """One node's part of the upload."""
+class Asks(Protocol):
+    """Calls a method of an upload, in time. `Node.ask` is one."""
 
-    def __init__(self, node: Node, upload: Upload) -> None:
-        self.node = node
-        self.upload = upload
+    def __call__(self, question: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> Awaitable[T]: ...
+
+
+@attrs.frozen
+class Part:
+    """What receives a body: one node, or several that receive it once for all of them.
+
+    `stands_for` are the repositories that have the content when `upload` says Stored; several nodes name themselves.
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+    upload: Upload
+    ask: Asks
+    stands_for: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, node: Node, upload: Upload) -> Part:
+        return cls(node.name, (node,), upload, node.ask, frozenset([node.uuid]))
+
+
+class _Child:
+    """One part of the upload. It holds a place at each of its nodes, until it is done."""
+
+    def __init__(self, part: Part, admission: Admission) -> None:
+        self.part = part
+        self.upload = part.upload
+        self._admission = admission
+        self._placed = True
         self.queue = _Queue()
         self.skip = 0
         """Bytes at the beginning of the body that this node has already."""
@@ -80,14 +112,24 @@ class _Child:
         self.outcome: Stored | NotStored | None = None
         self.problem: RemoteError | ConnectionLost | None = None
         self.done = trio.Event()
+        """What became of it is known."""
+        self.ended = trio.Event()
+        """Its task is over."""
         self.scope = trio.CancelScope()
 
     @property
     def uuids(self) -> frozenset[str]:
-        """Where the content now is, of the repositories that this node stands for."""
+        """Where the content now is, of the repositories that this part stands for."""
         if self.outcome is None:
             return frozenset()
-        return self.outcome.uuids | ({self.node.uuid} if isinstance(self.outcome, Stored) else frozenset())
+        return self.outcome.uuids | (self.part.stands_for if isinstance(self.outcome, Stored) else frozenset())
+
+    def leave(self) -> None:
+        """Give the places back. Again is no matter."""
+        if self._placed:
+            self._placed = False
+            for node in self.part.nodes:
+                self._admission.leave(node)
 
     async def run(self, length: int) -> None:
         """Send what the queue gives, then learn what became of it. Never raises: the outcome says it all."""
@@ -97,48 +139,53 @@ class _Child:
         finally:
             self.queue.drop()
             self.done.set()
+            try:
+                if self.problem is not None:  # it is not to be in the way of others while the rest goes on
+                    await close_all([self.upload])
+                    self.leave()
+            finally:
+                self.ended.set()
 
     async def _send(self, length: int) -> None:
-        node, upload = self.node, self.upload
+        ask, upload = self.part.ask, self.upload
         try:
-            await node.ask(upload.begin, length)
+            await ask(upload.begin, length)
             while (block := await self.queue.get()) is not None:
-                await node.ask(upload.send_all, block)
+                await ask(upload.send_all, block)
             if self.valid is not None:
                 valid = self.valid
-                self.outcome = await node.ask(upload.finish, valid)
+                self.outcome = await ask(upload.finish, valid)
+                self.leave()
         except (RemoteError, ConnectionLost) as error:
             self.problem = error
 
     async def data_present(self) -> None:
         try:
-            self.outcome = await self.node.ask(self.upload.data_present)
+            self.outcome = await self.part.ask(self.upload.data_present)
         except (RemoteError, ConnectionLost) as error:
             self.problem = error
 
 
 class ClusterUpload(Upload):
-    """Uploads to several nodes as one. The tasks are in `nursery`, which is the cluster's."""
+    """Uploads to several nodes as one. The tasks are in `nursery`, which is the cluster's. The places that the nodes
+    have given to it are given back through `admission`."""
 
     def __init__(
         self,
         nursery: trio.Nursery,
-        uploads: Iterable[tuple[Node, Upload]],
+        parts: Iterable[Part],
         present: frozenset[str],
         named: Callable[[frozenset[str]], frozenset[str]],
-        release: Callable[[], None],
+        admission: Admission,
     ) -> None:
         self._nursery = nursery
-        self._children = [_Child(node, upload) for node, upload in uploads]
+        self._children = [_Child(part, admission) for part in parts]
         self._present = present
         self._named = named
-        self._release = release
         self._begun = False
         self._closed = False
         self._sent = 0
         self.offset = min(child.upload.offset for child in self._children)
-        for child in self._children:
-            child.node.transfers += 1
 
     async def begin(self, length: int) -> None:
         self._begun = True
@@ -149,6 +196,7 @@ class ClusterUpload(Upload):
                 child.problem = RemoteError("kept more than there is")
                 child.queue.drop()
                 child.done.set()
+                child.ended.set()
             else:
                 self._nursery.start_soon(child.run, length - child.skip)
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -191,7 +239,7 @@ class ClusterUpload(Upload):
     def _problem(self) -> RemoteError:
         return RemoteError(
             "no node could store the content: "
-            + "; ".join(f"{child.node.name}: {child.problem}" for child in self._children if child.problem)
+            + "; ".join(f"{child.part.name}: {child.problem}" for child in self._children if child.problem)
         )
 
     async def aclose(self) -> None:
@@ -202,12 +250,11 @@ class ClusterUpload(Upload):
             if self._begun:
                 await self._stop()
         finally:
-            for child in self._children:
-                child.node.transfers -= 1
             try:
                 await close_all(child.upload for child in self._children)
             finally:
-                self._release()
+                for child in self._children:
+                    child.leave()
 
     async def _stop(self) -> None:
         """Give the nodes what was queued for them, for a later upload to resume from, if they take it soon."""
@@ -215,11 +262,11 @@ class ClusterUpload(Upload):
             for child in self._children:
                 child.queue.end()
             for child in self._children:
-                await child.done.wait()
+                await child.ended.wait()
         with trio.CancelScope(shield=True):
             for child in self._children:
                 child.scope.cancel()
-                await child.done.wait()
+                await child.ended.wait()
 
 
 async def close_all(uploads: Iterable[Upload]) -> None:
