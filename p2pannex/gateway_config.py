@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 import uuid as uuid_module
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -41,7 +42,6 @@ from typing import Any, Self
 import attrs
 
 from p2pannex.cluster.node import COST, TIMEOUT, TRANSFERS
-from p2pannex.cluster.preferred import InvalidExpression
 from p2pannex.cluster.wanted import Preference, PreferredContent
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.stores.disk_errors import disk_errors
@@ -94,7 +94,7 @@ class GatewayConfig:
         """Read it. NotAGateway, in one line that says what is wrong."""
         path = os.fsdecode(config_path(os.fsencode(directory)))
         try:
-            table: dict[str, Any] = read_config(os.fsencode(directory))
+            table = read_config(os.fsencode(directory))
         except OSError as error:
             raise NotAGateway(f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:
@@ -104,10 +104,18 @@ class GatewayConfig:
                 f"{directory} is no gateway; make one with: p2pannex cluster init {directory} --name NAME"
             )
         try:
-            config = cls(**_read(table))
-            config.preferred()
-        except (TypeError, ValueError, AttributeError) as error:
+            return cls.of(table)
+        except ValueError as error:
             raise NotAGateway(f"cannot use {path}: {error}") from error
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Self:
+        """What a table of TOML says. ValueError, of which InvalidExpression is one, where it makes no sense."""
+        try:
+            config = cls(**_read(table))
+        except (TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from error
+        config.preferred()
         return config
 
     def preferred(self) -> PreferredContent | None:
@@ -120,7 +128,16 @@ class GatewayConfig:
         return PreferredContent.load(preferences, group_wanted=self.groupwanted, numcopies=self.numcopies)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write it whole, beside the old one, and put it in its place."""
+        """Write it whole, beside the old one, and put it in its place. RemoteError where it makes no sense."""
+        text = self.text()
+        try:
+            self.of(tomllib.loads(text))
+            replace_file(config_path(os.path.abspath(os.fsencode(directory))), text.encode())
+        except ValueError as error:
+            raise RemoteError(str(error)) from error
+
+    def text(self) -> str:
+        """It as TOML."""
         lines = [f"{name} = {_quoted(getattr(self, name))}" for name in ("uuid", "gateway", "cluster")]
         if self.numcopies != 1:
             lines.append(f"numcopies = {self.numcopies}")
@@ -139,7 +156,7 @@ class GatewayConfig:
             if node.groups:
                 lines.append(f"groups = {_quoted(node.groups)}")
             lines += _table(f"nodes.{_quoted(name)}.settings", node.settings)
-        replace_file(config_path(os.path.abspath(os.fsencode(directory))), "\n".join([*lines, ""]).encode())
+        return "\n".join([*lines, ""])
 
 
 def change(directory: str | os.PathLike[str], edit: Callable[[GatewayConfig], GatewayConfig]) -> GatewayConfig:
@@ -148,10 +165,6 @@ def change(directory: str | os.PathLike[str], edit: Callable[[GatewayConfig], Ga
         GatewayConfig.load(directory)  # before a lock file is made beside it
         with sole_writer(config_path(os.fsencode(directory))):
             config = edit(GatewayConfig.load(directory))
-            try:
-                config.preferred()
-            except InvalidExpression as error:
-                raise RemoteError(str(error)) from error
             config.save(directory)
     return config
 

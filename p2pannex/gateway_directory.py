@@ -27,6 +27,7 @@ from p2pannex.cluster.gateway import counts_as_nodes
 from p2pannex.cluster.special import SpecialNode
 from p2pannex.cluster.wanted import PreferredContent
 from p2pannex.gateway_config import GatewayConfig, NodeConfig, NotAGateway, change, create
+from p2pannex.gateway_status import StatusFile
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import Service
@@ -54,7 +55,7 @@ class OpenURL(Protocol):
     def __call__(self, url: str, /, *, uuid: str, timeout: float, connections: int) -> Awaitable[Service]: ...
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Opened:
     """A node whose service is open, in a task of its own."""
 
@@ -76,10 +77,11 @@ class _Current:
 class GatewayDirectory(Cluster):
     """The cluster that a gateway directory describes. An ``async with`` block opens its nodes and watches the file.
 
-    NotAGateway where the directory is none. A node that cannot be opened is left out, and tried again.
+    NotAGateway where the directory is none. A node that cannot be opened is left out, and tried again. With `report`,
+    others can see what this process is doing (`gateway_status.serving`).
     """
 
-    def __init__(self, directory: str | os.PathLike[str], open_url: OpenURL) -> None:
+    def __init__(self, directory: str | os.PathLike[str], open_url: OpenURL, *, report: bool = True) -> None:
         config = GatewayConfig.load(directory)
         super().__init__(config.uuid, gateway=config.gateway, name_nodes=counts_as_nodes(config.uuid))
         self.path = os.path.abspath(directory)
@@ -89,6 +91,7 @@ class GatewayDirectory(Cluster):
         self._opened: dict[str, _Opened] = {}
         self._holding: set[_Opened] = set()
         self._seen: tuple[int, int] | None = None
+        self._status = StatusFile(self.path) if report else None
         self.problems: dict[str, str] = {}
         """Nodes that could not be opened, and why."""
 
@@ -112,8 +115,7 @@ class GatewayDirectory(Cluster):
         try:
             await self.reload()
         except BaseException:
-            with trio.CancelScope(shield=True):
-                await self.__aexit__(None, None, None)
+            await self.__aexit__(None, None, None)
             raise
         assert self._nursery is not None
         self._nursery.start_soon(self._watch)
@@ -122,6 +124,8 @@ class GatewayDirectory(Cluster):
     async def _watch(self) -> None:
         while True:
             await trio.sleep(LOOK)
+            if self._status is not None:
+                self._status.write({node.name: node.transfers for node in self.nodes if node.transfers})
             if _stamp(self.path) != self._seen or self.problems:
                 try:
                     await self.reload()
@@ -194,6 +198,8 @@ class GatewayDirectory(Cluster):
                 opened.leaving.set()
             for opened in [*self._holding]:
                 await opened.closed.wait()
+        if self._status is not None:
+            self._status.close()
         await super().__aexit__(kind, error, trace)
 
 
@@ -204,11 +210,16 @@ def special_remote(directory: str, name: str, config: NodeConfig, spool: Spool) 
         config.external,
         config.settings,
         spool,
-        os.path.join(directory, "special", config.uuid),
+        special_state(directory, config),
         name=name,
         concurrency=config.transfers,
         timeout=config.timeout,
     )
+
+
+def special_state(directory: str, config: NodeConfig) -> str:
+    """Where the program of a special remote keeps its settings."""
+    return os.path.join(directory, "special", config.uuid)
 
 
 def _stamp(directory: str) -> tuple[int, int] | None:
@@ -228,4 +239,5 @@ __all__ = [
     "change",
     "create",
     "special_remote",
+    "special_state",
 ]
