@@ -75,23 +75,20 @@ async def put_to_special(key: Key, nodes: Sequence[SpecialNode]) -> tuple[Part |
 
 async def _presence(key: Key, nodes: Collection[SpecialNode]) -> tuple[frozenset[str], list[SpecialNode], list[str]]:
     """Who has the content, who has not, and what kept others from answering."""
-    present: set[str] = set()
-    missing: list[SpecialNode] = []
+    answers: dict[SpecialNode, bool] = {}
     problems: list[str] = []
 
     async def look(node: SpecialNode) -> None:
         try:
-            if await node.ask(node.store.check_present, key):
-                present.add(node.uuid)
-            else:
-                missing.append(node)
+            answers[node] = await node.ask(node.store.check_present, key)
         except (RemoteError, ConnectionLost) as error:
             problems.append(f"{node.name}: {error}")
 
     async with trio.open_nursery() as nursery:
         for node in nodes:
             nursery.start_soon(look, node)
-    return frozenset(present), missing, problems
+    present = frozenset([node.uuid for node, there in answers.items() if there])
+    return present, [node for node in nodes if answers.get(node) is False], problems
 
 
 async def _ask(question: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
@@ -126,7 +123,7 @@ class _Delivery:
             for node in self._nodes:
                 nursery.start_soon(store, node)
         if not stored:
-            raise RemoteError("; ".join(problems))
+            raise RemoteError("; ".join(sorted(problems)))
         return Stored(frozenset(stored))
 
     async def having(self) -> frozenset[str]:
