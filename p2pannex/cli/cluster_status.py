@@ -150,7 +150,8 @@ def _table(report: Mapping[str, Any]) -> RenderableType:
     from rich.text import Text
 
     table = Table("node", "answers", "clock", "transfers", "keys", "cost", "uuid")
-    table.caption = f"served by {report['processes']} processes" if report["processes"] else "nobody serves it now"
+    number = report["processes"]
+    table.caption = f"served by {number} process{'es' * (number > 1)}" if number else "nobody serves it now"
     for row in report["nodes"]:
         problem = row.get("problem")
         answers = Text(str(problem), style="red") if problem else Text(f"{row['milliseconds']} ms", style="green")
