@@ -17,8 +17,9 @@ import trio
 from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.downloads import ClusterDownload
 from p2pannex.cluster.node import Node, PutTogether, ranked
+from p2pannex.cluster.patience import Patience, ask_all
 from p2pannex.cluster.removal import remove_from
-from p2pannex.cluster.uploads import ClusterUpload, Part, close_all
+from p2pannex.cluster.uploads import QUEUE, ClusterUpload, Part, close_all
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Service, SystemClock, Upload
@@ -39,7 +40,8 @@ class Cluster(Service):
 
     `clock` is the cluster's own. `wanted` chooses where content is stored; by default everywhere. `gateway` is the
     repository of the gateway itself, which gateways behind it are told so as not to come back. With `require_deadline`,
-    nodes that know no deadlines (versions below 3) are not asked to remove before one.
+    nodes that know no deadlines (versions below 3) are not asked to remove before one. `queue` is how many bytes of an
+    upload may wait for one node.
 
     Results name the nodes that have the content, unless `name_nodes` is False. That is for clients that count `uuid` as
     a copy of its own: told of the nodes as well, they would count one copy twice, and might drop their last. git-annex
@@ -56,6 +58,7 @@ class Cluster(Service):
         wanted: Wanted | None = None,
         require_deadline: bool = False,
         name_nodes: bool = True,
+        queue: int = QUEUE,
     ) -> None:
         self.uuid = uuid
         self.gateway = gateway
@@ -63,6 +66,7 @@ class Cluster(Service):
         self.wanted = wanted
         self.require_deadline = require_deadline
         self.name_nodes = name_nodes
+        self.queue = queue
         self._ways: dict[str, list[Node]] = {}
         self._admission = Admission()
         self._bypass: frozenset[str] = frozenset()
@@ -122,22 +126,13 @@ class Cluster(Service):
         return known
 
     async def _ask_all(
-        self, nodes: Iterable[Node], question: Callable[[Node, Service], Awaitable[T]]
+        self,
+        nodes: Iterable[Node],
+        question: Callable[[Node, Service], Awaitable[T]],
+        patience: Patience | None = None,
     ) -> tuple[dict[Node, T], list[str]]:
         """Ask nodes, all at once: the answers, and in words what kept the others from answering."""
-        answers: dict[Node, T] = {}
-        problems: list[str] = []
-
-        async def ask(node: Node) -> None:
-            try:
-                answers[node] = await question(node, self._service(node))
-            except (RemoteError, ConnectionLost) as error:
-                problems.append(f"{node.name}: {error}")
-
-        async with trio.open_nursery() as nursery:
-            for node in nodes:
-                nursery.start_soon(ask, node)
-        return answers, problems
+        return await ask_all(nodes, lambda node: question(node, self._service(node)), patience)
 
     # The shape --------------------------------------------------------------------------------------------------
 
@@ -199,14 +194,16 @@ class Cluster(Service):
         if not nodes:
             raise RemoteError("no node wants this content")
         await self._admission.enter(nodes)
-        upload: ClusterUpload | None = None
+        patience = Patience()
         try:
-            parts, present, problems = await self._begin(nodes, key, file)
+            parts, present, problems = await self._begin(nodes, key, file, patience)
             if not parts and not present:
                 raise RemoteError("no node could store the content: " + "; ".join(problems))
             if not parts:
                 return AlreadyHave(self._named(present))
-            upload = ClusterUpload(self._nursery, parts, present, self._named, self._admission)
+            upload = ClusterUpload(
+                self._nursery, parts, present, self._named, self._admission, patience, queue=self.queue
+            )
             nodes = [node for node in nodes if all(node not in part.nodes for part in parts)]
             return upload
         finally:
@@ -226,11 +223,11 @@ class Cluster(Service):
         async def ask(node: Node, service: Service) -> bool:
             return await node.ask(service.check_present, key)
 
-        answers, _ = await self._ask_all([node for node in nodes if node.healthy], ask)
+        answers, _ = await self._ask_all([node for node in nodes if node.healthy], ask, Patience())
         return answers
 
     async def _begin(
-        self, nodes: list[Node], key: Key, file: bytes | None
+        self, nodes: list[Node], key: Key, file: bytes | None, patience: Patience
     ) -> tuple[list[Part], frozenset[str], list[str]]:
         """Begin to store at the nodes: the uploads, who has the content already, and what kept the others from it."""
         parts: list[Part] = []
@@ -260,7 +257,7 @@ class Cluster(Service):
             async with trio.open_nursery() as nursery:
                 for put, several in together.items():
                     nursery.start_soon(begin_together, put, several)
-                answers, complaints = await self._ask_all(alone, begin)
+                answers, complaints = await self._ask_all(alone, begin, patience)
             problems += complaints
             for node, answer in answers.items():
                 if isinstance(answer, AlreadyHave):

@@ -17,7 +17,7 @@ from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import Service
 
 if TYPE_CHECKING:
-    from p2pannex.cluster.uploads import Part
+    from p2pannex.cluster.part import Part
     from p2pannex.keys import Key
 
 P = ParamSpec("P")

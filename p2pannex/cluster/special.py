@@ -18,12 +18,12 @@ from typing import ParamSpec, TypeVar
 import trio
 
 from p2pannex.cluster.node import COST, TRANSFERS, Node
-from p2pannex.cluster.uploads import Part
+from p2pannex.cluster.part import Part
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.external import ExternalStore
-from p2pannex.stores.external_program import ProgramFailed
+from p2pannex.stores.external_process import ProgramFailed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,8 +69,12 @@ async def put_to_special(key: Key, nodes: Sequence[SpecialNode]) -> tuple[Part |
             return None, present, [*problems, *(f"{node.name}: {error}" for node in missing)]
         if upload is not None:
             name = " and ".join(node.name for node in missing)
-            return Part(name, tuple(missing), _SpooledUpload(upload, delivery), _ask), present, problems
+            return _part(name, missing, _SpooledUpload(upload, delivery)), present, problems
         # Somebody else has just delivered it: look again.
+
+
+def _part(name: str, nodes: Sequence[SpecialNode], upload: Upload) -> Part:
+    return Part(name, tuple(nodes), upload, _ask, SPOOL_TIMEOUT, unhurried=True)
 
 
 async def _presence(key: Key, nodes: Collection[SpecialNode]) -> tuple[frozenset[str], list[SpecialNode], list[str]]:
