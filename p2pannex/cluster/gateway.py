@@ -15,11 +15,12 @@ from typing import Self, TypeVar
 import trio
 
 from p2pannex.cluster.admission import Admission
+from p2pannex.cluster.beginning import begin_uploads
 from p2pannex.cluster.downloads import ClusterDownload
-from p2pannex.cluster.node import Node, PutTogether, ranked
+from p2pannex.cluster.node import Node, ranked
 from p2pannex.cluster.patience import Patience, ask_all
 from p2pannex.cluster.removal import remove_from
-from p2pannex.cluster.uploads import QUEUE, ClusterUpload, Part, close_all
+from p2pannex.cluster.uploads import QUEUE, ClusterUpload
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Service, SystemClock, Upload
@@ -196,7 +197,7 @@ class Cluster(Service):
         await self._admission.enter(nodes)
         patience = Patience()
         try:
-            parts, present, problems = await self._begin(nodes, key, file, patience)
+            parts, present, problems = await begin_uploads(nodes, self._service, key, file, patience)
             if not parts and not present:
                 raise RemoteError("no node could store the content: " + "; ".join(problems))
             if not parts:
@@ -225,47 +226,6 @@ class Cluster(Service):
 
         answers, _ = await self._ask_all([node for node in nodes if node.healthy], ask, Patience())
         return answers
-
-    async def _begin(
-        self, nodes: list[Node], key: Key, file: bytes | None, patience: Patience
-    ) -> tuple[list[Part], frozenset[str], list[str]]:
-        """Begin to store at the nodes: the uploads, who has the content already, and what kept the others from it."""
-        parts: list[Part] = []
-        present: frozenset[str] = frozenset()
-        problems: list[str] = []
-        alone = [node for node in nodes if node.put_together is None]
-        together: dict[PutTogether, list[Node]] = {}
-        for node in nodes:
-            if node.put_together is not None:
-                together.setdefault(node.put_together, []).append(node)
-
-        async def begin(node: Node, service: Service) -> Upload | AlreadyHave:
-            answer = await node.ask(service.put, key, file)
-            if isinstance(answer, Upload):
-                parts.append(Part.of(node, answer))
-            return answer
-
-        async def begin_together(put: PutTogether, nodes: list[Node]) -> None:
-            nonlocal present
-            part, having, complaints = await put(key, nodes)
-            if part is not None:
-                parts.append(part)
-            present |= having
-            problems.extend(complaints)
-
-        try:
-            async with trio.open_nursery() as nursery:
-                for put, several in together.items():
-                    nursery.start_soon(begin_together, put, several)
-                answers, complaints = await self._ask_all(alone, begin, patience)
-            problems += complaints
-            for node, answer in answers.items():
-                if isinstance(answer, AlreadyHave):
-                    present |= answer.uuids | {node.uuid}
-        except BaseException:
-            await close_all(part.upload for part in parts)
-            raise
-        return parts, present, problems
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         candidates = ((node, self._service(node)) for node in self._reach())
