@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -115,6 +113,7 @@ def add(
     import attrs
     import trio
 
+    from p2pannex.cli.cluster_nodes import absolute, argv_of, ask_special, checked, uuid_of
     from p2pannex.gateway_config import GatewayConfig, NodeConfig, change
     from p2pannex.protocol.errors import RemoteError
 
@@ -131,16 +130,16 @@ def add(
     except ValueError as error:
         raise RemoteError(str(error)) from error
     if external is not None:
-        argv = _argv(external)
-        uuid = _checked(uuid)
+        argv = argv_of(external)
+        uuid = checked(uuid)
         node = attrs.evolve(node, uuid=uuid, external=argv, settings=dict(settings))
-        cost = trio.run(_ask_special, directory, name, node)
+        cost = trio.run(ask_special, directory, name, node)
         if options["cost"] is None and cost is not None:
             node = attrs.evolve(node, cost=float(cost))
     else:
         assert url is not None
-        url = _absolute(url)
-        node = attrs.evolve(node, uuid=trio.run(_uuid_of, url, node.timeout), url=url)
+        url = absolute(url)
+        node = attrs.evolve(node, uuid=trio.run(uuid_of, url, node.timeout), url=url)
 
     def edit(config: GatewayConfig) -> GatewayConfig:
         for other, known in config.nodes.items():
@@ -167,67 +166,6 @@ def with_it(config: GatewayConfig, directory: str, name: str, node: NodeConfig) 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != ()}
-
-
-def _argv(command: str) -> tuple[str, ...]:
-    try:
-        argv = tuple(shlex.split(command))
-    except ValueError as error:
-        raise click.UsageError(f"--external: {str(error).lower()}") from error
-    if not argv:
-        raise click.UsageError("--external: which program?")
-    if os.path.dirname(argv[0]):
-        argv = (os.path.abspath(argv[0]), *argv[1:])  # the gateway may be served from anywhere
-    return argv
-
-
-def _checked(uuid: str | None) -> str:
-    from uuid import uuid4
-
-    from p2pannex.protocol.errors import RemoteError
-    from p2pannex.stores.identity import checked_uuid
-
-    try:
-        return checked_uuid(uuid or str(uuid4()))
-    except ValueError:
-        raise RemoteError(f"{uuid!r} cannot be a uuid: it is one word, without spaces or quotes") from None
-
-
-def _absolute(url: str) -> str:
-    from p2pannex.gateway_directory import GATEWAY_NODE
-    from p2pannex.protocol.errors import RemoteError
-    from p2pannex.stores.identity import is_gateway
-    from p2pannex.urls import DirectoryURL, parse_url
-
-    if not isinstance(parse_url(url), DirectoryURL):
-        return url
-    if is_gateway(os.fsencode(url)):
-        raise RemoteError(f"{url}: {GATEWAY_NODE}")
-    return os.path.abspath(url)  # the gateway may be served from anywhere
-
-
-async def _uuid_of(url: str, timeout: float) -> str:
-    from p2pannex.urls import open_url
-
-    async with await open_url(url, timeout=timeout) as service:
-        return service.uuid
-
-
-async def _ask_special(directory: str, name: str, node: NodeConfig) -> int | None:
-    """Have the special remote set up, with whatever passwords are in our environment; what it costs."""
-    from p2pannex.gateway_directory import special_remote, special_state
-    from p2pannex.stores.spool import Spool
-
-    directory = os.path.abspath(directory)
-    state = special_state(directory, node)
-    known = os.path.exists(state)
-    try:
-        async with special_remote(directory, name, node, Spool(os.path.join(directory, "spool"))) as store:
-            return await store.cost()
-    except BaseException:
-        if not known:
-            shutil.rmtree(state, ignore_errors=True)
-        raise
 
 
 @cluster.command("set")

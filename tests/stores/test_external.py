@@ -393,3 +393,11 @@ def test_files_in_the_spool_that_nobody_waits_for_are_removed(tmp_path: Path) ->
         Spool(tmp_path)
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert left == ["down/new", "up/new", "up/used"]
+
+
+async def test_settings_that_are_passwords_by_their_name_are_in_no_error(tmp_path: Path) -> None:
+    remote = Remote(tmp_path)
+    remote.trouble("CHECKPRESENT", "error")
+    async with remote.open(passphrase="all too much", encryption="pass") as external:
+        with pytest.raises(RemoteError, match=r"it is \*\*\*, \*\*\*"):
+            await external.check_present(key_of(b"x"))
