@@ -18,6 +18,7 @@ from p2pannex.cluster.downloads import ClusterDownload
 from p2pannex.cluster.node import Node, ranked
 from p2pannex.cluster.patience import Patience, ask_all
 from p2pannex.cluster.removal import remove_from
+from p2pannex.cluster.topology import Gateway, allowed, to_bypass
 from p2pannex.cluster.uploads import QUEUE, ClusterUpload, close_all
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
@@ -38,7 +39,7 @@ def counts_as_nodes(uuid: str) -> bool:
     return len(uuid) == 36 and uuid.startswith("ac") and uuid[14] == "8"
 
 
-class Cluster(Service):
+class Cluster(Gateway):
     """The repository `uuid` that `nodes` are together. Use it as an ``async with`` block: its tasks live there.
 
     `clock` is the cluster's own. `wanted` chooses where content is stored; by default everywhere. `gateway` is the
@@ -109,18 +110,14 @@ class Cluster(Service):
         """The nodes in the order in which to ask them: each repository once, by the best way that is not bypassed."""
         best: list[Node] = []
         for ways in self._ways.values():
-            usable = ranked(
-                node for node in ways if node.uuid not in self._bypass and node.via.isdisjoint(self._bypass)
-            )
-            best += usable[:1]
+            best += ranked(node for node in ways if allowed(node, self._bypass))[:1]
         return ranked(best)
 
-    def _service(self, node: Node) -> Service:
-        """A node's service, told of the gateways that requests have come through, ourselves included, and of those
-        that we ask ourselves: what is behind them would otherwise be asked by each gateway that knows them."""
+    def _service(self, node: Node, asked: Sequence[Node]) -> Service:
+        """A node's service, told of the gateways that requests have come through, ourselves included, and of what it
+        need not ask since one of `asked` does."""
         bypass = self._bypass if self.gateway is None else self._bypass | {self.gateway}
-        if node.via:
-            bypass |= frozenset().union(*(other.via for other in self.nodes)) - node.via
+        bypass = to_bypass(node, asked, self.nodes, bypass)
         if not bypass:
             return node.service
         known = self._services.get((node, bypass))
@@ -135,15 +132,17 @@ class Cluster(Service):
         patience: Patience | None = None,
     ) -> tuple[dict[Node, T], list[str]]:
         """Ask nodes, all at once: the answers, and in words what kept the others from answering."""
-        return await ask_all(nodes, lambda node: question(node, self._service(node)), patience)
+        asked = list(nodes)
+        return await ask_all(asked, lambda node: question(node, self._service(node, asked)), patience)
 
     # The shape --------------------------------------------------------------------------------------------------
 
     async def check_present(self, key: Key) -> bool:
         """True as soon as one node says so; False only where every node does, since a client may believe it."""
         problems: list[str] = []
-        for node in self._reach():
-            service = self._service(node)
+        nodes = self._reach()
+        for node in nodes:
+            service = self._service(node, nodes)
             try:
                 if await node.ask(service.check_present, key):
                     return True
@@ -156,8 +155,9 @@ class Cluster(Service):
 
     async def lock(self, key: Key) -> Lock | None:
         """The first node's lock. One that a node may have taken without our hearing of it keeps content, no more."""
-        for node in self._reach():
-            service = self._service(node)
+        nodes = self._reach()
+        for node in nodes:
+            service = self._service(node, nodes)
             try:
                 lock = await node.ask(service.lock, key)
             except (RemoteError, ConnectionLost):
@@ -236,7 +236,8 @@ class Cluster(Service):
         return AlreadyHave(self._named(present))
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        download = ClusterDownload(key, offset, file, ((node, self._service(node)) for node in self._reach()))
+        nodes = self._reach()
+        download = ClusterDownload(key, offset, file, ((node, self._service(node, nodes)) for node in nodes))
         try:
             await download.open()
         except BaseException:
