@@ -7,6 +7,7 @@ until one answers; storing succeeds where one node has stored, and says which; o
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -20,6 +21,7 @@ from p2pannex.cluster.downloads import ClusterDownload
 from p2pannex.cluster.node import Node, ranked
 from p2pannex.cluster.patience import Patience, ask_all
 from p2pannex.cluster.removal import remove_from
+from p2pannex.cluster.topology import Gateway, allowed, to_bypass
 from p2pannex.cluster.uploads import QUEUE, ClusterUpload
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
@@ -36,7 +38,7 @@ def counts_as_nodes(uuid: str) -> bool:
     return len(uuid) == 36 and uuid.startswith("ac") and uuid[14] == "8"
 
 
-class Cluster(Service):
+class Cluster(Gateway):
     """The repository `uuid` that `nodes` are together. Use it as an ``async with`` block: its tasks live there.
 
     `clock` is the cluster's own. `wanted` chooses where content is stored; by default everywhere. `gateway` is the
@@ -107,18 +109,14 @@ class Cluster(Service):
         """The nodes in the order in which to ask them: each repository once, by the best way that is not bypassed."""
         best: list[Node] = []
         for ways in self._ways.values():
-            usable = ranked(
-                node for node in ways if node.uuid not in self._bypass and node.via.isdisjoint(self._bypass)
-            )
-            best += usable[:1]
+            best += ranked(node for node in ways if allowed(node, self._bypass))[:1]
         return ranked(best)
 
-    def _service(self, node: Node) -> Service:
-        """A node's service, told of the gateways that requests have come through, ourselves included, and of those
-        that we ask ourselves: what is behind them would otherwise be asked by each gateway that knows them."""
+    def _service(self, node: Node, asked: Sequence[Node]) -> Service:
+        """A node's service, told of the gateways that requests have come through, ourselves included, and of what it
+        need not ask since one of `asked` does."""
         bypass = self._bypass if self.gateway is None else self._bypass | {self.gateway}
-        if node.via:
-            bypass |= frozenset().union(*(other.via for other in self.nodes)) - node.via
+        bypass = to_bypass(node, asked, self.nodes, bypass)
         if not bypass:
             return node.service
         known = self._services.get((node, bypass))
@@ -133,15 +131,17 @@ class Cluster(Service):
         patience: Patience | None = None,
     ) -> tuple[dict[Node, T], list[str]]:
         """Ask nodes, all at once: the answers, and in words what kept the others from answering."""
-        return await ask_all(nodes, lambda node: question(node, self._service(node)), patience)
+        asked = list(nodes)
+        return await ask_all(asked, lambda node: question(node, self._service(node, asked)), patience)
 
     # The shape --------------------------------------------------------------------------------------------------
 
     async def check_present(self, key: Key) -> bool:
         """True as soon as one node says so; False only where every node does, since a client may believe it."""
         problems: list[str] = []
-        for node in self._reach():
-            service = self._service(node)
+        nodes = self._reach()
+        for node in nodes:
+            service = self._service(node, nodes)
             try:
                 if await node.ask(service.check_present, key):
                     return True
@@ -154,8 +154,9 @@ class Cluster(Service):
 
     async def lock(self, key: Key) -> Lock | None:
         """The first node's lock. One that a node may have taken without our hearing of it keeps content, no more."""
-        for node in self._reach():
-            service = self._service(node)
+        nodes = self._reach()
+        for node in nodes:
+            service = self._service(node, nodes)
             try:
                 lock = await node.ask(service.lock, key)
             except (RemoteError, ConnectionLost):
@@ -197,7 +198,9 @@ class Cluster(Service):
         await self._admission.enter(nodes)
         patience = Patience()
         try:
-            parts, present, problems = await begin_uploads(nodes, self._service, key, file, patience)
+            parts, present, problems = await begin_uploads(
+                nodes, functools.partial(self._service, asked=nodes), key, file, patience
+            )
             if not parts and not present:
                 raise RemoteError("no node could store the content: " + "; ".join(problems))
             if not parts:
@@ -228,7 +231,8 @@ class Cluster(Service):
         return answers
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        candidates = ((node, self._service(node)) for node in self._reach())
+        nodes = self._reach()
+        candidates = ((node, self._service(node, nodes)) for node in nodes)
         download = ClusterDownload(key, offset, file, candidates, self._admission)
         try:
             await download.open()

@@ -96,12 +96,8 @@ async def _presence(key: Key, nodes: Collection[SpecialNode]) -> tuple[frozenset
 
 
 async def _ask(question: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
-    """Ask the upload into the spool, on a disk of ours. The delivery at its end has the programs' deadlines."""
-    if getattr(question, "__name__", "") != "send_all":
-        return await question(*args, **named)
-    with trio.move_on_after(SPOOL_TIMEOUT):
-        return await question(*args, **named)
-    raise ConnectionLost(f"the spool took nothing for {SPOOL_TIMEOUT:g} s")
+    """Ask the upload into the spool, which is ours: what becomes of it is not held against any node."""
+    return await question(*args, **named)
 
 
 class _Delivery:
@@ -150,7 +146,9 @@ class _SpooledUpload(Upload):
         await self._inner.begin(length)
 
     async def send_all(self, view: memoryview) -> None:
-        await self._inner.send_all(view)
+        with trio.move_on_after(SPOOL_TIMEOUT):
+            return await self._inner.send_all(view)
+        raise ConnectionLost(f"the spool took nothing for {SPOOL_TIMEOUT:g} s")
 
     async def finish(self, valid: bool) -> Stored | NotStored:
         return await self._inner.finish(valid)

@@ -145,13 +145,16 @@ class _Target:
     def partial(self, key: Key) -> bytes:
         return os.path.join(self._directory, b"up", hashlib.sha256(key.raw).hexdigest().encode())
 
+    def prepare(self, path: bytes) -> bool:
+        return False
+
     def present(self, key: Key) -> bool:
         return False
 
     def claim(self, key: Key) -> NoClaim:
         return NoClaim()
 
-    async def changed(self, key: Key) -> None:
+    async def changed(self, key: Key, present: bool) -> None:
         pass
 
     async def briefly(self, function: Callable[[bool], bool], argument: bool, /) -> bool:
