@@ -44,8 +44,8 @@ LOOK = 1.0
 CLOSING = 10.0
 """Seconds that the nodes have to be closed in, at the end."""
 
-QUESTIONS = 4
-"""Connections that a node has beside those of its transfers: questions, and locks, which hold theirs."""
+QUESTIONS = 16
+"""Connections that a node may have beside those of its transfers: questions, and locks, each of which holds one."""
 
 
 GATEWAY_NODE = "it is a gateway directory of this machine; name it as exec:p2pannex-shell ... or serve it on a socket"
@@ -94,6 +94,7 @@ class GatewayDirectory(Cluster):
         self._spool: Spool | None = None
         self._opened: dict[str, _Opened] = {}
         self._holding: set[_Opened] = set()
+        self._ending = False
         self._seen: tuple[int, int] | None = None
         self._status = StatusFile(self.path) if report else None
         self.problems: dict[str, str] = {}
@@ -207,8 +208,8 @@ class GatewayDirectory(Cluster):
             async with opened.node.service:
                 task_status.started()
                 await opened.leaving.wait()
-                while opened.node.transfers:  # noqa: ASYNC110 - they are not to be disturbed, and there is no hurry
-                    await trio.sleep(LOOK)
+                while opened.node.transfers and not self._ending:  # noqa: ASYNC110 - nothing hurries
+                    await trio.sleep(LOOK)  # what is under way is not to be disturbed
         finally:
             self._holding.discard(opened)
             opened.closed.set()
@@ -217,6 +218,7 @@ class GatewayDirectory(Cluster):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opened.clear()
+        self._ending = True
         with trio.move_on_after(CLOSING, shield=True):  # in order; what takes longer is cancelled
             for opened in [*self._holding]:
                 opened.leaving.set()
