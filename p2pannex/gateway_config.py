@@ -15,7 +15,7 @@
     url = "ssh://attic/srv/annex"
     cost = 200.0
     timeout = 30.0
-    transfers = 6
+    transfers = 8
     wanted = "standard"                # preferred content; everything without it
     groups = ["archive"]
 

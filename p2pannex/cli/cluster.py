@@ -41,7 +41,7 @@ def settings_of_a_node(command: F) -> F:
             type=click.FloatRange(min=0.1),
             help="Seconds that it may leave a question unanswered.  [default: 30]",
         ),
-        click.option("--transfers", type=click.IntRange(min=1), help="Transfers at a time.  [default: 6]"),
+        click.option("--transfers", type=click.IntRange(min=1), help="Transfers at a time.  [default: 8]"),
         click.option(
             "--wanted",
             metavar="EXPRESSION",

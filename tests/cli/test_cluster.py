@@ -47,7 +47,7 @@ def test_add_with_all_that_can_be_said(gateway: Path, tmp_path: Path) -> None:
     assert (node.wanted, node.groups, node.max_bytes) == ("standard", ("archive", "old"), 2 * 10**9)
     run("cluster", "add", gateway, "plain", tmp_path / "b")
     node = GatewayConfig.load(gateway).nodes["plain"]
-    assert (node.cost, node.timeout, node.transfers, node.wanted, node.groups) == (100, 30, 6, "", ())
+    assert (node.cost, node.timeout, node.transfers, node.wanted, node.groups) == (100, 30, 8, "", ())
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_status(gateway: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     run("put", gateway, tmp_path / "file")
     table = run("cluster", "status", gateway).stdout
-    assert "0 of 6" in table
+    assert "0 of 8" in table
     assert "nobody serves it now" in table
     rows = [json.loads(line) for line in run("cluster", "status", gateway, "--json").stdout.splitlines()]
     assert [(row["name"], row["keys"], row["transfers"], row["clock_offset"]) for row in rows] == [
