@@ -64,8 +64,9 @@ class _Child:
 
     def hurry(self, seconds: float) -> None:
         """Leave the node out where it takes longer than that over anything; also over what it is doing now."""
-        self._limit = seconds
-        self._asking.deadline = self._asked_at + seconds
+        if not self.part.unhurried:
+            self._limit = seconds
+            self._asking.deadline = self._asked_at + seconds
 
     async def _ask(self, question: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
         self._asked_at = trio.current_time()
@@ -176,7 +177,7 @@ class ClusterUpload(Upload):
         for child in self._children:
             child.valid = valid
             child.queue.end()
-            child.hurry(self._rest(child))
+            child.hurry(self._patience.rest(child.part))
         for child in self._children:
             await child.done.wait()
         return self._outcome()
@@ -184,12 +185,9 @@ class ClusterUpload(Upload):
     async def data_present(self) -> Stored | NotStored:
         async with trio.open_nursery() as nursery:
             for child in self._children:
-                child.hurry(self._rest(child))
+                child.hurry(self._patience.rest(child.part))
                 nursery.start_soon(child.data_present)
         return self._outcome()
-
-    def _rest(self, child: _Child) -> float:
-        return math.inf if child.part.unhurried else self._patience.rest(child.part)
 
     def _outcome(self) -> Stored | NotStored:
         """Which repositories have the content now: those that stored it, and those that had it before.
