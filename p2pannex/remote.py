@@ -56,7 +56,7 @@ from p2pannex.protocol.messages import (
 from p2pannex.service import AlreadyHave as Present
 from p2pannex.service import Download, Lock, NotStored, Removal, Service, Stored, Upload
 
-CONNECTIONS = 8
+CONNECTIONS = 10
 """Connections to a remote at a time, unless set otherwise."""
 
 Dial = Callable[[], Awaitable[Peer]]
