@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -252,6 +253,60 @@ def test_the_question_and_the_removal_are_adjacent(nodes: int, busy: bool, seed:
             assert any(math.isclose(seconds, way, abs_tol=1e-6) for seconds in apart), (apart, way)
 
     simulate(scenario, seed)
+
+
+def test_nobody_comes_between_the_question_and_the_removal() -> None:
+    """Where many wait for the only connection to a node, too: it is not given away between the two."""
+
+    async def scenario(world: Simulation) -> None:
+        node = world.node("a", latency=0.1)
+        async with (
+            served(node, connections=1) as remote,
+            Cluster("cluster", [Node("a", remote)], clock=SimulatedClock()) as cluster,
+            trio.open_nursery() as nursery,
+        ):
+            before = await cluster.timestamp() + 1000
+
+            async def others() -> None:
+                for number in range(10):
+                    await cluster.check_present(key_of(b"%d" % number))
+
+            async def remove(number: int) -> None:
+                assert (await cluster.remove(key_of(b"%d" % number), before=before)).ok
+
+            for number in range(5):
+                nursery.start_soon(others)
+                nursery.start_soon(remove, number)
+        events = [event.split(":")[0] for _, _, event in world.trace]
+        followers = [after for event, after in itertools.pairwise(events) if event == "timestamp"]
+        assert followers == ["remove"] * 5
+
+    simulate(scenario)
+
+
+def test_a_node_that_restarts_between_the_question_and_the_removal() -> None:
+    """Its clock may have begun again at zero, and the deadline be far ahead by it: it is not asked to remove."""
+
+    async def scenario(world: Simulation) -> None:
+        node = world.node("a")
+        key = key_of(b"content")
+        node.store.contents[key] = b"content"
+        connections = Connections()
+        async with served(node, peers=connections.make) as remote:
+            await remote.timestamp()
+            await connections.cut()
+            async with remote.consecutive() as service:
+                now = await service.timestamp()  # over a new connection, since nothing was said before
+                await connections.cut()
+                node.clock.jump(-MILLION)
+                with pytest.raises(ConnectionLost):
+                    await service.remove(key, before=now + 1)
+            assert key in node.store.contents
+            assert "remove" not in node.asked
+            assert await remote.check_present(key), "the remote goes on as before"
+            assert remote._pool._slots.value == remote._connections
+
+    simulate(scenario)
 
 
 @pytest.mark.parametrize("skew", [-MILLION, MILLION])
