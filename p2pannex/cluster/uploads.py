@@ -2,77 +2,39 @@
 
 Each node has a queue of blocks, and a task that sends from it. The blocks are shared: what is queued is a reference, so
 that memory is bounded by the number of nodes times the queue, and a slow node holds the others back only when its queue
-is full. A node that errs, or takes nothing for its timeout, is left out from then on; the outcome names exactly those
-where the content now is.
+is full. A node that errs, or takes nothing for its timeout, is left out from then on (`p2pannex.cluster.patience` says
+how that adds up); the outcome names exactly those where the content now is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from typing import ParamSpec, TypeVar
 
 import trio
 
+from p2pannex.cluster.admission import Admission
+from p2pannex.cluster.block_queue import PIECES, QUEUE, BlockQueue
 from p2pannex.cluster.downloads import CLOSING
-from p2pannex.cluster.node import Node
+from p2pannex.cluster.part import Part
+from p2pannex.cluster.patience import Patience
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 
-QUEUE = 8 << 20
-"""Bytes that may wait for one node."""
-
-PIECES = 256
-"""Pieces that may wait for one node, however small they are."""
-
-
-class _Queue:
-    """What waits for one node: closed by the source when there is no more, dropped when the node is left out."""
-
-    def __init__(self) -> None:
-        self._blocks: list[memoryview] = []
-        self._bytes = 0
-        self._changed = trio.Event()
-        self.ended = False
-        self.dropped = False
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
-
-    async def put(self, block: memoryview) -> None:
-        while not self.dropped and self._blocks and (self._bytes + len(block) > QUEUE or len(self._blocks) >= PIECES):
-            await self._changed.wait()
-        if not self.dropped:
-            self._blocks.append(block)
-            self._bytes += len(block)
-            self._wake()
-
-    async def get(self) -> memoryview | None:
-        while not self._blocks:
-            if self.ended:
-                return None
-            await self._changed.wait()
-        block = self._blocks.pop(0)
-        self._bytes -= len(block)
-        self._wake()
-        return block
-
-    def end(self) -> None:
-        self.ended = True
-        self._wake()
-
-    def drop(self) -> None:
-        self.dropped = True
-        self._blocks.clear()
-        self._wake()
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class _Child:
-    """One node's part of the upload."""
+    """A part that is being worked on. It holds a place at each of its nodes, until it is done."""
 
-    def __init__(self, node: Node, upload: Upload) -> None:
-        self.node = node
-        self.upload = upload
-        self.queue = _Queue()
+    def __init__(self, part: Part, admission: Admission, queue: int) -> None:
+        self.part = part
+        self.upload = part.upload
+        self.queue = BlockQueue(queue)
+        self._admission = admission
+        self._placed = True
         self.skip = 0
         """Bytes at the beginning of the body that this node has already."""
         self.valid: bool | None = None
@@ -81,13 +43,48 @@ class _Child:
         self.problem: RemoteError | ConnectionLost | None = None
         self.done = trio.Event()
         self.scope = trio.CancelScope()
+        self.closed = False
+        self._limit = math.inf
+        self._asked_at = 0.0
+        self._asking = trio.CancelScope()
 
     @property
     def uuids(self) -> frozenset[str]:
-        """Where the content now is, of the repositories that this node stands for."""
+        """Where the content now is, of the repositories that this part stands for."""
         if self.outcome is None:
             return frozenset()
-        return self.outcome.uuids | ({self.node.uuid} if isinstance(self.outcome, Stored) else frozenset())
+        return self.outcome.uuids | (self.part.stands_for if isinstance(self.outcome, Stored) else frozenset())
+
+    def leave(self) -> None:
+        """Give the places back. Again is no matter."""
+        if self._placed:
+            self._placed = False
+            for node in self.part.nodes:
+                self._admission.leave(node)
+
+    def hurry(self, seconds: float) -> None:
+        """Leave the node out where it takes longer than that over anything; also over what it is doing now."""
+        self._limit = seconds
+        self._asking.deadline = self._asked_at + seconds
+
+    async def _ask(self, question: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+        self._asked_at = trio.current_time()
+        with trio.CancelScope(deadline=self._asked_at + self._limit) as self._asking:
+            return await self.part.ask(question, *args, **named)
+        self.part.failed()
+        raise ConnectionLost(f"{self.part.name} did nothing for {trio.current_time() - self._asked_at:.3g} s")
+
+    async def give(self, block: memoryview, patience: Patience) -> None:
+        """Queue a block. Where it has to wait, everybody does: then the node has to show that it is alive."""
+        if self.queue.full(block):
+            started = trio.current_time()
+            self.hurry(patience.pause(self.part))
+            await self.queue.put(block)
+            if self.queue.dropped:
+                patience.spend(self.part, trio.current_time() - max(started, self._asked_at))
+            self.hurry(math.inf)
+        else:
+            await self.queue.put(block)
 
     async def run(self, length: int) -> None:
         """Send what the queue gives, then learn what became of it. Never raises: the outcome says it all."""
@@ -97,48 +94,60 @@ class _Child:
         finally:
             self.queue.drop()
             self.done.set()
+        if self.problem is not None:
+            await self.aclose()  # here, since nobody should have to wait for a node that may hang in this, too
 
     async def _send(self, length: int) -> None:
-        node, upload = self.node, self.upload
+        upload = self.upload
         try:
-            await node.ask(upload.begin, length)
+            await self._ask(upload.begin, length)
             while (block := await self.queue.get()) is not None:
-                await node.ask(upload.send_all, block)
+                await self._ask(upload.send_all, block)
             if self.valid is not None:
-                valid = self.valid
-                self.outcome = await node.ask(upload.finish, valid)
+                self.outcome = await self._ask(upload.finish, self.valid)
+                self.leave()
         except (RemoteError, ConnectionLost) as error:
             self.problem = error
 
     async def data_present(self) -> None:
         try:
-            self.outcome = await self.node.ask(self.upload.data_present)
+            self.outcome = await self._ask(self.upload.data_present)
         except (RemoteError, ConnectionLost) as error:
             self.problem = error
 
+    async def aclose(self) -> None:
+        if not self.closed:
+            self.closed = True
+            try:
+                await close_all([self.upload])
+            finally:
+                self.leave()
+
 
 class ClusterUpload(Upload):
-    """Uploads to several nodes as one. The tasks are in `nursery`, which is the cluster's."""
+    """Uploads to several nodes as one. The tasks are in `nursery`, which is the cluster's. The places that the nodes
+    have given to it are given back through `admission`."""
 
     def __init__(
         self,
         nursery: trio.Nursery,
-        uploads: Iterable[tuple[Node, Upload]],
+        parts: Iterable[Part],
         present: frozenset[str],
         named: Callable[[frozenset[str]], frozenset[str]],
-        release: Callable[[], None],
+        admission: Admission,
+        patience: Patience,
+        *,
+        queue: int,
     ) -> None:
         self._nursery = nursery
-        self._children = [_Child(node, upload) for node, upload in uploads]
+        self._children = [_Child(part, admission, queue) for part in parts]
         self._present = present
         self._named = named
-        self._release = release
+        self._patience = patience
         self._begun = False
         self._closed = False
         self._sent = 0
         self.offset = min(child.upload.offset for child in self._children)
-        for child in self._children:
-            child.node.transfers += 1
 
     async def begin(self, length: int) -> None:
         self._begun = True
@@ -158,7 +167,7 @@ class ClusterUpload(Upload):
         for child in self._children:
             begin = min(max(child.skip - self._sent, 0), len(block))
             if begin < len(block):
-                await child.queue.put(block[begin:])
+                await child.give(block[begin:], self._patience)
         self._sent += len(block)
         if not self._present and all(child.queue.dropped for child in self._children):
             raise self._problem()
@@ -167,6 +176,7 @@ class ClusterUpload(Upload):
         for child in self._children:
             child.valid = valid
             child.queue.end()
+            child.hurry(self._rest(child))
         for child in self._children:
             await child.done.wait()
         return self._outcome()
@@ -174,8 +184,12 @@ class ClusterUpload(Upload):
     async def data_present(self) -> Stored | NotStored:
         async with trio.open_nursery() as nursery:
             for child in self._children:
+                child.hurry(self._rest(child))
                 nursery.start_soon(child.data_present)
         return self._outcome()
+
+    def _rest(self, child: _Child) -> float:
+        return math.inf if child.part.unhurried else self._patience.rest(child.part)
 
     def _outcome(self) -> Stored | NotStored:
         """Which repositories have the content now: those that stored it, and those that had it before.
@@ -191,7 +205,7 @@ class ClusterUpload(Upload):
     def _problem(self) -> RemoteError:
         return RemoteError(
             "no node could store the content: "
-            + "; ".join(f"{child.node.name}: {child.problem}" for child in self._children if child.problem)
+            + "; ".join(f"{child.part.name}: {child.problem}" for child in self._children if child.problem)
         )
 
     async def aclose(self) -> None:
@@ -202,12 +216,11 @@ class ClusterUpload(Upload):
             if self._begun:
                 await self._stop()
         finally:
-            for child in self._children:
-                child.node.transfers -= 1
             try:
-                await close_all(child.upload for child in self._children)
+                await close_all(self._children)
             finally:
-                self._release()
+                for child in self._children:
+                    child.leave()
 
     async def _stop(self) -> None:
         """Give the nodes what was queued for them, for a later upload to resume from, if they take it soon."""
@@ -222,9 +235,12 @@ class ClusterUpload(Upload):
                 await child.done.wait()
 
 
-async def close_all(uploads: Iterable[Upload]) -> None:
+async def close_all(uploads: Iterable[Upload | _Child]) -> None:
     """Close uploads, all at once, also while being cancelled, within seconds."""
     with trio.move_on_after(CLOSING, shield=True):
         async with trio.open_nursery() as nursery:
             for upload in uploads:
                 nursery.start_soon(upload.aclose)
+
+
+__all__ = ["PIECES", "QUEUE", "ClusterUpload", "Part", "close_all"]
