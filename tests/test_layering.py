@@ -31,7 +31,7 @@ LAYERS = [
         "drop",
     ],
     ["cluster", "http", "keep"],
-    ["urls", "gateway_directory"],
+    ["urls", "gateway_directory", "gateway_repository"],
     ["testing", "benchmarks"],
     ["cli"],
 ]

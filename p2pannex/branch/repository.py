@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 import trio
@@ -58,12 +58,23 @@ class BlockingBranch:
 
     def log_location(self, key: Key, uuid: str, present: bool) -> bool:
         """As `Branch.log_location`."""
-        if not uuid or any(c in uuid for c in " \n\r\0"):
-            raise ValueError(f"not a uuid: {uuid!r}")
+        return self.log_locations(key, [uuid], present)
+
+    def log_locations(self, key: Key, uuids: Iterable[str], present: bool) -> bool:
+        """As `Branch.log_locations`."""
+        known = sorted(uuids)
+        for uuid in known:
+            if not uuid or any(c in uuid for c in " \n\r\0"):
+                raise ValueError(f"not a uuid: {uuid!r}")
         path = location_log_path(key)
 
         def change(text: bytes) -> bytes | None:
-            return LocationLog.parse(text).changed(uuid, present=present, now=self._clock())
+            changed = False
+            for uuid in known:
+                new = LocationLog.parse(text).changed(uuid, present=present, now=self._clock())
+                if new is not None:
+                    text, changed = new, True
+            return text if changed else None
 
         return self.change(path, change)
 
@@ -147,8 +158,12 @@ class Branch:
         It is in the journal afterwards, where git-annex finds it; `commit` puts it on the branch, or git-annex's next
         command does. Cancellation waits for the end of a change that has begun.
         """
+        return await self.log_locations(key, [uuid], present)
+
+    async def log_locations(self, key: Key, uuids: Iterable[str], present: bool) -> bool:
+        """The same for several repositories, in one change. Whether any of it was news."""
         async with self._change:
-            return await trio.to_thread.run_sync(self.blocking.log_location, key, uuid, present)
+            return await trio.to_thread.run_sync(self.blocking.log_locations, key, frozenset(uuids), present)
 
     async def commit(self, message: str = "update") -> bool:
         """Commit the journal: ours, and what git-annex has left in it. Whether there was anything.
