@@ -180,13 +180,13 @@ def identify(directory: str, expected: str | None) -> tuple[str, str]:
     return kind, uuid
 
 
-def standing_for(config: AnnexConfig, uuid: str) -> Served:
+def standing_for(config: AnnexConfig, uuid: str, client: str) -> Served:
     """What the git-annex repository has to serve for a client that asks for another than itself."""
     from p2pannex.gateway_repository.reading import read_served
     from p2pannex.gateway_repository.rules import NotServed
 
     try:
-        return read_served(config, uuid)
+        return read_served(config, uuid, client)
     except NotServed as error:
         raise Refused(str(error)) from None
 
@@ -215,7 +215,7 @@ def p2pstdio(directory: str, given: Given) -> int:
     except OtherRepository as error:
         if given.uuid is None or error.config is None:
             raise
-        served = standing_for(error.config, given.uuid)
+        served = standing_for(error.config, given.uuid, given.positional[0])
         kind, uuid = "gateway", given.uuid
     output = claim_output()
     write(output, f"AUTH-SUCCESS {uuid}\n")

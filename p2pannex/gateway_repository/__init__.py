@@ -46,7 +46,7 @@ def service_of(served: Served, *, single_client: bool = False) -> Service:
     from p2pannex.gateway_repository.proxied import ProxiedRemote
 
     if served.way is None:
-        return RepositoryCluster(served.config, served.uuid, single_client=single_client)
+        return RepositoryCluster(served.config, served.uuid, client=served.client, single_client=single_client)
     return ProxiedRemote(served.config, served.way, single_client=single_client)
 
 

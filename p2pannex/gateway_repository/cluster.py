@@ -74,12 +74,16 @@ class RepositoryCluster(Cluster):
     """The cluster `uuid`, of which the git-annex repository of `config` is a gateway.
 
     Use it in ``async with``. RemoteError where the repository cannot be used; NotAGatewayRepository, in the block's
-    entry, where it is no gateway of that cluster. `single_client` says that this process serves one client.
+    entry, where it is no gateway of that cluster. `single_client` says that this process serves one client, and
+    `client` who that is.
     """
 
-    def __init__(self, config: AnnexConfig, uuid: str, *, single_client: bool = False) -> None:
+    def __init__(
+        self, config: AnnexConfig, uuid: str, *, client: str | None = None, single_client: bool = False
+    ) -> None:
         super().__init__(uuid, gateway=config.uuid, wanted=self._choose)
         self._config = config
+        self._client = client
         self._branch = Branch(self._config.git_dir, shared_mode=AnnexLayout(self._config).sharing.file_bits)
         self._log = NodeLog(self._branch, (), blocking=single_client)
         self._known = _Known()
@@ -157,8 +161,7 @@ class RepositoryCluster(Cluster):
         try:
             await self._load(self._config)  # read a moment ago; the first look will find out whether it has changed
         except BaseException:
-            with trio.CancelScope(shield=True):
-                await self.__aexit__(None, None, None)
+            await self.__aexit__(None, None, None)
             raise
         assert self._nursery is not None
         self._nursery.start_soon(self._watch)
@@ -185,7 +188,8 @@ class RepositoryCluster(Cluster):
         known = self._known
         logs = {name: await self._branch.read(name) for name in _READ}
         clusters = parse_cluster_log(logs[names.CLUSTER_LOG])
-        rules = Rules(config.uuid, config.values, parse_proxy_log(logs[names.PROXY_LOG]), clusters)
+        proxies = parse_proxy_log(logs[names.PROXY_LOG])
+        rules = Rules(config.uuid, config.values, proxies, clusters, self._client)
         if not rules.is_cluster(self.uuid):
             raise NotAGatewayRepository(f"{os.fsdecode(config.git_dir)} is no gateway of the cluster {self.uuid}")
         ways = rules.nodes(self.uuid)

@@ -47,10 +47,10 @@ class NodeLog:
                 news = self._branch.blocking.log_locations(key, uuids, present)
             else:
                 news = await self._branch.log_locations(key, uuids, present)
-        if news:
-            self._dirty = True
-            self._last_change = trio.current_time()
-            self._change.set()
+            if news:
+                self._dirty = True
+                self._last_change = trio.current_time()
+                self._change.set()
 
     async def commit_when_idle(self) -> None:
         """Commit whenever nothing has changed for some time, until cancelled."""

@@ -16,22 +16,23 @@ from p2pannex.stores.annex_config import AnnexConfig
 
 
 class Served:
-    """What a client asked for and may have: the cluster `uuid`, or the repository that `way` leads to."""
+    """What `client` asked for and may have: the cluster `uuid`, or the repository that `way` leads to."""
 
-    def __init__(self, config: AnnexConfig, uuid: str, way: Way | None) -> None:
+    def __init__(self, config: AnnexConfig, uuid: str, way: Way | None, client: str | None) -> None:
         self.config = config
         self.uuid = uuid
         self.way = way
+        self.client = client
 
 
-def read_served(config: AnnexConfig, uuid: str) -> Served:
-    """Whether clients of the repository may have `uuid`, which is not its own. NotServed; RemoteError."""
-    rules = read_rules(config)
-    return Served(config, uuid, None if rules.is_cluster(uuid) else rules.node(uuid))
+def read_served(config: AnnexConfig, uuid: str, client: str | None = None) -> Served:
+    """Whether `client` may have `uuid`, which is not the repository's own. NotServed; RemoteError."""
+    rules = read_rules(config, client)
+    return Served(config, uuid, None if rules.is_cluster(uuid) else rules.node(uuid), client)
 
 
-def read_rules(config: AnnexConfig) -> Rules:
-    """The rules of the repository. RemoteError where its branch cannot be read."""
+def read_rules(config: AnnexConfig, client: str | None = None) -> Rules:
+    """The rules of the repository for that client. RemoteError where its branch cannot be read."""
     journal = Journal(config.git_dir)
     cat_file = CatFile(Git(config.git_dir))
     try:
@@ -40,4 +41,4 @@ def read_rules(config: AnnexConfig) -> Rules:
         )
     finally:
         cat_file.close()
-    return Rules(config.uuid, config.values, parse_proxy_log(proxies), parse_cluster_log(clusters))
+    return Rules(config.uuid, config.values, parse_proxy_log(proxies), parse_cluster_log(clusters), client)

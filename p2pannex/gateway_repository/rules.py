@@ -56,7 +56,13 @@ class Way:
 
 
 class Rules:
-    """What the repository `own` serves, by its git config `values` and the two logs, read."""
+    """What the repository `own` serves, by its git config `values` and the two logs, read.
+
+    `client` is who asks. What another gateway can reach only through us, or through the client, is not asked of it:
+    where logs are out of date, gateways would otherwise ask each other in a circle, each time over a new connection.
+    (`Cluster` and `ProxiedRemote` tell with BYPASS where a request has been, but git-annex does not pass that on when
+    it proxies for a single repository.)
+    """
 
     def __init__(
         self,
@@ -64,6 +70,7 @@ class Rules:
         values: Mapping[str, str],
         proxies: Mapping[str, Mapping[str, str]],
         clusters: Mapping[str, tuple[str, ...]],
+        client: str | None = None,
     ) -> None:
         self.own = own
         self.remotes = git_remotes(values)
@@ -71,6 +78,7 @@ class Rules:
         self._proxies = proxies
         self._clusters = clusters
         self._listed = proxies.get(own, {})
+        self._client = client
 
     def is_cluster(self, uuid: str) -> bool:
         """Whether `uuid` is a cluster's that is served here."""
@@ -96,20 +104,21 @@ class Rules:
     def whole(self, cluster: str, gateway: str) -> Way | None:
         """The way to all that a gateway has of the cluster, for content that is to go to each node behind it.
 
-        None where it may reach nodes by itself that we reach as well: they would be asked twice. What it has by way of
-        us it calls by its name for us, and then as we do.
+        None where it may reach nodes by itself that we reach as well: they would be asked twice.
         """
         theirs = self._proxies.get(gateway, {})
         gateways = [remote for remote in self.remotes if remote.uuid == gateway and cluster in remote.cluster_gateways]
         if not gateways or cluster not in theirs:
             return None
         for way in self.nodes(cluster):
-            if way.gateway != gateway and way.uuid in theirs and not theirs[way.uuid].endswith(f"-{way.name}"):
+            if way.gateway != gateway and way.uuid in theirs and not self._through_us(gateway, way.uuid):
                 return None
         return Way(cluster, gateways[0].name, gateways[0], gateway)
 
     def node(self, uuid: str) -> Way:
         """The way to a repository that a client asks for by its own uuid. NotServed."""
+        if uuid in self._clusters and uuid in self._listed:
+            raise NotServed(f"not configured to be a gateway of the cluster {self._listed[uuid]}")
         ways = self._ways(uuid)
         if uuid in self._listed:
             for way in ways:
@@ -120,8 +129,6 @@ class Rules:
         name = ways[0].name if ways else self._listed.get(uuid)
         if name is None:
             raise NotServed(f"expected repository UUID {uuid} but found UUID {self.own}")
-        if uuid in self._clusters:
-            raise NotServed(f"not configured to be a gateway of the cluster {name}")
         raise NotServed(f"not configured to proxy for repository {name}")
 
     def _ways(self, uuid: str) -> list[Way]:
@@ -130,6 +137,15 @@ class Rules:
         behind = [
             Way(uuid, f"{remote.name}-{self._proxies[remote.uuid][uuid]}", remote, remote.uuid)
             for remote in self.remotes
-            if remote.cluster_gateways and remote.uuid and uuid in self._proxies.get(remote.uuid, {})
+            if remote.cluster_gateways
+            and remote.uuid
+            and remote.uuid != self._client
+            and uuid in self._proxies.get(remote.uuid, {})
+            and not self._through_us(remote.uuid, uuid)
         ]
         return direct + behind
+
+    def _through_us(self, gateway: str, uuid: str) -> bool:
+        """Whether the gateway has the repository by way of us: it calls it by its name for us, and then as we do."""
+        ours = self._listed.get(uuid)
+        return ours is not None and self._proxies[gateway][uuid].endswith(f"-{ours}")

@@ -1,7 +1,7 @@
 """Clusters as ``git annex initcluster``, ``updatecluster`` and ``extendcluster`` make them, whoever serves what.
 
-Every repository is a real git-annex repository. What differs is which program serves it: git-annex-shell, p2pannex-shell,
-or, of a node on the gateway's own machine, the gateway itself.
+Every repository is a real git-annex repository. What differs is which program serves it: git-annex-shell,
+p2pannex-shell, or, of a node on the gateway's own machine, the gateway itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ OURS, THEIRS = "p2pannex-shell", "git-annex-shell"
 
 
 STAND_IN = """#!/bin/sh
-while [ $# -gt 1 ]; do case "$1" in -p|-l|-o|-F|-S) shift 2;; -*) shift;; localhost) shift; break;; *) exit 255;; esac; done
+while [ $# -gt 1 ]; do
+  case "$1" in -p|-l|-o|-F|-S) shift 2;; -*) shift;; localhost) shift; break;; *) exit 255;; esac
+done
 echo "$*" >> "$SSH_LOG"
 exec sh -c "$*"
 """
@@ -164,7 +166,7 @@ def test_everyday_work_over_ssh(annex_env: AnnexEnvironment, sshd: SshServer) ->
         pytest.param(THEIRS, [OURS, OURS, OURS], id="their gateway, our nodes"),
     ],
 )
-def test_everyday_work_with_gateways_of_either_make(family: Family, gateway_shell: str, node_shells: list[str | None]) -> None:
+def test_everyday_work_with_either_make(family: Family, gateway_shell: str, node_shells: list[str | None]) -> None:
     gateway = cluster_of_three(family, node_shells)
     client = family.client(gateway, gateway_shell)
     everyday_work(family, client, "gateway-fam", ["node0", "node1", "node2"])
@@ -184,20 +186,29 @@ def test_git_annex_testremote(family: Family) -> None:
     assert int(match[1]) == 573
 
 
+NOTING = """#!/bin/sh
+tee -a "$HOME/asked-$(basename "$2")" | {shell} "$@"
+"""
+"""Serves a repository, and keeps what it was asked."""
+
+
 def two_gateways(family: Family, shells: tuple[str, str]) -> tuple[Path, Path]:
     """Two gateways of one cluster, two nodes each, as git-annex's documentation of clusters has them set up. `shells`
     are what serves the first and the second, to each other."""
+    ours, theirs = (
+        str(program(family.home / f"noting-{shell}", NOTING.format(shell=shell))) for shell in (OURS, THEIRS)
+    )
     one = family.repository("one")
     two = family.repository("two", one)
     family.remote(two, one, shells[0])
     family.annex(one, "initcluster", "fam")
-    for name in ("one-a", "one-b"):
-        family.node(one, name, None)
+    for name, shell in (("one-a", ours), ("one-b", theirs)):
+        family.node(one, name, shell)
     family.annex(one, "updatecluster")
     family.run(two, "git", "fetch", "-q", "one")
     family.annex(two, "extendcluster", "one", "fam")
-    for name in ("two-c", "two-d"):
-        family.node(two, name, None)
+    for name, shell in (("two-c", ours), ("two-d", theirs)):
+        family.node(two, name, shell)
     family.annex(two, "updatecluster")
     family.remote(one, two, shells[1])
     family.annex(one, "extendcluster", "two", "fam")
@@ -219,14 +230,17 @@ def test_two_gateways_of_one_cluster(family: Family, shells: tuple[str, str], wh
     nodes = ["one-a", "one-b", "two-c", "two-d"]
     client = family.client(gateways[which], shells[which])
     cluster = f"{gateways[which].name}-fam"
-    family.ssh_log.write_text("")
+    asked = [family.home / f"asked-{name}" for name in nodes]
+
+    def counted(verb: str) -> list[int]:
+        return [len(re.findall(f"^{verb}", path.read_text(errors="replace"), re.MULTILINE)) for path in asked]
+
     family.annex(client, "copy", "--to", cluster, "file1")
     assert family.holders(*nodes) == "abcd"
-    # The content goes to the other gateway once, for both of its nodes.
-    other = family.environment.uuid(gateways[1 - which])
+    assert counted("PUT") == [1, 1, 1, 1]
     whereis = family.annex(client, "whereis", "file1")
     assert "(5 copies)" in whereis
-    assert other not in whereis
+    assert not any(family.environment.uuid(gateway) in whereis for gateway in gateways)
     family.annex(client, "drop", "file1")
     family.annex(client, "get", "file1")
     assert (client / "file1").read_text() == "content 1"
@@ -234,8 +248,35 @@ def test_two_gateways_of_one_cluster(family: Family, shells: tuple[str, str], wh
     assert "(4 copies)" in family.annex(client, "whereis", "file2")
     family.annex(client, "drop", "--from", cluster, "file1")
     assert family.holders(*nodes) == ""
+    assert counted("REMOVE") == [1, 1, 1, 1]
     assert "(1 copy)" in family.annex(client, "whereis", "file1")
     # A node behind the other gateway, alone.
-    name = f"{gateways[which].name}-{gateways[1 - which].name}-{nodes[2 - 2 * which]}"
-    family.annex(client, "copy", "--to", name, "file1")
-    assert family.holders(*nodes) == nodes[2 - 2 * which][-1]
+    far = nodes[2 - 2 * which]
+    family.annex(client, "copy", "--to", f"{gateways[which].name}-{gateways[1 - which].name}-{far}", "file1")
+    assert family.holders(*nodes) == far[-1]
+
+
+def test_what_may_be_asked_for(family: Family) -> None:
+    """Either shell gives the same repositories, whatever is configured. A cluster that is not configured at the gateway
+    is served by git-annex as one without nodes; p2pannex-shell refuses it."""
+    gateway = cluster_of_three(family, [None, None, None])
+    family.run(gateway, "git", "config", "remote.node2.annex-proxy", "true")
+    cluster = family.run(gateway, "git", "config", "annex.cluster.fam").strip()
+    uuids = [cluster, *(family.environment.uuid(family.home / f"node{number}") for number in range(3)), "nobody"]
+
+    def given(shell: str) -> str:
+        """Of each uuid: y where it is served."""
+        said = [
+            family.run(gateway, shell, "p2pstdio", str(gateway), "me", "--uuid", uuid, check=False) for uuid in uuids
+        ]
+        return "".join(
+            "y" if answer == f"AUTH-SUCCESS {uuid}\n" else "n" for answer, uuid in zip(said, uuids, strict=True)
+        )
+
+    def configured(*words: str) -> tuple[str, str]:
+        family.run(gateway, "git", "config", *words)
+        return given(OURS), given(THEIRS)
+
+    assert (given(OURS), given(THEIRS)) == ("yyyyn", "yyyyn")
+    assert configured("--unset", "remote.node0.annex-cluster-node") == ("ynyyn", "ynyyn")
+    assert configured("--unset", "annex.cluster.fam") == ("nynyn", "yynyn")
