@@ -279,4 +279,20 @@ def test_what_may_be_asked_for(family: Family) -> None:
 
     assert (given(OURS), given(THEIRS)) == ("yyyyn", "yyyyn")
     assert configured("--unset", "remote.node0.annex-cluster-node") == ("ynyyn", "ynyyn")
-    assert configured("--unset", "annex.cluster.fam") == ("nynyn", "yynyn")
+    assert configured("--unset", "annex.cluster.fam") == ("nnnyn", "ynnyn")
+
+
+def test_the_commands_of_the_document_as_they_are_written(family: Family) -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "cluster.md").read_text()
+    section = text[text.index("## Put p2pannex before") :]
+    use, set_up = re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)[:2]
+    gateway = family.repository("gateway")
+    for name in ("node1", "node2"):
+        family.repository(name, gateway)
+    family.run(family.home, "sh", "-euc", set_up.replace("/srv", str(family.home)).replace("//server", "//localhost"))
+    client = family.client(gateway, THEIRS)
+    family.run(client, "git", "remote", "rename", "gateway", "bigserver")
+    said = family.run(client, "sh", "-euc", use)
+    assert said.count("(3 copies)") == 4
+    assert family.holders("node1", "node2") == "12"
+    assert any("p2pannex-shell" in line and "gateway" in line for line in family.ssh_log.read_text().splitlines())
