@@ -1,18 +1,16 @@
 """Reading the rules of a gateway repository before anything else is known: for p2pannex-shell's first answer.
 
-A client waits for it, so trio is not loaded for it.
+A client waits for it, so neither trio is loaded for it nor what else takes time, and git is asked as plainly as can be.
 """
 
 from __future__ import annotations
 
-from p2pannex.branch.cat_file import CatFile
+import os
+
 from p2pannex.branch.cluster_log import parse_cluster_log
-from p2pannex.branch.git import Git
-from p2pannex.branch.journal import Journal
-from p2pannex.branch.names import CLUSTER_LOG, PROXY_LOG
 from p2pannex.branch.proxy_log import parse_proxy_log
 from p2pannex.gateway_repository.rules import Rules, Way
-from p2pannex.stores.annex_config import AnnexConfig
+from p2pannex.stores.annex_config import AnnexConfig, run
 
 
 class Served:
@@ -26,19 +24,23 @@ class Served:
 
 
 def read_served(config: AnnexConfig, uuid: str, client: str | None = None) -> Served:
-    """Whether `client` may have `uuid`, which is not the repository's own. NotServed; RemoteError."""
+    """Whether `client` may have `uuid`, which is not the repository's own. NotServed; NotAnAnnex without git."""
     rules = read_rules(config, client)
     return Served(config, uuid, None if rules.is_cluster(uuid) else rules.node(uuid), client)
 
 
 def read_rules(config: AnnexConfig, client: str | None = None) -> Rules:
-    """The rules of the repository for that client. RemoteError where its branch cannot be read."""
-    journal = Journal(config.git_dir)
-    cat_file = CatFile(Git(config.git_dir))
-    try:
-        proxies, clusters = (
-            cat_file.read(log) if (text := journal.read(log)) is None else text for log in (PROXY_LOG, CLUSTER_LOG)
-        )
-    finally:
-        cat_file.close()
+    """The rules of the repository for that client."""
+    proxies, clusters = (_log(config.git_dir, name) for name in (b"proxy.log", b"cluster.log"))
     return Rules(config.uuid, config.values, parse_proxy_log(proxies), parse_cluster_log(clusters), client)
+
+
+def _log(git_dir: bytes, name: bytes) -> bytes:
+    """A log at the top of the branch, committed or not; empty where there is none."""
+    try:
+        with open(os.path.join(git_dir, b"annex", b"journal", name), "rb") as file:
+            return file.read()
+    except OSError:
+        pass
+    status, text, _ = run(b"git", b"-C", git_dir, b"cat-file", b"blob", b"refs/heads/git-annex:" + name)
+    return b"" if status else text
