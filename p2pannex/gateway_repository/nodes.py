@@ -3,7 +3,7 @@
 A repository on this machine is opened as a store; one elsewhere is a `Remote`, over ssh as git-annex goes there or over
 a P2P network with the token that git-annex keeps. What cannot be opened is an `Unavailable`, which says why to whoever
 asks it. It is not left out: content that is on it cannot be removed from the cluster, and a client that is told
-otherwise would believe it.
+otherwise would believe it. What a kind of remote takes is imported where one is opened: clients wait for it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
-from p2pannex.creds import kept_token
 from p2pannex.gateway_repository.remotes import GitRemote
 from p2pannex.gateway_repository.rules import Way
 from p2pannex.keys import Key
-from p2pannex.peer import Peer
 from p2pannex.protocol.errors import RemoteError
-from p2pannex.remote import Remote
 from p2pannex.service import AlreadyHave, Download, Lock, Removal, Service, Upload
-from p2pannex.stores.annex_config import AnnexConfig
-from p2pannex.transports.ssh import open_ssh_peer
-from p2pannex.urls import InvalidURL, NetworkURL, SshURL, open_directory, open_url, parse_url
+from p2pannex.stores.annex_config import AnnexConfig, looks_like_git
+
+if TYPE_CHECKING:
+    from p2pannex.peer import Peer
+    from p2pannex.urls import SshURL
 
 COST_TIMEOUT = 10.0
 """Seconds that an annex-cost-command may take."""
@@ -90,10 +89,19 @@ async def _open(remote: GitRemote, uuid: str, config: AnnexConfig, *, local: boo
         return await _open_store(os.path.join(_top(config), os.path.expanduser(path)), uuid)
     if path is not None:
         raise RemoteError(f"the gateway {remote.name} is on this machine; give it an ssh:// url")
+    return await _open_url(url, remote, uuid, config)
+
+
+async def _open_url(url: str, remote: GitRemote, uuid: str, config: AnnexConfig) -> Service:
+    from p2pannex.remote import Remote
+    from p2pannex.urls import InvalidURL, NetworkURL, SshURL, open_url, parse_url
+
     parsed = parse_url(_as_ssh_url(url))
     if isinstance(parsed, SshURL):
         return Remote(functools.partial(_dial_ssh, parsed, remote.settings, config.uuid, uuid), uuid)
     if isinstance(parsed, NetworkURL):
+        from p2pannex.creds import kept_token
+
         token = await trio.to_thread.run_sync(kept_token, config.git_dir, parsed.net, parsed.address)
         return await open_url(url, uuid=uuid, token=token, client_uuid=config.uuid)
     raise InvalidURL(f"{url} is of no kind that can be a node here; use a path, ssh:// or p2p-annex::")
@@ -108,7 +116,15 @@ def _top(config: AnnexConfig) -> str:
 
 
 async def _open_store(path: str, uuid: str) -> Service:
-    store = await trio.to_thread.run_sync(open_directory, path)
+    store: Service
+    if looks_like_git(os.fsencode(path)):
+        from p2pannex.stores.annex import AnnexStore
+
+        store = await trio.to_thread.run_sync(AnnexStore, path)
+    else:
+        from p2pannex.urls import open_directory
+
+        store = await trio.to_thread.run_sync(open_directory, path)
     if store.uuid != uuid:
         await store.aclose()
         raise RemoteError(f"the repository in {path} is {store.uuid}, not {uuid}")
@@ -127,6 +143,8 @@ def _as_ssh_url(url: str) -> str:
 
 
 async def _dial_ssh(url: SshURL, settings: Mapping[str, str], client_uuid: str, uuid: str) -> Peer:
+    from p2pannex.transports.ssh import open_ssh_peer
+
     return await open_ssh_peer(
         url.host,
         url.directory,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -23,10 +23,12 @@ from p2pannex.branch.numcopies_log import parse_numcopies_log
 from p2pannex.branch.repository_log import parse_wanted_log
 from p2pannex.branch.timed_log import parse_group_wanted_log
 from p2pannex.branch.trust_log import TrustLevel, parse_trust_log
-from p2pannex.cluster.preferred import Expression, Facts, InvalidExpression, load, wants
-from p2pannex.cluster.preferred.terms import And, Balanced, Not, Or
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
+
+if TYPE_CHECKING:
+    from p2pannex.cluster.preferred import Expression, Facts
+    from p2pannex.cluster.preferred.terms import Balanced
 
 LOGS = (
     names.GROUP_LOG,
@@ -71,6 +73,8 @@ class Preferences:
         for uuid, name in nodes.items():
             if uuid not in preferred:
                 continue
+            from p2pannex.cluster.preferred import InvalidExpression, load  # most clusters get by without
+
             texts = [text for text in (preferred[uuid], required.get(uuid)) if text]
             try:
                 expressions[uuid] = tuple(
@@ -106,6 +110,11 @@ class Preferences:
         nodes = frozenset(nodes)
         for uuid in sorted(nodes & self.problems.keys()):
             raise Undecidable(self.problems[uuid])
+        living = nodes - {uuid for uuid, level in self.trust.items() if level is TrustLevel.DEAD} or nodes
+        if not self.expressions:
+            return living
+        from p2pannex.cluster.preferred import Facts
+
         facts = Facts(
             key,
             None if file is None else os.fsdecode(file),
@@ -116,16 +125,19 @@ class Preferences:
             sizes or {},
             self.max_sizes,
         )
-        living = frozenset(uuid for uuid in nodes if facts.trust_in(uuid) is not TrustLevel.DEAD) or nodes
         wanting = frozenset(uuid for uuid in living if self._wants(uuid, facts))
         return wanting or living
 
     def _wants(self, uuid: str, facts: Facts) -> bool:
+        from p2pannex.cluster.preferred import wants
+
         expressions = self.expressions.get(uuid)
         return expressions is None or any(wants(expression, facts, uuid) for expression in expressions)
 
 
 def _balanced(tree: Expression) -> Iterable[Balanced]:
+    from p2pannex.cluster.preferred.terms import And, Balanced, Not, Or
+
     match tree:
         case Not(operand):
             yield from _balanced(operand)
