@@ -56,6 +56,9 @@ from p2pannex.protocol.messages import (
 from p2pannex.service import AlreadyHave as Present
 from p2pannex.service import Download, Lock, NotStored, Removal, Service, Stored, Upload
 
+CONNECTIONS = 8
+"""Connections to a remote at a time, unless set otherwise."""
+
 Dial = Callable[[], Awaitable[Peer]]
 """Makes a new peer, of the client's side, with which nothing was spoken yet."""
 
@@ -127,7 +130,7 @@ class Remote(Service):
         *,
         version: int = LATEST_VERSION,
         credentials: Auth | None = None,
-        connections: int = 8,
+        connections: int = CONNECTIONS,
         timeout: float = TIMEOUT,
         bypass: tuple[str, ...] = (),
     ) -> None:

@@ -31,7 +31,7 @@ LAYERS = [
         "drop",
     ],
     ["cluster", "http", "keep"],
-    ["urls", "gateway_directory", "gateway_repository"],
+    ["urls", "url_syntax", "gateway_config", "gateway_directory", "gateway_repository", "gateway_status"],
     ["testing", "benchmarks"],
     ["cli"],
 ]

@@ -88,22 +88,28 @@ def conformance(
 @click.option(
     "--size", type=click.IntRange(min=1), default=256, show_default=True, metavar="MIB", help="Of large content."
 )
+@click.option("--large", "gigabyte", is_flag=True, help="With annex: store 1 GB at once too, in each round.")
 @click.option("--dir", "directory", type=click.Path(file_okay=False, exists=True), help="The disk to measure on.")
 @prints
-def bench(which: str, rounds: int, size: int, directory: str | None, output: Output) -> int:
+def bench(which: str, rounds: int, size: int, gigabyte: bool, directory: str | None, output: Output) -> int:
     """Measure speed beside git-annex-shell.
 
     stdio measures p2pannex-shell on a store of its own, annex on a git-annex repository that both change in turn. Both
     are measured in the same run, with the same client. Ratios above 1 say that p2pannex-shell is faster.
     """
+    import functools
+
     from p2pannex.benchmarks.annex import run_annex
     from p2pannex.benchmarks.stdio import run_stdio
+
+    if gigabyte and which != "annex":
+        raise click.UsageError("--large is for annex")
 
     def on_round(number: int) -> None:
         if output.bars:
             click.echo(f"\rround {number} of {rounds} …", err=True, nl=False)
 
-    run = run_annex if which == "annex" else run_stdio
+    run = functools.partial(run_annex, gigabyte=gigabyte) if which == "annex" else run_stdio
     result = run(rounds=rounds, large=size << 20, directory=directory, on_round=on_round)
     if output.bars:
         click.echo("\r\x1b[K", err=True, nl=False)

@@ -1,4 +1,4 @@
-"""`p2pannex serve`: a store on sockets and P2P networks."""
+"""`p2pannex serve`: a store, or a cluster, on sockets and P2P networks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from p2pannex.cli.output import Output
 if TYPE_CHECKING:
     import trio
 
+    from p2pannex.gateway_directory import GatewayDirectory
     from p2pannex.listen import Tokens
     from p2pannex.server import Mode
     from p2pannex.stores.annex import AnnexStore
@@ -57,7 +58,7 @@ def serve(
     tls_key: str | None,
     output: Output,
 ) -> int:
-    """Serve a directory store or a git-annex repository on sockets and P2P networks.
+    """Serve a directory store, a git-annex repository or a cluster on sockets and P2P networks.
 
     Who shows a token of it (p2pannex token create DIR) is let in; on a P2P network, with a git-annex repository, who
     shows one of git-annex's (git annex p2p --gen-addresses). Prints the URL of each socket when it listens.
@@ -94,11 +95,11 @@ async def _serve(
     from p2pannex.listen import serve_listeners
     from p2pannex.tokens import TokenFile
     from p2pannex.transports.network import NetworkAddress, network_listener
-    from p2pannex.urls import NetworkURL, open_directory, parse_url
+    from p2pannex.urls import NetworkURL, open_local, parse_url
 
     listening: dict[Tokens, list[SocketListener]] = {}  # git-annex's tokens are good for one address each
     stopping = trio.Event()
-    store = open_directory(directory)
+    store = open_local(directory)
     try:
         async with trio.open_nursery() as nursery:
             # Before anybody is told that we listen: who then tells us to stop is to be heard. Until all is tidied up.
@@ -131,7 +132,7 @@ async def _serve(
 
 
 def _network_tokens(
-    store: DirectoryStore | AnnexStore, address: NetworkAddress, tokens: TokenFile
+    store: DirectoryStore | AnnexStore | GatewayDirectory, address: NetworkAddress, tokens: TokenFile
 ) -> tuple[Tokens, bytes | None]:
     """Who is let in on a P2P network, and where its program is to run."""
     from p2pannex.creds import P2PAuth

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import trio
 
+from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.node import Node
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
@@ -41,8 +42,16 @@ class _Counted:
 class ClusterDownload(Download):
     """Content from the first of `candidates` that has it. Opened with `open`, which the cluster calls."""
 
-    def __init__(self, key: Key, offset: int, file: bytes | None, candidates: Iterable[tuple[Node, Service]]) -> None:
+    def __init__(
+        self,
+        key: Key,
+        offset: int,
+        file: bytes | None,
+        candidates: Iterable[tuple[Node, Service]],
+        admission: Admission,
+    ) -> None:
         self._key = key
+        self._admission = admission
         self._file = file
         self._candidates = iter(candidates)
         self._node: Node | None = None
@@ -68,11 +77,10 @@ class ClusterDownload(Download):
         """Open the content at the next candidate that has it, with `length` bytes left where that is known."""
         for node, service in self._candidates:
             try:
-                source = await node.ask(service.get, self._key, offset=self.reached, file=self._file)
+                source = await self._open(node, service)
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
                 continue
-            node.transfers += 1
             self._node, self._source = node, source
             try:
                 if source.length == 0 and length is None:
@@ -87,13 +95,24 @@ class ClusterDownload(Download):
             await self._leave()
         return None
 
+    async def _open(self, node: Node, service: Service) -> Download:
+        """The node's download, and our place there, where we wait for one. The last one was given back before."""
+        await self._admission.enter([node])
+        try:
+            return await node.ask(service.get, self._key, offset=self.reached, file=self._file)
+        except BaseException:
+            self._admission.leave(node)
+            raise
+
     async def _leave(self) -> None:
         node, source = self._node, self._source
         self._node = self._source = None
         if node is not None and source is not None:
-            node.transfers -= 1
-            with trio.move_on_after(CLOSING, shield=True):
-                await source.aclose()
+            try:
+                with trio.move_on_after(CLOSING, shield=True):
+                    await source.aclose()
+            finally:
+                self._admission.leave(node)
 
     @property
     def file_range(self) -> FileRange | None:

@@ -81,7 +81,7 @@ class RepositoryCluster(Cluster):
     def __init__(
         self, config: AnnexConfig, uuid: str, *, client: str | None = None, single_client: bool = False
     ) -> None:
-        super().__init__(uuid, gateway=config.uuid, wanted=self._choose)
+        super().__init__(uuid, gateway=config.uuid)
         self._config = config
         self._client = client
         self._branch = Branch(self._config.git_dir, shared_mode=AnnexLayout(self._config).sharing.file_bits)
@@ -129,7 +129,7 @@ class RepositoryCluster(Cluster):
 
     # Where content goes -----------------------------------------------------------------------------------------
 
-    async def _choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
+    async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
         preferences = self._known.preferences
         assert preferences is not None
         holders: Iterable[str] = ()
