@@ -7,6 +7,7 @@ by git-annex at the same time. The rooms:
     rules        what this repository may be asked for, and the ways there         (pure)
     reading      the same, read, for a program that has to answer at once          (without trio)
     nodes        from a way to a Service
+    special      special remotes as nodes
     wanted       where content goes
     locations    the location log of the nodes
     cluster      `RepositoryCluster`, a cluster of it

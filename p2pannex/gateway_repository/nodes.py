@@ -1,9 +1,10 @@
 """Opening a node: from a remote in git config to a Service, which connects when it is first asked something.
 
 A repository on this machine is opened as a store; one elsewhere is a `Remote`, over ssh as git-annex goes there or over
-a P2P network with the token that git-annex keeps. What cannot be opened is an `Unavailable`, which says why to whoever
-asks it. It is not left out: content that is on it cannot be removed from the cluster, and a client that is told
-otherwise would believe it. What a kind of remote takes is imported where one is opened: clients wait for it.
+a P2P network with the token that git-annex keeps; special remotes are in `special`. What cannot be opened is an
+`Unavailable`, which says why to whoever asks it. It is not left out: content that is on it cannot be removed from the
+cluster, and a client that is told otherwise would believe it. What a kind of remote takes is imported where one is
+opened: clients wait for it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import functools
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
+from p2pannex.cluster import Node
 from p2pannex.gateway_repository.remotes import GitRemote
 from p2pannex.gateway_repository.rules import Way
 from p2pannex.keys import Key
@@ -25,6 +29,7 @@ from p2pannex.service import AlreadyHave, Download, Lock, Removal, Service, Uplo
 from p2pannex.stores.annex_config import AnnexConfig, looks_like_git
 
 if TYPE_CHECKING:
+    from p2pannex.gateway_repository.special import SpecialRemotes
     from p2pannex.peer import Peer
     from p2pannex.urls import SshURL
 
@@ -64,27 +69,55 @@ class Unavailable(Service):
         await self._refuse()
 
 
-async def open_way(way: Way, config: AnnexConfig, uuid: str | None = None) -> Service:
+OpenSpecial = Callable[[GitRemote, str], Service]
+"""Opens the special remote of that uuid. It blocks. RemoteError where it cannot be served."""
+
+
+def special_remotes(config: AnnexConfig, remote_log: bytes) -> OpenSpecial:
+    """What opens the special remotes of a repository. Any thread may call it."""
+    lock = threading.Lock()
+    opened: list[SpecialRemotes] = []
+
+    def open_special(remote: GitRemote, uuid: str) -> Service:
+        from p2pannex.branch.remote_log import parse_remote_log
+        from p2pannex.gateway_repository.special import SpecialRemotes
+
+        with lock:
+            if not opened:
+                opened.append(SpecialRemotes(config, parse_remote_log(remote_log)))
+            return opened[0].open(remote, uuid)
+
+    return open_special
+
+
+def node_of(name: str, service: Service, cost: float, via: Iterable[str]) -> Node:
+    """A node of a cluster with this Service. Special remotes receive content together."""
+    if "p2pannex.stores.external" in sys.modules:
+        from p2pannex.cluster.special import SpecialNode
+        from p2pannex.stores.external import ExternalStore
+
+        if isinstance(service, ExternalStore):
+            return SpecialNode(name, service, cost=cost)
+    return Node(name, service, cost=cost, via=via)
+
+
+async def open_way(way: Way, config: AnnexConfig, special: OpenSpecial, uuid: str | None = None) -> Service:
     """The Service that is reached by `way`, from the repository of `config`. Whoever calls closes it.
 
-    `uuid` is what is asked for behind a gateway, where that is not the way's own: the cluster. Where it cannot be
-    opened, the answer is `Unavailable`.
+    `special` opens a special remote, in a thread. `uuid` is what is asked for behind a gateway, where that is not the
+    way's own: the cluster. Where it cannot be opened, the answer is `Unavailable`.
     """
     uuid = uuid or way.uuid
     try:
-        return await _open(way.remote, uuid, config, local=way.gateway is None)
+        if way.remote.url is None:
+            return await trio.to_thread.run_sync(special, way.remote, uuid)
+        return await _open(way.remote, way.remote.url, uuid, config, local=way.gateway is None)
     except RemoteError as error:
         return Unavailable(uuid, str(error))
 
 
-async def _open(remote: GitRemote, uuid: str, config: AnnexConfig, *, local: bool) -> Service:
-    url, path = remote.url, remote.path
-    if url is None:
-        kind = next((name for name in remote.settings if name.startswith("annex-") and name not in _PLAIN), "")
-        raise RemoteError(
-            f"the special remote {remote.name} cannot be served{f' ({kind})' if kind else ''}: "
-            "only repositories of git can be nodes here"
-        )
+async def _open(remote: GitRemote, url: str, uuid: str, config: AnnexConfig, *, local: bool) -> Service:
+    path = remote.path
     if path is not None and local:
         return await _open_store(os.path.join(_top(config), os.path.expanduser(path)), uuid)
     if path is not None:
@@ -105,9 +138,6 @@ async def _open_url(url: str, remote: GitRemote, uuid: str, config: AnnexConfig)
         token = await trio.to_thread.run_sync(kept_token, config.git_dir, parsed.net, parsed.address)
         return await open_url(url, uuid=uuid, token=token, client_uuid=config.uuid)
     raise InvalidURL(f"{url} is of no kind that can be a node here; use a path, ssh:// or p2p-annex::")
-
-
-_PLAIN = {"annex-uuid", "annex-cluster-node", "annex-cluster-gateway", "annex-proxy", "annex-cost", "annex-ignore"}
 
 
 def _top(config: AnnexConfig) -> str:
@@ -182,4 +212,4 @@ async def cost_of(remote: GitRemote) -> float:
     return remote.cost
 
 
-__all__ = ["Unavailable", "cost_of", "open_way"]
+__all__ = ["OpenSpecial", "Unavailable", "cost_of", "node_of", "open_way", "special_remotes"]

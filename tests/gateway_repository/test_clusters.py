@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -237,14 +239,47 @@ async def test_content_that_only_a_silent_node_is_known_to_have(gateway: Gateway
 async def test_a_special_remote_is_a_node_that_answers_with_what_is_wrong(gateway: Gateway) -> None:
     uuid = gateway.node("s3", there=False)
     gateway.config("remote.s3.url")
-    gateway.config("remote.s3.annex-s3", "true")
+    gateway.write("remote.log", f"{uuid} type=S3 encryption=none name=s3 timestamp=1s")
     async with gateway.cluster() as cluster:
-        assert any("the special remote s3 cannot be served" in problem for problem in cluster.problems)
+        assert any("the special remote s3 has type=S3" in problem for problem in cluster.problems)
         await store(cluster, b"content")
     assert gateway.locations(KEY) == {"a", "b"}
     async with gateway.open(uuid) as service:
         with pytest.raises(RemoteError, match="special remote s3"):
             await service.check_present(KEY)
+
+
+async def test_special_remotes_are_nodes(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Path(__file__).parent.parent / "stores" / "special_remotes" / "plain.py"
+    (gateway.nodes / "git-annex-remote-plain").write_text(f'#!/bin/sh\nexec {sys.executable} {program} "$@"\n')
+    (gateway.nodes / "git-annex-remote-plain").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{gateway.nodes}{os.pathsep}{os.environ['PATH']}")
+    for name in ("cloud", "sky"):
+        gateway.node(name, there=False)
+        gateway.config(f"remote.{name}.url")
+    gateway.write(
+        "remote.log",
+        *(
+            f"{gateway.uuids[name]} directory={gateway.nodes}/my&32;{name} encryption=none externaltype=plain "
+            f"name={name} type=external timestamp=1s"
+            for name in ("cloud", "sky")
+        ),
+    )
+
+    def stored(name: str) -> list[bytes]:
+        return [path.read_bytes() for path in (gateway.nodes / f"my {name}").iterdir()]
+
+    async with gateway.cluster() as cluster:
+        assert not list(cluster.problems)
+        await store(cluster, b"content")
+        assert stored("cloud") == stored("sky") == [b"content"]
+        assert (await cluster.remove(KEY)).ok
+    assert gateway.locations(KEY) == set()
+    async with gateway.open(gateway.uuids["sky"]) as service:
+        await store(service, b"content")
+        assert await fetch(service, KEY) == b"content"
+    assert gateway.locations(KEY) == {"sky"}
+    assert stored("cloud") == []
 
 
 async def test_where_content_goes_is_what_the_branch_says_at_that_moment(gateway: Gateway) -> None:
