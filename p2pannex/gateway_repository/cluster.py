@@ -33,7 +33,7 @@ from p2pannex.branch.sizes import repository_sizes
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.gateway import NotAllAsked
 from p2pannex.gateway_repository.locations import LoggedUpload, NodeLog
-from p2pannex.gateway_repository.nodes import OpenSpecial, Unavailable, cost_of, node_of, open_way, special_remotes
+from p2pannex.gateway_repository.nodes import Unavailable, cost_of, node_of, open_way
 from p2pannex.gateway_repository.rules import Rules, Way
 from p2pannex.gateway_repository.wanted import LOGS, Preferences
 from p2pannex.keys import Key
@@ -50,7 +50,7 @@ LOOK = 1.0
 SIZES_AGE = 60.0
 """Seconds for which it is taken for granted how much each repository holds, where that is asked for at all."""
 
-_READ = (names.PROXY_LOG, names.CLUSTER_LOG, names.REMOTE_LOG, *LOGS)
+_READ = (names.PROXY_LOG, names.CLUSTER_LOG, *LOGS)
 
 
 class NotAGatewayRepository(RemoteError):
@@ -68,8 +68,6 @@ class _Known:
     problems: tuple[str, ...] = ()
     sizes: dict[str, int] = attrs.field(factory=dict)
     sizes_at: float = -float("inf")
-    special: OpenSpecial | None = None
-    described: bytes = b""
 
 
 class RepositoryCluster(Cluster):
@@ -204,13 +202,10 @@ class RepositoryCluster(Cluster):
             {way.uuid: way.name for way in ways},
             numcopies=int(numcopies) if numcopies.isdecimal() and len(numcopies) < 10 else 1,
         )
-        if known.special is None or known.described != logs[names.REMOTE_LOG]:
-            known.described = logs[names.REMOTE_LOG]
-            known.special = special_remotes(config, known.described)
-        await self._open(ways, wholes, config, known.special)
+        await self._open(ways, wholes, config)
         self._report()
 
-    async def _open(self, ways: list[Way], wholes: list[Way], config: AnnexConfig, special: OpenSpecial) -> None:
+    async def _open(self, ways: list[Way], wholes: list[Way], config: AnnexConfig) -> None:
         """Close what is not wanted any more, or could not be opened, and open what is new."""
         known = self._known
         closing = []
@@ -222,7 +217,7 @@ class RepositoryCluster(Cluster):
         closing += [known.wholes.pop(way) for way in list(known.wholes) if way not in wholes]
 
         async def open_one(way: Way, uuid: str, into: dict[Way, Node]) -> None:
-            service = await open_way(way, config, special, uuid)
+            service = await open_way(way, config, uuid)
             via = () if way.gateway is None else (way.gateway,)
             into[way] = node_of(way.name, service, await cost_of(way.remote), via)
 

@@ -14,8 +14,7 @@ import os
 import shlex
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
@@ -29,7 +28,6 @@ from p2pannex.service import AlreadyHave, Download, Lock, Removal, Service, Uplo
 from p2pannex.stores.annex_config import AnnexConfig, looks_like_git
 
 if TYPE_CHECKING:
-    from p2pannex.gateway_repository.special import SpecialRemotes
     from p2pannex.peer import Peer
     from p2pannex.urls import SshURL
 
@@ -69,27 +67,6 @@ class Unavailable(Service):
         await self._refuse()
 
 
-OpenSpecial = Callable[[GitRemote, str], Service]
-"""Opens the special remote of that uuid. It blocks. RemoteError where it cannot be served."""
-
-
-def special_remotes(config: AnnexConfig, remote_log: bytes) -> OpenSpecial:
-    """What opens the special remotes of a repository. Any thread may call it."""
-    lock = threading.Lock()
-    opened: list[SpecialRemotes] = []
-
-    def open_special(remote: GitRemote, uuid: str) -> Service:
-        from p2pannex.branch.remote_log import parse_remote_log
-        from p2pannex.gateway_repository.special import SpecialRemotes
-
-        with lock:
-            if not opened:
-                opened.append(SpecialRemotes(config, parse_remote_log(remote_log)))
-            return opened[0].open(remote, uuid)
-
-    return open_special
-
-
 def node_of(name: str, service: Service, cost: float, via: Iterable[str]) -> Node:
     """A node of a cluster with this Service. Special remotes receive content together."""
     if "p2pannex.stores.external" in sys.modules:
@@ -101,16 +78,18 @@ def node_of(name: str, service: Service, cost: float, via: Iterable[str]) -> Nod
     return Node(name, service, cost=cost, via=via)
 
 
-async def open_way(way: Way, config: AnnexConfig, special: OpenSpecial, uuid: str | None = None) -> Service:
+async def open_way(way: Way, config: AnnexConfig, uuid: str | None = None) -> Service:
     """The Service that is reached by `way`, from the repository of `config`. Whoever calls closes it.
 
-    `special` opens a special remote, in a thread. `uuid` is what is asked for behind a gateway, where that is not the
-    way's own: the cluster. Where it cannot be opened, the answer is `Unavailable`.
+    `uuid` is what is asked for behind a gateway, where that is not the way's own: the cluster. Where it cannot be
+    opened, the answer is `Unavailable`.
     """
     uuid = uuid or way.uuid
     try:
         if way.remote.url is None:
-            return await trio.to_thread.run_sync(special, way.remote, uuid)
+            from p2pannex.gateway_repository.special import open_special
+
+            return await trio.to_thread.run_sync(open_special, way.remote, uuid, config)
         return await _open(way.remote, way.remote.url, uuid, config, local=way.gateway is None)
     except RemoteError as error:
         return Unavailable(uuid, str(error))
@@ -212,4 +191,4 @@ async def cost_of(remote: GitRemote) -> float:
     return remote.cost
 
 
-__all__ = ["OpenSpecial", "Unavailable", "cost_of", "node_of", "open_way", "special_remotes"]
+__all__ = ["Unavailable", "cost_of", "node_of", "open_way"]

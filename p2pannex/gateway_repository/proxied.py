@@ -8,9 +8,8 @@ from typing import Self
 import trio
 
 from p2pannex.branch import Branch
-from p2pannex.branch.names import REMOTE_LOG
 from p2pannex.gateway_repository.locations import LoggedRemote, NodeLog
-from p2pannex.gateway_repository.nodes import Unavailable, open_way, special_remotes
+from p2pannex.gateway_repository.nodes import Unavailable, open_way
 from p2pannex.gateway_repository.rules import Way
 from p2pannex.service import Service
 from p2pannex.stores.annex_config import AnnexConfig
@@ -41,9 +40,7 @@ class ProxiedRemote(LoggedRemote):
         return super().bypassing(uuids)
 
     async def __aenter__(self) -> Self:
-        described = await self._branch.read(REMOTE_LOG) if self._way.remote.url is None else b""
-        special = special_remotes(self._config, described)
-        self._inner = self._opened = await open_way(self._way, self._config, special)
+        self._inner = self._opened = await open_way(self._way, self._config)
         if self._way.gateway is not None:
             self._inner = self._opened.bypassing(frozenset({self._config.uuid}))
         await self._background.__aenter__()

@@ -177,6 +177,38 @@ def test_everyday_work_with_either_make(family: Family, gateway_shell: str, node
     assert all(f"[node{number}]" in known for number in range(3)), known
 
 
+def test_a_special_remote_as_a_node(family: Family) -> None:
+    """What git-annex's gateway stored with rclone, ours reads and removes, and the other way round."""
+    gateway = cluster_of_three(family, [None])
+    family.annex(
+        gateway, "initremote", "cloud", "type=rclone", "encryption=none", "rcloneremotename=:local:",
+        f"rcloneprefix={family.home}/the cloud", "rclonelayout=nodir",
+    )  # fmt: skip
+    family.run(gateway, "git", "config", "remote.cloud.annex-cluster-node", "fam")
+    family.annex(gateway, "updatecluster")
+    client = family.client(gateway, THEIRS)
+
+    def in_the_cloud() -> set[str]:
+        return {path.read_text() for path in (family.home / "the cloud").iterdir()}
+
+    said = family.annex(client, "verifyremote", "gateway-cloud")  # which git-annex asks for before it writes to one
+    (confirmation,) = re.findall(r"--safe (\d+)", said)
+    family.annex(client, "verifyremote", "gateway-cloud", "--safe", confirmation)
+    for number, (stores, reads) in enumerate(((THEIRS, OURS), (OURS, THEIRS)), 1):
+        file = f"file{number}"
+        family.run(client, "git", "config", "remote.gateway.annex-shell", stores)
+        family.annex(client, "copy", "--to", "gateway-fam", file)
+        assert in_the_cloud() == {f"content {number}"}
+        assert "(3 copies)" in family.annex(client, "whereis", file)
+        family.annex(client, "drop", "--from", "gateway-node0", file)
+        family.annex(client, "drop", "--force", file)
+        family.run(client, "git", "config", "remote.gateway.annex-shell", reads)
+        family.annex(client, "get", "--from", "gateway-fam", file)
+        assert (client / file).read_text() == f"content {number}"
+        family.annex(client, "drop", "--from", "gateway-fam", file)
+        assert in_the_cloud() == set()
+
+
 def test_git_annex_testremote(family: Family) -> None:
     gateway = cluster_of_three(family, [None, THEIRS, OURS])
     client = family.client(gateway, OURS)

@@ -63,6 +63,13 @@ class Gateway:
         branch.change(log.encode(), lambda old: "".join(line + "\n" for line in lines).encode())
         branch.close()
 
+    def verified(self, *lines: str) -> None:
+        """Special remotes whose configuration was confirmed."""
+        (self.path / ".git" / "annex" / "verified-remote.log").write_text("".join(line + "\n" for line in lines))
+        for line in lines:
+            (name,) = [name for name, uuid in self.uuids.items() if line.startswith(uuid)]
+            self.config(f"remote.{name}.annex-verified", "verified")
+
     def node(self, name: str, *, there: bool = True) -> str:
         """Another node of the cluster, as updatecluster leaves it."""
         uuid = f"{len(self.uuids):08x}-2222-4222-8333-444444444444"
@@ -239,7 +246,7 @@ async def test_content_that_only_a_silent_node_is_known_to_have(gateway: Gateway
 async def test_a_special_remote_is_a_node_that_answers_with_what_is_wrong(gateway: Gateway) -> None:
     uuid = gateway.node("s3", there=False)
     gateway.config("remote.s3.url")
-    gateway.write("remote.log", f"{uuid} type=S3 encryption=none name=s3 timestamp=1s")
+    gateway.verified(f"{uuid} type=S3 encryption=none name=s3 timestamp=1s")
     async with gateway.cluster() as cluster:
         assert any("the special remote s3 has type=S3" in problem for problem in cluster.problems)
         await store(cluster, b"content")
@@ -247,6 +254,20 @@ async def test_a_special_remote_is_a_node_that_answers_with_what_is_wrong(gatewa
     async with gateway.open(uuid) as service:
         with pytest.raises(RemoteError, match="special remote s3"):
             await service.check_present(KEY)
+
+
+async def test_a_special_remote_that_only_the_branch_knows_is_not_run(gateway: Gateway) -> None:
+    """Anybody who can push can write there."""
+    uuid = gateway.node("cloud", there=False)
+    gateway.config("remote.cloud.url")
+    described = f"{uuid} type=external externaltype=plain encryption=none name=cloud timestamp=1s"
+    gateway.write("remote.log", described)
+    async with gateway.cluster() as cluster:
+        assert any("git annex verifyremote cloud" in problem for problem in cluster.problems)
+    gateway.verified(described)
+    gateway.config("remote.cloud.annex-verified")
+    async with gateway.cluster() as cluster:
+        assert any("git annex verifyremote cloud" in problem for problem in cluster.problems)
 
 
 async def test_special_remotes_are_nodes(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,8 +278,7 @@ async def test_special_remotes_are_nodes(gateway: Gateway, monkeypatch: pytest.M
     for name in ("cloud", "sky"):
         gateway.node(name, there=False)
         gateway.config(f"remote.{name}.url")
-    gateway.write(
-        "remote.log",
+    gateway.verified(
         *(
             f"{gateway.uuids[name]} directory={gateway.nodes}/my&32;{name} encryption=none externaltype=plain "
             f"name={name} type=external timestamp=1s"
