@@ -32,13 +32,14 @@ from p2pannex.branch.proxy_log import parse_proxy_log
 from p2pannex.branch.sizes import repository_sizes
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.gateway import NotAllAsked
+from p2pannex.cluster.held import HeldNodes
 from p2pannex.gateway_repository.locations import LoggedUpload, NodeLog
 from p2pannex.gateway_repository.nodes import Unavailable, cost_of, node_of, open_way
 from p2pannex.gateway_repository.rules import Rules, Way
 from p2pannex.gateway_repository.wanted import LOGS, Preferences
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
-from p2pannex.service import AlreadyHave, Removal, Service, Upload
+from p2pannex.service import AlreadyHave, Removal, Upload
 from p2pannex.stores.annex_config import AnnexConfig, NotAnAnnex, read_annex_config
 from p2pannex.stores.annex_layout import AnnexLayout
 
@@ -46,6 +47,12 @@ log = logging.getLogger(__name__)
 
 LOOK = 1.0
 """Seconds between two looks at the git config and the branch."""
+
+RETRY = 10.0
+"""Seconds until what could not be opened is tried again."""
+
+CLOSING = 10.0
+"""Seconds that the nodes have to be closed in, at the end."""
 
 SIZES_AGE = 60.0
 """Seconds for which it is taken for granted how much each repository holds, where that is asked for at all."""
@@ -87,6 +94,7 @@ class RepositoryCluster(Cluster):
         self._branch = Branch(self._config.git_dir, shared_mode=AnnexLayout(self._config).sharing.file_bits)
         self._log = NodeLog(self._branch, (), blocking=single_client)
         self._known = _Known()
+        self._held = HeldNodes()
         self._choosing = trio.Lock()
 
     @property
@@ -169,10 +177,13 @@ class RepositoryCluster(Cluster):
         return self
 
     async def _watch(self) -> None:
+        retried = trio.current_time()
         while True:
             await trio.sleep(LOOK)
             broken = any(isinstance(node.service, Unavailable) for node in self._known.opened.values())
-            if broken or _stamp(self._config) != self._known.stamp:
+            retry = broken and trio.current_time() >= retried + RETRY
+            if retry or _stamp(self._config) != self._known.stamp:
+                retried = trio.current_time()
                 try:
                     await self.reload()
                 except RemoteError:
@@ -208,18 +219,22 @@ class RepositoryCluster(Cluster):
     async def _open(self, ways: list[Way], wholes: list[Way], config: AnnexConfig) -> None:
         """Close what is not wanted any more, or could not be opened, and open what is new."""
         known = self._known
-        closing = []
+        assert self._nursery is not None
+        tasks = self._nursery
         for way, node in list(known.opened.items()):
             if way not in ways or isinstance(node.service, Unavailable):
                 del known.opened[way]
                 self.discard(node)
-                closing.append(node)
-        closing += [known.wholes.pop(way) for way in list(known.wholes) if way not in wholes]
+                self._held.leave(node)
+        for way in [way for way in known.wholes if way not in wholes]:
+            self._held.leave(known.wholes.pop(way))
 
         async def open_one(way: Way, uuid: str, into: dict[Way, Node]) -> None:
             service = await open_way(way, config, uuid)
             via = () if way.gateway is None else (way.gateway,)
-            into[way] = node_of(way.name, service, await cost_of(way.remote), via)
+            node = node_of(way.name, service, await cost_of(way.remote), via)
+            await self._held.hold(node, tasks)
+            into[way] = node
 
         opened: dict[Way, Node] = {}
         async with trio.open_nursery() as nursery:
@@ -232,7 +247,6 @@ class RepositoryCluster(Cluster):
         for way, node in opened.items():
             known.opened[way] = node
             self.add(node)
-        await _close(node.service for node in closing)
 
     def _report(self) -> None:
         known = self._known
@@ -251,6 +265,7 @@ class RepositoryCluster(Cluster):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._held.close(CLOSING)
         try:
             await super().__aexit__(kind, error, trace)
         finally:
@@ -258,10 +273,6 @@ class RepositoryCluster(Cluster):
                 try:
                     await self._log.commit()
                 finally:
-                    nodes = [*self._known.opened.values(), *self._known.wholes.values()]
-                    await _close(node.service for node in nodes)
-                    self._known.opened.clear()
-                    self._known.wholes.clear()
                     await self._branch.aclose()
 
 
@@ -287,12 +298,6 @@ def _status(path: bytes) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_ino
-
-
-async def _close(services: Iterable[Service]) -> None:
-    with trio.CancelScope(shield=True):
-        for service in services:
-            await service.aclose()
 
 
 __all__ = ["NotAGatewayRepository", "RepositoryCluster"]
