@@ -10,15 +10,17 @@ meanwhile, and REMOVE-BEFORE's deadline means nothing to a server that rebooted 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import NoReturn, Self
 
 import trio
 
 from p2pannex.keys import Key
 from p2pannex.peer import TIMEOUT, Peer
-from p2pannex.pool import PeerPool, close
+from p2pannex.pool import HeldPool, PeerPool, close
 from p2pannex.protocol.conversation import State
 from p2pannex.protocol.errors import ConnectionLost, RemoteError, RemoteProtocolError, Unsupported
 from p2pannex.protocol.messages import (
@@ -187,6 +189,15 @@ class Remote(Service):
             timeout=self.timeout,
             bypass=tuple(sorted(uuids.union(self._bypass))),
         )
+
+    @asynccontextmanager
+    async def consecutive(self) -> AsyncGenerator[Service, None]:
+        view = copy.copy(self)
+        view._pool = HeldPool(self._pool)
+        try:
+            yield view
+        finally:
+            await view.aclose()
 
     async def aclose(self) -> None:
         await self._pool.aclose()
