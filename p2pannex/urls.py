@@ -29,7 +29,7 @@ from attrs import frozen
 from p2pannex.peer import TIMEOUT, Peer
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.protocol.messages import LATEST_VERSION, Auth
-from p2pannex.remote import Dial, Remote
+from p2pannex.remote import CONNECTIONS, Dial, Remote
 from p2pannex.service import Service
 
 if TYPE_CHECKING:
@@ -240,6 +240,7 @@ async def open_url(
     client_uuid: str | None = None,
     capture_stderr: bool = False,
     uuid: str | None = None,
+    connections: int = CONNECTIONS,
 ) -> Service:
     """The repository that `url` names, connected to; the caller closes it, or uses it as an ``async with`` block.
 
@@ -250,7 +251,7 @@ async def open_url(
     ``GIT_ANNEX_P2P_AUTHTOKEN``, or the token that git-annex keeps for them in the repository in which we are.
     `timeout`, in seconds, stands on every wait for a remote one; `version` is the highest protocol version to speak
     with it; `client_uuid` is whom we say we are, a new one where it is None. `capture_stderr` is that of
-    `open_process_peer`.
+    `open_process_peer`. `connections` is how many a remote one may have to serve at a time.
 
     InvalidURL, another RemoteError for a directory that is no store, ConnectionLost for a remote that does not answer.
     """
@@ -269,9 +270,11 @@ async def open_url(
         credentials = _credentials(token, client_uuid)
         dial = _socket_dial(parsed, timeout)
     if uuid is not None:
-        return Remote(dial, uuid, version=version, credentials=credentials, timeout=timeout)
+        return Remote(dial, uuid, version=version, credentials=credentials, timeout=timeout, connections=connections)
     uuid = parsed.uuid if isinstance(parsed, SshURL) else None
-    return await Remote.open(dial, uuid, version=version, credentials=credentials, timeout=timeout)
+    return await Remote.open(
+        dial, uuid, version=version, credentials=credentials, timeout=timeout, connections=connections
+    )
 
 
 def _open_local(path: str) -> Service:
