@@ -83,37 +83,40 @@ def conformance(
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["stdio", "annex"]), default="stdio")
+@click.argument("which", type=click.Choice(["stdio", "annex", "cluster"]), default="stdio")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="The median is of so many.")
 @click.option(
-    "--size", type=click.IntRange(min=1), default=256, show_default=True, metavar="MIB", help="Of large content."
+    "--size", type=click.IntRange(min=1), metavar="MIB", help="Of large content.  [default: 256; of cluster 1024]"
 )
 @click.option("--dir", "directory", type=click.Path(file_okay=False, exists=True), help="The disk to measure on.")
 @prints
-def bench(which: str, rounds: int, size: int, directory: str | None, output: Output) -> int:
+def bench(which: str, rounds: int, size: int | None, directory: str | None, output: Output) -> int:
     """Measure speed beside git-annex-shell.
 
-    stdio measures p2pannex-shell on a store of its own, annex on a git-annex repository that both change in turn. Both
-    are measured in the same run, with the same client. Ratios above 1 say that p2pannex-shell is faster.
+    stdio measures p2pannex-shell on a store of its own, annex on a git-annex repository that both change in turn,
+    cluster a gateway of three nodes on this machine. Both are measured in the same run, with the same client. Ratios
+    above 1 say that p2pannex-shell is faster.
     """
     from p2pannex.benchmarks.annex import run_annex
+    from p2pannex.benchmarks.cluster import run_cluster
     from p2pannex.benchmarks.stdio import run_stdio
 
     def on_round(number: int) -> None:
         if output.bars:
             click.echo(f"\rround {number} of {rounds} …", err=True, nl=False)
 
-    run = run_annex if which == "annex" else run_stdio
+    run = {"stdio": run_stdio, "annex": run_annex, "cluster": run_cluster}[which]
+    size = size or (1024 if which == "cluster" else 256)
     result = run(rounds=rounds, large=size << 20, directory=directory, on_round=on_round)
     if output.bars:
         click.echo("\r\x1b[K", err=True, nl=False)
-    head = f"{'':24}{'p2pannex':>10}{'git-annex':>11}{'':7}{'times':>7}{'goal':>7}"
+    head = f"{'':28}{'p2pannex':>10}{'git-annex':>11}{'':7}{'times':>7}{'goal':>7}"
     if not output.as_json:
         output.result(head)
     for row in result.rows:
         goal = f"{row.goal:7.2f}" if row.limit is None else f"{row.limit:4.0f} {row.unit}"
         output.result(
-            f"{row.name:24}{row.p2pannex:10.2f}{row.git_annex:11.2f} {row.unit:5} {row.ratio:7.2f}{goal}"
+            f"{row.name:28}{row.p2pannex:10.2f}{row.git_annex:11.2f} {row.unit:5} {row.ratio:7.2f}{goal}"
             f"  {'reached' if row.reached else 'missed'}",
             name=row.name,
             unit=row.unit,
@@ -126,7 +129,7 @@ def bench(which: str, rounds: int, size: int, directory: str | None, output: Out
         )
     ours, theirs = result.memory_p2pannex / 2**20, result.memory_git_annex / 2**20
     output.result(
-        f"{'peak memory':24}{ours:10.1f}{theirs:11.1f} MiB",
+        f"{'peak memory':28}{ours:10.1f}{theirs:11.1f} MiB",
         name="peak memory",
         unit="bytes",
         p2pannex=result.memory_p2pannex,

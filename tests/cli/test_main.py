@@ -628,8 +628,9 @@ def test_conformance_of_our_own_shell(store: str) -> None:
 
 
 @pytest.mark.compat
-def test_bench_prints_every_figure_of_both(tmp_path: Path) -> None:
-    out = run("bench", "--rounds", "1", "--size", "1", "--dir", str(tmp_path), "--json").stdout
+@pytest.mark.parametrize("which", ["stdio", "cluster"])
+def test_bench_prints_every_figure_of_both(which: str, tmp_path: Path) -> None:
+    out = run("bench", which, "--rounds", "1", "--size", "1", "--dir", str(tmp_path), "--json").stdout
     figures = {each["name"]: each for each in map(json.loads, out.splitlines())}
     assert {"CHECKPRESENT", "PUT large", "GET 10 kB", "REMOVE", "peak memory"} <= set(figures)
     assert all(each["p2pannex"] > 0 and each["git_annex"] > 0 for each in figures.values())
