@@ -36,13 +36,14 @@ def test_a_seed_is_lived_through_again() -> None:
     assert simulate(eventful, 5) != simulate(eventful, 6)
 
 
-def test_what_fails_names_its_seed() -> None:
-    async def scenario(_: Simulation) -> None:
-        raise RemoteError("no")
+async def unlucky(_: Simulation) -> None:
+    raise RemoteError("no")
 
+
+def test_what_fails_names_its_seed() -> None:
     with pytest.raises(RemoteError) as caught:
-        simulate(scenario, 17)
-    assert caught.value.__notes__ == ["in the simulation with seed 17"]
+        simulate(unlucky, 17)
+    assert caught.value.__notes__ == ["in the simulation with seed 17; to live through it again: simulate(unlucky, 17)"]
 
 
 def test_clocks() -> None:

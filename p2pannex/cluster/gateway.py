@@ -16,8 +16,9 @@ import trio
 
 from p2pannex.cluster.downloads import ClusterDownload
 from p2pannex.cluster.node import Node, ranked
+from p2pannex.cluster.patience import Patience, ask_all
 from p2pannex.cluster.removal import remove_from
-from p2pannex.cluster.uploads import ClusterUpload, close_all
+from p2pannex.cluster.uploads import QUEUE, ClusterUpload, close_all
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Service, SystemClock, Upload
@@ -42,7 +43,8 @@ class Cluster(Service):
 
     `clock` is the cluster's own. `wanted` chooses where content is stored; by default everywhere. `gateway` is the
     repository of the gateway itself, which gateways behind it are told so as not to come back. With `require_deadline`,
-    nodes that know no deadlines (versions below 3) are not asked to remove before one.
+    nodes that know no deadlines (versions below 3) are not asked to remove before one. `queue` is how many bytes of an
+    upload may wait for one node.
 
     Results name the nodes that have the content, unless `name_nodes` is False. That is for clients that count `uuid` as
     a copy of its own: told of the nodes as well, they would count one copy twice, and might drop their last. git-annex
@@ -59,6 +61,7 @@ class Cluster(Service):
         wanted: Wanted | None = None,
         require_deadline: bool = False,
         name_nodes: bool = True,
+        queue: int = QUEUE,
     ) -> None:
         self.uuid = uuid
         self.gateway = gateway
@@ -66,6 +69,7 @@ class Cluster(Service):
         self.wanted = wanted
         self.require_deadline = require_deadline
         self.name_nodes = name_nodes
+        self.queue = queue
         self._ways: dict[str, list[Node]] = {}
         self._slots = trio.Semaphore(UPLOADS)
         self._bypass: frozenset[str] = frozenset()
@@ -125,22 +129,13 @@ class Cluster(Service):
         return known
 
     async def _ask_all(
-        self, nodes: Iterable[Node], question: Callable[[Node, Service], Awaitable[T]]
+        self,
+        nodes: Iterable[Node],
+        question: Callable[[Node, Service], Awaitable[T]],
+        patience: Patience | None = None,
     ) -> tuple[dict[Node, T], list[str]]:
         """Ask nodes, all at once: the answers, and in words what kept the others from answering."""
-        answers: dict[Node, T] = {}
-        problems: list[str] = []
-
-        async def ask(node: Node) -> None:
-            try:
-                answers[node] = await question(node, self._service(node))
-            except (RemoteError, ConnectionLost) as error:
-                problems.append(f"{node.name}: {error}")
-
-        async with trio.open_nursery() as nursery:
-            for node in nodes:
-                nursery.start_soon(ask, node)
-        return answers, problems
+        return await ask_all(nodes, lambda node: question(node, self._service(node)), patience)
 
     # The shape --------------------------------------------------------------------------------------------------
 
@@ -215,6 +210,7 @@ class Cluster(Service):
     async def _begin(self, nodes: list[Node], key: Key, file: bytes | None) -> Upload | AlreadyHave:
         assert self._nursery is not None
         uploads: list[tuple[Node, Upload]] = []
+        patience = Patience()
 
         async def begin(node: Node, service: Service) -> Upload | AlreadyHave:
             answer = await node.ask(service.put, key, file)
@@ -224,12 +220,14 @@ class Cluster(Service):
 
         present: frozenset[str] = frozenset()
         try:
-            answers, problems = await self._ask_all(nodes, begin)
+            answers, problems = await self._ask_all(nodes, begin, patience)
             for node, answer in answers.items():
                 if isinstance(answer, AlreadyHave):
                     present |= answer.uuids | {node.uuid}
             if uploads:
-                return ClusterUpload(self._nursery, uploads, present, self._named, self._slots.release)
+                return ClusterUpload(
+                    self._nursery, uploads, present, self._named, self._slots.release, patience, queue=self.queue
+                )
         except BaseException:
             await close_all(upload for _, upload in uploads)
             raise

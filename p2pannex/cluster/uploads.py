@@ -2,20 +2,26 @@
 
 Each node has a queue of blocks, and a task that sends from it. The blocks are shared: what is queued is a reference, so
 that memory is bounded by the number of nodes times the queue, and a slow node holds the others back only when its queue
-is full. A node that errs, or takes nothing for its timeout, is left out from then on; the outcome names exactly those
-where the content now is.
+is full. A node that errs, or takes nothing for its timeout, is left out from then on (`p2pannex.cluster.patience` says
+how that adds up); the outcome names exactly those where the content now is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from typing import ParamSpec, TypeVar
 
 import trio
 
 from p2pannex.cluster.downloads import CLOSING
 from p2pannex.cluster.node import Node
+from p2pannex.cluster.patience import Patience
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import NotStored, Stored, Upload
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 QUEUE = 8 << 20
 """Bytes that may wait for one node."""
@@ -27,7 +33,8 @@ PIECES = 256
 class _Queue:
     """What waits for one node: closed by the source when there is no more, dropped when the node is left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._blocks: list[memoryview] = []
         self._bytes = 0
         self._changed = trio.Event()
@@ -38,8 +45,13 @@ class _Queue:
         self._changed.set()
         self._changed = trio.Event()
 
+    def full(self, block: memoryview) -> bool:
+        """Whether `block` has to wait."""
+        full = self._bytes + len(block) > self._size or len(self._blocks) >= PIECES
+        return full and bool(self._blocks) and not self.dropped
+
     async def put(self, block: memoryview) -> None:
-        while not self.dropped and self._blocks and (self._bytes + len(block) > QUEUE or len(self._blocks) >= PIECES):
+        while self.full(block):
             await self._changed.wait()
         if not self.dropped:
             self._blocks.append(block)
@@ -69,10 +81,10 @@ class _Queue:
 class _Child:
     """One node's part of the upload."""
 
-    def __init__(self, node: Node, upload: Upload) -> None:
+    def __init__(self, node: Node, upload: Upload, queue: int) -> None:
         self.node = node
         self.upload = upload
-        self.queue = _Queue()
+        self.queue = _Queue(queue)
         self.skip = 0
         """Bytes at the beginning of the body that this node has already."""
         self.valid: bool | None = None
@@ -81,6 +93,10 @@ class _Child:
         self.problem: RemoteError | ConnectionLost | None = None
         self.done = trio.Event()
         self.scope = trio.CancelScope()
+        self.closed = False
+        self._limit = math.inf
+        self._asked_at = 0.0
+        self._asking = trio.CancelScope()
 
     @property
     def uuids(self) -> frozenset[str]:
@@ -88,6 +104,30 @@ class _Child:
         if self.outcome is None:
             return frozenset()
         return self.outcome.uuids | ({self.node.uuid} if isinstance(self.outcome, Stored) else frozenset())
+
+    def hurry(self, seconds: float) -> None:
+        """Leave the node out where it takes longer than that over anything; also over what it is doing now."""
+        self._limit = seconds
+        self._asking.deadline = self._asked_at + seconds
+
+    async def _ask(self, question: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+        self._asked_at = trio.current_time()
+        with trio.CancelScope(deadline=self._asked_at + self._limit) as self._asking:
+            return await self.node.ask(question, *args, **named)
+        self.node.failed()
+        raise ConnectionLost(f"{self.node.name} did nothing for {trio.current_time() - self._asked_at:.3g} s")
+
+    async def give(self, block: memoryview, patience: Patience) -> None:
+        """Queue a block. Where it has to wait, everybody does: then the node has to show that it is alive."""
+        if self.queue.full(block):
+            started = trio.current_time()
+            self.hurry(patience.pause(self.node))
+            await self.queue.put(block)
+            if self.queue.dropped:
+                patience.spend(self.node, trio.current_time() - max(started, self._asked_at))
+            self.hurry(math.inf)
+        else:
+            await self.queue.put(block)
 
     async def run(self, length: int) -> None:
         """Send what the queue gives, then learn what became of it. Never raises: the outcome says it all."""
@@ -97,24 +137,30 @@ class _Child:
         finally:
             self.queue.drop()
             self.done.set()
+        if self.problem is not None:
+            await self.aclose()  # here, since nobody should have to wait for a node that may hang in this, too
 
     async def _send(self, length: int) -> None:
-        node, upload = self.node, self.upload
+        upload = self.upload
         try:
-            await node.ask(upload.begin, length)
+            await self._ask(upload.begin, length)
             while (block := await self.queue.get()) is not None:
-                await node.ask(upload.send_all, block)
+                await self._ask(upload.send_all, block)
             if self.valid is not None:
-                valid = self.valid
-                self.outcome = await node.ask(upload.finish, valid)
+                self.outcome = await self._ask(upload.finish, self.valid)
         except (RemoteError, ConnectionLost) as error:
             self.problem = error
 
     async def data_present(self) -> None:
         try:
-            self.outcome = await self.node.ask(self.upload.data_present)
+            self.outcome = await self._ask(self.upload.data_present)
         except (RemoteError, ConnectionLost) as error:
             self.problem = error
+
+    async def aclose(self) -> None:
+        if not self.closed:
+            self.closed = True
+            await close_all([self.upload])
 
 
 class ClusterUpload(Upload):
@@ -127,12 +173,16 @@ class ClusterUpload(Upload):
         present: frozenset[str],
         named: Callable[[frozenset[str]], frozenset[str]],
         release: Callable[[], None],
+        patience: Patience,
+        *,
+        queue: int,
     ) -> None:
         self._nursery = nursery
-        self._children = [_Child(node, upload) for node, upload in uploads]
+        self._children = [_Child(node, upload, queue) for node, upload in uploads]
         self._present = present
         self._named = named
         self._release = release
+        self._patience = patience
         self._begun = False
         self._closed = False
         self._sent = 0
@@ -158,7 +208,7 @@ class ClusterUpload(Upload):
         for child in self._children:
             begin = min(max(child.skip - self._sent, 0), len(block))
             if begin < len(block):
-                await child.queue.put(block[begin:])
+                await child.give(block[begin:], self._patience)
         self._sent += len(block)
         if not self._present and all(child.queue.dropped for child in self._children):
             raise self._problem()
@@ -167,6 +217,7 @@ class ClusterUpload(Upload):
         for child in self._children:
             child.valid = valid
             child.queue.end()
+            child.hurry(self._patience.rest(child.node))
         for child in self._children:
             await child.done.wait()
         return self._outcome()
@@ -174,6 +225,7 @@ class ClusterUpload(Upload):
     async def data_present(self) -> Stored | NotStored:
         async with trio.open_nursery() as nursery:
             for child in self._children:
+                child.hurry(self._patience.rest(child.node))
                 nursery.start_soon(child.data_present)
         return self._outcome()
 
@@ -205,7 +257,7 @@ class ClusterUpload(Upload):
             for child in self._children:
                 child.node.transfers -= 1
             try:
-                await close_all(child.upload for child in self._children)
+                await close_all(self._children)
             finally:
                 self._release()
 
@@ -222,7 +274,7 @@ class ClusterUpload(Upload):
                 await child.done.wait()
 
 
-async def close_all(uploads: Iterable[Upload]) -> None:
+async def close_all(uploads: Iterable[Upload | _Child]) -> None:
     """Close uploads, all at once, also while being cancelled, within seconds."""
     with trio.move_on_after(CLOSING, shield=True):
         async with trio.open_nursery() as nursery:

@@ -55,6 +55,8 @@ class Conditions:
     """What becomes of it after `bytes_left`; None where nothing does."""
     bytes_left: float = math.inf
     """Bytes of content, in either direction, until it fails; below 0 it has failed before any request."""
+    closing: float = 0.0
+    """How long it takes to close an upload to it once it has failed."""
     loses_answer: bool = False
     """At its end it does what it was asked, and fails before it says so."""
 
@@ -242,7 +244,12 @@ class _SimulatedUpload(Upload):
         return await self._node.finish("data_present", self._inner.data_present)
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        try:
+            if self._node.conditions.bytes_left < 0:
+                await trio.sleep(self._node.conditions.closing)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._inner.aclose()
 
 
 class _SimulatedDownload(Download):

@@ -92,7 +92,8 @@ def simulate(scenario: Callable[[Simulation], Awaitable[T]], seed: int = 0) -> T
     try:
         return trio.run(scenario, Simulation(seed), clock=trio.testing.MockClock(autojump_threshold=0))
     except BaseException as error:
-        error.add_note(f"in the simulation with seed {seed}")
+        name = getattr(scenario, "__qualname__", "scenario")
+        error.add_note(f"in the simulation with seed {seed}; to live through it again: simulate({name}, {seed})")
         raise
     finally:
         random.setstate(state)

@@ -27,6 +27,41 @@ def lines(*args: str) -> list[dict[str, object]]:
     return [json.loads(each) for each in result.stdout.splitlines()]
 
 
+CLUSTER = [
+    *["cluster"] * 3, "cluster-put", *["cluster-get"] * 2, "cluster-put-without", *["cluster-remove"] * 2
+]  # fmt: skip
+
+
+def check_cluster(told: list[dict[str, object]], there: Path) -> None:
+    """What is told of the cluster is what is on the disk, and in the process table, afterwards."""
+    attic, cellar, shelf, put, killed, got, without, refused, removed = told
+    names = ["attic", "cellar", "shelf"]
+    assert [each["node"] for each in (attic, cellar, shelf)] == names
+    stores = {name: DirectoryStore(there / name) for name in names}
+    assert [each["uuid"] for each in (attic, cellar, shelf)] == [store.uuid for store in stores.values()]
+    assert len({each["pid"] for each in (attic, cellar, shelf)}) == 3
+    for each in (attic, cellar, shelf):
+        assert not os.path.exists(f"/proc/{each['pid']}"), "none of them is left"
+        assert str(each["url"]).startswith("exec:")
+    assert put["nodes"] == names
+    assert put["bytes"] == got["bytes"] == 24_000_000
+    assert (killed["node"], killed["killed"]) == ("attic", attic["pid"])
+    assert isinstance(killed["bytes"], int)
+    assert 12_000_000 <= killed["bytes"] < 24_000_000
+    assert got["sources"] == ["attic", "cellar"]
+    assert (there / "fetched" / "movie.mkv").read_bytes() == (there / "files" / "movie.mkv").read_bytes()
+    assert key_for_file(there / "fetched" / "movie.mkv") == Key.parse(str(got["key"]).encode())
+    assert without["nodes"] == ["cellar", "shelf"]
+    assert (refused["removed"], refused["nodes"]) == (False, ["cellar", "shelf"])
+    assert (removed["removed"], removed["nodes"]) == (True, names)
+    song = Key.parse(str(without["key"]).encode())
+    assert {name: list(store.keys()) for name, store in stores.items()} == {
+        "attic": [],
+        "cellar": [song],
+        "shelf": [song],
+    }
+
+
 def test_on_files_of_the_user(tmp_path: Path) -> None:
     first, second = tmp_path / "a b.txt", tmp_path / "[bold]c"
     first.write_bytes(b"first")
@@ -35,7 +70,8 @@ def test_on_files_of_the_user(tmp_path: Path) -> None:
     there = tmp_path / "there"
     told = lines("--dir", str(there), str(first), str(second))
     assert [each["step"] for each in told] == [
-        *["init"] * 2, *["put"] * 2, *["copy"] * 2, *["get"] * 2, "lock", *["remove"] * 2, *["check"] * 2, "end",
+        *["init"] * 2, *["put"] * 2, *["copy"] * 2, *["get"] * 2, "lock", *["remove"] * 2, *["check"] * 2,
+        *CLUSTER, "end",
     ]  # fmt: skip
     laptop, server = DirectoryStore(there / "laptop"), DirectoryStore(there / "server")
     assert [each["uuid"] for each in told[:2]] == [laptop.uuid, server.uuid]
@@ -46,6 +82,7 @@ def test_on_files_of_the_user(tmp_path: Path) -> None:
     assert (there / "fetched" / "1-a b.txt").read_bytes() == b"first"
     assert (there / "fetched" / "2-[bold]c").read_bytes() == second.read_bytes()
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before} == before
+    check_cluster([each for each in told if str(each["step"]).startswith("cluster")], there)
     # nothing stays locked: the server lets go of all of it
     assert all(trio.run(server.remove, key).ok for key in keys)
 
@@ -57,6 +94,7 @@ def test_twice_in_one_folder(tmp_path: Path) -> None:
     again = lines(*arguments)
     assert [each["uuid"] for each in again[:2]] == uuids
     assert [each["outcome"] for each in again if each["step"] == "copy"] == ["there already"]
+    assert [each["nodes"] for each in again if each["step"] == "cluster-put-without"] == [["cellar", "shelf"]]
 
 
 def test_the_same_content_under_two_names(tmp_path: Path) -> None:
@@ -82,6 +120,10 @@ def test_on_files_of_its_own_it_leaves_nothing_behind(tmp_path: Path) -> None:
     for name in MADE:
         assert result.stdout.count(name) == 5 + (name == next(iter(MADE)))  # each step but the first names each file
     assert "the server refused" in result.stdout
+    assert "killed (SIGKILL)" in result.stdout
+    assert "cellar went on; verified and identical" in result.stdout
+    assert "stored: cellar and shelf" in result.stdout
+    assert "FAILURE-PLUS, gone from cellar and shelf" in result.stdout
     assert "p2pannex quickstart --dir" in result.stdout
     assert os.listdir(tmp_path) == []
 
@@ -92,14 +134,15 @@ def test_quiet(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_a_folder_that_is_in_use_for_something_else(tmp_path: Path) -> None:
-    (tmp_path / "laptop").mkdir()
-    (tmp_path / "laptop" / "precious").write_bytes(b"precious")
+@pytest.mark.parametrize("name", ["laptop", "shelf"])
+def test_a_folder_that_is_in_use_for_something_else(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "precious").write_bytes(b"precious")
     result = CliRunner().invoke(program, ["quickstart", "--dir", str(tmp_path), "--json"])
     assert result.exit_code == exit_codes.FAILED
     assert result.stderr.startswith("p2pannex: ")
     assert "not empty" in result.stderr
-    assert os.listdir(tmp_path / "laptop") == ["precious"]
+    assert os.listdir(tmp_path / name) == ["precious"]
 
 
 def test_content_that_somebody_else_has_locked_is_left_where_it_is(tmp_path: Path) -> None:

@@ -84,8 +84,8 @@ def environment(home: Path, programs: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SshServer:
-    """A running sshd. ``ssh -F config localhost`` logs in to it, as who we are; with `login` for a config, what is
-    asked for is given to p2pannex-shell, as to a login shell; with `restricted`, git commands are refused."""
+    """A running sshd. ``ssh -F config localhost`` logs in to it, as who we are; with `login` for a config, as
+    an account whose login shell is p2pannex-shell; with `restricted`, git commands are refused."""
 
     port: int
     config: Path

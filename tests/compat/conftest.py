@@ -7,15 +7,19 @@ runs as root.
 import contextlib
 import getpass
 import os
+import pwd
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from annex_environment import SHELL, AnnexEnvironment, SshServer, environment, program
+
+ACCOUNT = "annex"
+"""The name of the account whose login shell is p2pannex-shell."""
 
 
 @pytest.fixture(scope="session")
@@ -44,11 +48,10 @@ def sshd(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[S
     directory = tmp_path_factory.mktemp("sshd")
     home = directory / "home"
     home.mkdir()
-    for name in ("host_key", "user_key", "restricted_key", "login_key"):
+    for name in ("host_key", "user_key", "restricted_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
-    login = 'p2pannex-shell -c \\"$SSH_ORIGINAL_COMMAND\\"'
-    options = {"user": "", "restricted": f'restrict,command="GIT_ANNEX_SHELL_LIMITED=1 {login}" '}
-    options["login"] = f'restrict,command="{login}" '
+    limited = 'GIT_ANNEX_SHELL_LIMITED=1 p2pannex-shell -c \\"$SSH_ORIGINAL_COMMAND\\"'
+    options = {"user": "", "restricted": f'restrict,command="{limited}" '}
     (directory / "authorized_keys").write_text(
         "".join(words + (directory / f"{name}_key.pub").read_text() for name, words in options.items())
     )
@@ -58,16 +61,38 @@ def sshd(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[S
         "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
         f"PermitRootLogin yes\nMaxSessions 100\nMaxStartups 100\nPrintMotd no\nSetEnv {variables}\n"
     )
-    with _running(server, directory) as port:
+    accounts = _accounts(directory, home, programs / "p2pannex-shell")
+    with _running(server, directory, accounts) as port:
         host_key = (directory / "host_key.pub").read_text()
         (directory / "known_hosts").write_text(f"[localhost]:{port} {host_key}")
-        yield SshServer(port, *(_client_config(directory, f"{name}_key") for name in options))
+        user = getpass.getuser()
+        logins = [(user, "user_key"), (user, "restricted_key"), (ACCOUNT, "user_key")]
+        yield SshServer(port, *(_client_config(directory, *login) for login in logins))
 
 
-def _client_config(directory: Path, key: str) -> Path:
-    config = directory / f"{key}.config"
+def _accounts(directory: Path, home: Path, shell: Path) -> dict[str, str]:
+    """The environment in which sshd knows one account more, whose login shell is p2pannex-shell; it is ours otherwise.
+
+    Nothing of the machine's is changed: libnss-wrapper has sshd read other files.
+    """
+    entries = [pwd.getpwuid(os.getuid())]
+    with contextlib.suppress(KeyError):  # what sshd of a root becomes before anybody has logged in
+        entries.append(pwd.getpwnam("sshd"))
+    lines = [":".join(str(field) for field in entry) for entry in entries]
+    lines.append(f"{ACCOUNT}:*:{os.getuid()}:{os.getgid()}::{home}:{shell}")
+    (directory / "passwd").write_text("\n".join([*lines, ""]))
+    (directory / "group").write_text(f"{ACCOUNT}:x:{os.getgid()}:\n")
+    files = {"NSS_WRAPPER_PASSWD": f"{directory}/passwd", "NSS_WRAPPER_GROUP": f"{directory}/group"}
+    variables = {"LD_PRELOAD": "libnss_wrapper.so", **files}
+    if subprocess.run(["getent", "passwd", ACCOUNT], env={**os.environ, **variables}, capture_output=True).returncode:
+        pytest.fail("libnss_wrapper.so is missing: apt-get install libnss-wrapper", pytrace=False)
+    return variables
+
+
+def _client_config(directory: Path, user: str, key: str) -> Path:
+    config = directory / f"{user}.{key}.config"
     config.write_text(
-        f"Host *\nUser {getpass.getuser()}\nIdentityFile {directory}/{key}\nIdentitiesOnly yes\n"
+        f"Host *\nUser {user}\nIdentityFile {directory}/{key}\nIdentitiesOnly yes\n"
         f"UserKnownHostsFile {directory}/known_hosts\nGlobalKnownHostsFile none\nStrictHostKeyChecking yes\n"
         "BatchMode yes\nAddressFamily inet\n"
     )
@@ -75,14 +100,14 @@ def _client_config(directory: Path, key: str) -> Path:
 
 
 @contextlib.contextmanager
-def _running(server: str, directory: Path) -> Iterator[int]:
+def _running(server: str, directory: Path, variables: Mapping[str, str]) -> Iterator[int]:
     """A running sshd's port. A port that was free may be taken when sshd asks for it: then another is tried."""
     log = directory / "log"
     for _ in range(5):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         options = ["-f", f"{directory}/sshd_config", "-o", f"ListenAddress=127.0.0.1:{port}", "-E", str(log)]
-        with subprocess.Popen([server, "-D", *options]) as process:
+        with subprocess.Popen([server, "-D", *options], env={**os.environ, **variables}) as process:
             try:
                 if _answers(port, process):
                     yield port

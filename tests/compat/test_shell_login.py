@@ -1,7 +1,4 @@
-"""p2pannex-shell as an account's login shell: git and git-annex, which know nothing of it, work over a real sshd.
-
-What an account's shell is started with is given to it as the forced command of a key: an account is not made for it.
-"""
+"""p2pannex-shell as an account's login shell: git and git-annex, which know nothing of it, work over a real sshd."""
 
 import contextlib
 import shlex
@@ -42,6 +39,7 @@ class Client:
         self.environment = environment
         self.server = environment.home / "server.git"
         self.url = sshd.url(self.server)
+        self.port = sshd.port
         self.ssh = f"ssh -F {shlex.quote(str(sshd.login))}"
         self.variables = {"GIT_SSH_COMMAND": self.ssh, "GIT_ANNEX_USE_GIT_SSH": "1"}
 
@@ -101,6 +99,15 @@ def test_a_new_repository_is_pushed_synced_and_cloned(client: Client) -> None:
     listed = client.git(client.server, "annex", "whereis", "--all")
     assert listed.count(uuid) == 2
     client.git(client.server, "annex", "fsck", "--all")
+
+
+@pytest.mark.parametrize("command", ["true", "sh -c true", "git-annex-shell", ""])
+def test_the_account_gets_no_other_program(client: Client, command: str) -> None:
+    """Neither a command nor, without one, a shell."""
+    done = client.run("sh", "-c", f"{client.ssh} -p {client.port} localhost {shlex.quote(command)}", check=False)
+    assert done.returncode not in (0, 255)
+    assert done.stdout == ""
+    assert done.stderr.strip()
 
 
 def test_autoinit_is_as_git_annex_does_it(client: Client) -> None:
