@@ -176,13 +176,17 @@ GOALS = {
 
 @frozen
 class Result:
-    """The table, and the peak resident memory of both servers, in bytes."""
+    """The table, and the peak resident memory of both servers, in bytes; 0 where they are no processes of their own.
+
+    `columns` says what the two figures of a row are.
+    """
 
     rows: tuple[Row, ...]
     large: int
     rounds: int
     memory_p2pannex: int
     memory_git_annex: int
+    columns: tuple[str, str] = ("p2pannex", "git-annex")
 
 
 def run_stdio(

@@ -11,6 +11,7 @@ from p2pannex.cli.options import prints
 from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
+    from p2pannex.benchmarks.stdio import Result as Table
     from p2pannex.testing.conformance import Result
 
 
@@ -83,7 +84,7 @@ def conformance(
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["stdio", "annex", "cluster"]), default="stdio")
+@click.argument("which", type=click.Choice(["stdio", "annex", "cluster", "throttled"]), default="stdio")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="The median is of so many.")
 @click.option(
     "--size", type=click.IntRange(min=1), metavar="MIB", help="Of large content.  [default: 256; of cluster 1024]"
@@ -96,6 +97,8 @@ def bench(which: str, rounds: int, size: int | None, directory: str | None, outp
     stdio measures p2pannex-shell on a store of its own, annex on a git-annex repository that both change in turn,
     cluster a gateway of three nodes on this machine. Both are measured in the same run, with the same client. Ratios
     above 1 say that p2pannex-shell is faster.
+
+    throttled measures a cluster whose nodes have slow lines, beside what these lines could do.
     """
     from p2pannex.benchmarks.annex import run_annex
     from p2pannex.benchmarks.cluster import run_cluster
@@ -105,12 +108,21 @@ def bench(which: str, rounds: int, size: int | None, directory: str | None, outp
         if output.bars:
             click.echo(f"\rround {number} of {rounds} …", err=True, nl=False)
 
+    if which == "throttled":
+        from p2pannex.benchmarks.throttled import run_throttled
+
+        return _print(run_throttled(rounds=rounds, on_round=on_round), output)
     run = {"stdio": run_stdio, "annex": run_annex, "cluster": run_cluster}[which]
     size = size or (1024 if which == "cluster" else 256)
     result = run(rounds=rounds, large=size << 20, directory=directory, on_round=on_round)
+    return _print(result, output)
+
+
+def _print(result: Table, output: Output) -> int:
     if output.bars:
         click.echo("\r\x1b[K", err=True, nl=False)
-    head = f"{'':28}{'p2pannex':>10}{'git-annex':>11}{'':7}{'times':>7}{'goal':>7}"
+    ours, theirs = result.columns
+    head = f"{'':28}{ours:>10}{theirs:>11}{'':7}{'times':>7}{'goal':>7}"
     if not output.as_json:
         output.result(head)
     for row in result.rows:
@@ -120,19 +132,18 @@ def bench(which: str, rounds: int, size: int | None, directory: str | None, outp
             f"  {'reached' if row.reached else 'missed'}",
             name=row.name,
             unit=row.unit,
-            p2pannex=row.p2pannex,
-            git_annex=row.git_annex,
+            **{ours.replace("-", "_"): row.p2pannex, theirs.replace("-", "_"): row.git_annex},
             ratio=row.ratio,
             goal=row.goal,
             limit=row.limit,
             reached=row.reached,
         )
-    ours, theirs = result.memory_p2pannex / 2**20, result.memory_git_annex / 2**20
-    output.result(
-        f"{'peak memory':28}{ours:10.1f}{theirs:11.1f} MiB",
-        name="peak memory",
-        unit="bytes",
-        p2pannex=result.memory_p2pannex,
-        git_annex=result.memory_git_annex,
-    )
+    if result.memory_p2pannex:
+        output.result(
+            f"{'peak memory':28}{result.memory_p2pannex / 2**20:10.1f}{result.memory_git_annex / 2**20:11.1f} MiB",
+            name="peak memory",
+            unit="bytes",
+            p2pannex=result.memory_p2pannex,
+            git_annex=result.memory_git_annex,
+        )
     return exit_codes.DONE
