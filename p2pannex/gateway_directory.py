@@ -1,160 +1,121 @@
-"""A cluster without git: a gateway directory, whose `p2pannex.toml` names the nodes.
+"""A gateway directory, served: the cluster that its `p2pannex.toml` describes.
 
 ::
 
-    uuid = "..."                       # the cluster's
-    gateway = "..."                    # the gateway's own
-    cluster = "family"
+    DIR/p2pannex.toml       its configuration (`gateway_config.py`)
+    DIR/p2pannex.tokens     who may come in over sockets
+    DIR/spool/              content on its way to and from special remotes, for all of them
+    DIR/special/UUID/       what the program of a special remote keeps, passwords among it
+    DIR/status/             what the processes that serve it are doing (`gateway_status.py`)
 
-    [nodes.attic]
-    uuid = "..."
-    url = "ssh://attic/srv/annex"
-    cost = 200.0
-
-The file is looked at again every second while the cluster is served: a node that was added, changed or removed takes
-effect without a restart. A file that makes no sense at that moment changes nothing.
+The configuration is looked at again every second while the cluster is served: a node that was added, changed or removed
+takes effect without a restart. A file that makes no sense at that moment changes nothing.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import uuid as uuid_module
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import attrs
 import trio
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.gateway import counts_as_nodes
-from p2pannex.cluster.node import COST, TIMEOUT
+from p2pannex.cluster.special import SpecialNode
+from p2pannex.cluster.wanted import PreferredContent
+from p2pannex.gateway_config import GatewayConfig, NodeConfig, NotAGateway, change, create
+from p2pannex.gateway_status import StatusFile
+from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import Service
-from p2pannex.stores.durability import replace_file
-from p2pannex.stores.identity import checked_uuid, config_path, read_config
+from p2pannex.stores.external import ExternalStore
+from p2pannex.stores.identity import config_path
+from p2pannex.stores.spool import Spool
 
 LOOK = 1.0
 """Seconds between two looks at the configuration."""
+
+CLOSING = 10.0
+"""Seconds that the nodes have to be closed in, at the end."""
+
+QUESTIONS = 4
+"""Connections that a node has beside those of its transfers: questions, and locks, which hold theirs."""
+
+
+GATEWAY_NODE = "it is a gateway directory of this machine; name it as exec:p2pannex-shell ... or serve it on a socket"
+"""Why one cluster is no node of another in the same process: each process has tasks and connections for one."""
 
 
 class OpenURL(Protocol):
     """`p2pannex.urls.open_url`, which a gateway is given to open its nodes with."""
 
-    def __call__(self, url: str, /, *, uuid: str, timeout: float) -> Awaitable[Service]: ...
+    def __call__(self, url: str, /, *, uuid: str, timeout: float, connections: int) -> Awaitable[Service]: ...
 
 
-class NotAGateway(RemoteError):
-    """The directory is no gateway, or its configuration makes no sense."""
+@attrs.frozen(eq=False)
+class _Opened:
+    """A node whose service is open, in a task of its own."""
+
+    config: NodeConfig
+    node: Node
+    leaving: trio.Event = attrs.field(factory=trio.Event)
+    """It is to be closed as soon as no transfer needs it."""
+    closed: trio.Event = attrs.field(factory=trio.Event)
 
 
-@attrs.frozen
-class NodeConfig:
-    """A node as the configuration has it. `timeout` is in seconds."""
+@attrs.define
+class _Current:
+    """What is so at this moment, for the cluster and for every view of it."""
 
-    uuid: str
-    url: str
-    cost: float = COST
-    timeout: float = TIMEOUT
-
-
-@attrs.frozen
-class GatewayConfig:
-    """What `p2pannex.toml` says."""
-
-    uuid: str
-    gateway: str
-    cluster: str
-    nodes: Mapping[str, NodeConfig] = attrs.field(factory=dict)
-
-    @classmethod
-    def load(cls, directory: str | os.PathLike[str]) -> Self:
-        """Read it. NotAGateway, in one line that says what is wrong."""
-        path = os.fsdecode(config_path(os.fsencode(directory)))
-        try:
-            table: dict[str, Any] = read_config(os.fsencode(directory))
-        except OSError as error:
-            raise NotAGateway(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise NotAGateway(f"cannot use {path}: {error}") from error
-        if "cluster" not in table:
-            raise NotAGateway(
-                f"{directory} is no gateway; make one with: p2pannex cluster init {directory} --name NAME"
-            )
-        try:
-            nodes = {name: _node(node) for name, node in table.get("nodes", {}).items()}
-            return cls(checked_uuid(table.get("uuid")), _word(table, "gateway"), _word(table, "cluster"), nodes)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise NotAGateway(f"cannot use {path}: {error}") from error
-
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write it whole, beside the old one, and put it in its place."""
-        lines = [f"{name} = {_quoted(getattr(self, name))}" for name in ("uuid", "gateway", "cluster")]
-        for name, node in self.nodes.items():
-            lines += ["", f"[nodes.{_quoted(name)}]", f"uuid = {_quoted(node.uuid)}", f"url = {_quoted(node.url)}"]
-            lines += [f"cost = {node.cost}", f"timeout = {node.timeout}"]
-        replace_file(config_path(os.path.abspath(os.fsencode(directory))), "\n".join([*lines, ""]).encode())
-
-
-def _node(table: Mapping[str, object]) -> NodeConfig:
-    numbers = {name: table.get(name, default) for name, default in (("cost", COST), ("timeout", TIMEOUT))}
-    for name, value in numbers.items():
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:
-            raise ValueError(f"the {name} of a node has to be a number")
-    return NodeConfig(_word(table, "uuid"), _word(table, "url"), **{k: float(v) for k, v in numbers.items()})  # type: ignore[arg-type]
-
-
-def _word(table: Mapping[str, object], name: str) -> str:
-    value = table.get(name)
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise ValueError(f"it has no usable {name}")
-    return value
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def create(directory: str, name: str, *, uuid: str | None = None) -> GatewayConfig:
-    """Make a gateway directory for a new cluster. RemoteError where there is one, or something else."""
-    if not name.isprintable() or not name.strip():
-        raise RemoteError("a cluster's name is one line of text")
-    try:
-        os.makedirs(directory, exist_ok=True)
-        path = config_path(os.fsencode(directory))
-        if os.path.lexists(path):
-            raise RemoteError(f"{os.fsdecode(path)} is there already")
-        config = GatewayConfig(uuid or str(uuid_module.uuid4()), str(uuid_module.uuid4()), name)
-        config.save(directory)
-    except OSError as error:
-        raise RemoteError(f"cannot make {directory}: {error.strerror}") from error
-    return config
+    config: GatewayConfig
+    preferred: PreferredContent | None
 
 
 class GatewayDirectory(Cluster):
     """The cluster that a gateway directory describes. An ``async with`` block opens its nodes and watches the file.
 
-    NotAGateway where the directory is none. A node that cannot be opened is left out, and tried again.
+    NotAGateway where the directory is none. A node that cannot be opened is left out, and tried again. With `report`,
+    others can see what this process is doing (`gateway_status.serving`).
     """
 
-    def __init__(self, directory: str | os.PathLike[str], open_url: OpenURL) -> None:
+    def __init__(self, directory: str | os.PathLike[str], open_url: OpenURL, *, report: bool = True) -> None:
         config = GatewayConfig.load(directory)
         super().__init__(config.uuid, gateway=config.gateway, name_nodes=counts_as_nodes(config.uuid))
         self.path = os.path.abspath(directory)
         self._open_url = open_url
-        self._opened: dict[str, tuple[NodeConfig, Node]] = {}
+        self._current = _Current(config, config.preferred())
+        self._spool: Spool | None = None
+        self._opened: dict[str, _Opened] = {}
+        self._holding: set[_Opened] = set()
         self._seen: tuple[int, int] | None = None
+        self._status = StatusFile(self.path) if report else None
         self.problems: dict[str, str] = {}
         """Nodes that could not be opened, and why."""
+
+    @property
+    def config(self) -> GatewayConfig:
+        """What the configuration said when it last made sense."""
+        return self._current.config
+
+    def tokens_directory(self) -> bytes:
+        """Where the tokens of its sockets are kept."""
+        return os.fsencode(self.path)
+
+    async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
+        preferred = self._current.preferred
+        if preferred is None:
+            return await super().choose(key, file, nodes)
+        return await preferred.choose(key, file, nodes, self.presence)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         try:
             await self.reload()
         except BaseException:
-            with trio.CancelScope(shield=True):
-                await self.__aexit__(None, None, None)
+            await self.__aexit__(None, None, None)
             raise
         assert self._nursery is not None
         self._nursery.start_soon(self._watch)
@@ -163,6 +124,8 @@ class GatewayDirectory(Cluster):
     async def _watch(self) -> None:
         while True:
             await trio.sleep(LOOK)
+            if self._status is not None:
+                self._status.write({node.name: node.transfers for node in self.nodes if node.transfers})
             if _stamp(self.path) != self._seen or self.problems:
                 try:
                     await self.reload()
@@ -170,38 +133,93 @@ class GatewayDirectory(Cluster):
                     continue
 
     async def reload(self) -> None:
-        """Make the nodes those that the configuration names."""
+        """Make the nodes those that the configuration names. NotAGateway where it makes no sense."""
+        assert self._nursery is not None
         self._seen = _stamp(self.path)  # before it is read, so that a change meanwhile is seen the next time
-        wanted = GatewayConfig.load(self.path).nodes
-        stale = {name for name, (config, _) in self._opened.items() if wanted.get(name) != config}
-        closing = [self._opened.pop(name)[1] for name in stale]
-        for node in closing:
-            self.discard(node)
+        config = GatewayConfig.load(self.path)
+        self._current.config, self._current.preferred = config, config.preferred()
+        for name, opened in list(self._opened.items()):
+            wanted = config.nodes.get(name)
+            if wanted is not None and wanted.opened_alike(opened.config):
+                opened.node.cost = wanted.cost
+            else:
+                del self._opened[name]
+                self.discard(opened.node)
+                opened.leaving.set()
         self.problems = {}
-        for name, config in wanted.items():
+        for name, wanted in config.nodes.items():
             if name not in self._opened:
                 try:
-                    service = await self._open_url(config.url, uuid=config.uuid, timeout=config.timeout)
+                    opened = _Opened(wanted, await self._open(name, wanted))
                 except (RemoteError, ConnectionLost) as error:
                     self.problems[name] = str(error)
-                    continue
-                if service.uuid != config.uuid:
-                    self.problems[name] = f"it is repository {service.uuid}, not {config.uuid}"
-                    await service.aclose()
-                    continue
-                node = Node(name, service, cost=config.cost, timeout=config.timeout)
-                self._opened[name] = (config, node)
-                self.add(node)
-        await _close(node.service for node in closing)
+                else:
+                    await self._nursery.start(self._hold, opened)
+                    self._opened[name] = opened
+                    self.add(opened.node)
+
+    async def _open(self, name: str, config: NodeConfig) -> Node:
+        if config.external:
+            store = self._special(name, config)
+            return SpecialNode(name, store, cost=config.cost, limit=config.transfers)
+        connections = config.transfers + QUESTIONS
+        service = await self._open_url(config.url, uuid=config.uuid, timeout=config.timeout, connections=connections)
+        if isinstance(service, Cluster):
+            raise RemoteError(GATEWAY_NODE)
+        if service.uuid != config.uuid:
+            await service.aclose()
+            raise RemoteError(f"it is repository {service.uuid}, not {config.uuid}")
+        return Node(name, service, cost=config.cost, timeout=config.timeout, limit=config.transfers)
+
+    def _special(self, name: str, config: NodeConfig) -> ExternalStore:
+        if self._spool is None:
+            self._spool = Spool(os.path.join(self.path, "spool"), disk_reserve=self.config.disk_reserve)
+        return special_remote(self.path, name, config, self._spool)
+
+    async def _hold(self, opened: _Opened, *, task_status: trio.TaskStatus[None]) -> None:
+        """Keep a node's service open, and what it does in the background going."""
+        self._holding.add(opened)
+        try:
+            async with opened.node.service:
+                task_status.started()
+                await opened.leaving.wait()
+                while opened.node.transfers:  # noqa: ASYNC110 - they are not to be disturbed, and there is no hurry
+                    await trio.sleep(LOOK)
+        finally:
+            self._holding.discard(opened)
+            opened.closed.set()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            await super().__aexit__(kind, error, trace)
-        finally:
-            await _close(node.service for _, node in self._opened.values())
-            self._opened.clear()
+        self._opened.clear()
+        with trio.move_on_after(CLOSING, shield=True):  # in order; what takes longer is cancelled
+            for opened in [*self._holding]:
+                opened.leaving.set()
+            for opened in [*self._holding]:
+                await opened.closed.wait()
+        if self._status is not None:
+            self._status.close()
+        await super().__aexit__(kind, error, trace)
+
+
+def special_remote(directory: str, name: str, config: NodeConfig, spool: Spool) -> ExternalStore:
+    """The special remote that is the node `name` of a gateway directory. RemoteError where there is no such program."""
+    return ExternalStore(
+        config.uuid,
+        config.external,
+        config.settings,
+        spool,
+        special_state(directory, config),
+        name=name,
+        concurrency=config.transfers,
+        timeout=config.timeout,
+    )
+
+
+def special_state(directory: str, config: NodeConfig) -> str:
+    """Where the program of a special remote keeps its settings."""
+    return os.path.join(directory, "special", config.uuid)
 
 
 def _stamp(directory: str) -> tuple[int, int] | None:
@@ -212,10 +230,14 @@ def _stamp(directory: str) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_ino
 
 
-async def _close(services: Iterable[Service]) -> None:
-    with trio.CancelScope(shield=True):
-        for service in services:
-            await service.aclose()
-
-
-__all__ = ["GatewayConfig", "GatewayDirectory", "NodeConfig", "NotAGateway", "OpenURL", "create"]
+__all__ = [
+    "GatewayConfig",
+    "GatewayDirectory",
+    "NodeConfig",
+    "NotAGateway",
+    "OpenURL",
+    "change",
+    "create",
+    "special_remote",
+    "special_state",
+]

@@ -107,7 +107,10 @@ class Peer(abc.ABC):
         """Send the next bytes of our body."""
 
     async def write_file(self, source: int, offset: int, count: int) -> int | None:
-        """Send the next bytes of our body from a file; how many. None where this peer cannot."""
+        """Send the next bytes of our body from a file; how many, 0 at its end. None where this peer cannot.
+
+        OSError where the file cannot be read: then nothing was sent, and the body can go on otherwise.
+        """
         return None
 
     @property
@@ -258,7 +261,11 @@ class StreamPeer(Peer):
             return None
         await self.flush()
         send_file = self._send_file
-        sent = await self._sending(lambda range_: send_file(*range_), (source, offset, count))
+        try:
+            sent = await self._sending(lambda range_: send_file(*range_), (source, offset, count))
+        except OSError:
+            self.poisoned = False  # the file cannot be read, and nothing of it was sent
+            raise
         self.connection.body_sent(sent)
         return sent
 

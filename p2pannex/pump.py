@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from p2pannex.peer import SMALL, Peer
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.protocol.errors import ConnectionLost
 from p2pannex.service import Download
 
 BLOCK = 2 << 20
@@ -136,13 +136,13 @@ async def send(download: Download, peer: Peer, progress: Progress | None = None)
     while length:
         try:
             sent = await peer.write_file(file_range.fileno(), file_range.position, min(length, FILE_RANGE))
-        except OSError as error:
-            raise RemoteError(f"cannot read the content: {error.strerror}") from error
-        if sent is None:
+        except OSError:
+            sent = None
+        if not sent:
+            # This peer does not send files, or the file cannot be read, or it has ended early. The download knows what
+            # there is to say of that, or where else to go on.
             await move(length, download.readinto, peer.write_body, progress)
             return
-        if not sent:
-            raise ConnectionLost("the content ended before its announced length")
         file_range.advance(sent)
         length -= sent
         if progress is not None:

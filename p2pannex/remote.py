@@ -57,6 +57,9 @@ from p2pannex.protocol.messages import (
 from p2pannex.service import AlreadyHave as Present
 from p2pannex.service import Download, Lock, NotStored, Removal, Service, Stored, Upload
 
+CONNECTIONS = 8
+"""Connections to a remote at a time, unless set otherwise."""
+
 Dial = Callable[[], Awaitable[Peer]]
 """Makes a new peer, of the client's side, with which nothing was spoken yet."""
 

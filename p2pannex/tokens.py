@@ -11,7 +11,6 @@ revoked lets nobody in from then on, and nobody has to restart a server.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import json
@@ -28,7 +27,8 @@ from p2pannex.protocol.errors import RemoteError
 from p2pannex.server import Mode
 from p2pannex.service import Clock, SystemClock
 from p2pannex.stores.disk_errors import disk_errors
-from p2pannex.stores.durability import fsync_directory
+from p2pannex.stores.durability import replace_file
+from p2pannex.stores.exclusion import sole_writer
 
 FILE = b"p2pannex.tokens"
 ALPHABET = string.ascii_lowercase + string.digits
@@ -150,37 +150,19 @@ class TokenFile:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[list[_Entry]]:
         """The tokens, to be changed in place, while nobody else changes them; written at the end."""
-        with disk_errors(f"cannot change {self._name}"):
-            lock = os.open(self._path + b".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with contextlib.ExitStack() as stack:
             with disk_errors(f"cannot change {self._name}"):
-                fcntl.flock(lock, fcntl.LOCK_EX)  # the others hold it for the length of one fsync
+                stack.enter_context(sole_writer(self._path))
             entries = self._read()
             before = list(entries)
             yield entries
             if entries != before:
                 with disk_errors(f"cannot change {self._name}"):
                     self._write(entries)
-        finally:
-            os.close(lock)
 
     def _write(self, entries: list[_Entry]) -> None:
         items = [asdict(entry.grant) | {"mode": entry.grant.mode.value, "hash": entry.hash} for entry in entries]
-        text = json.dumps({"tokens": items}, indent=1) + "\n"
-        new = self._path + b".new"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)  # left by a crash
-        try:
-            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(new, self._path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(new)
-            raise
-        fsync_directory(self._directory)
+        replace_file(self._path, (json.dumps({"tokens": items}, indent=1) + "\n").encode())
 
 
 def _hash(token: str) -> str:

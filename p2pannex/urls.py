@@ -18,199 +18,35 @@ from __future__ import annotations
 
 import functools
 import os
-import re
-import shlex
 import uuid as uuid_module
-from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
-
-from attrs import frozen
+from typing import TYPE_CHECKING, Any
 
 from p2pannex.peer import TIMEOUT, Peer
-from p2pannex.protocol.errors import RemoteError
 from p2pannex.protocol.messages import LATEST_VERSION, Auth
 from p2pannex.remote import CONNECTIONS, Dial, Remote
 from p2pannex.service import Service
+from p2pannex.url_syntax import (
+    KNOWN,
+    TOKEN_VARIABLE,
+    AnyURL,
+    DirectoryURL,
+    ExecURL,
+    InvalidURL,
+    NetworkURL,
+    SshURL,
+    TcpURL,
+    TlsURL,
+    UnixURL,
+    parse_url,
+)
 
 if TYPE_CHECKING:
+    from p2pannex.gateway_directory import GatewayDirectory
     from p2pannex.stores.annex import AnnexStore
     from p2pannex.stores.directory import DirectoryStore
 
-TOKEN_VARIABLE = "P2PANNEX_TOKEN"  # noqa: S105 - the name of a variable
-"""The environment variable with the token for sockets, where none is given otherwise."""
-
 NETWORK_TOKEN_VARIABLE = "GIT_ANNEX_P2P_AUTHTOKEN"  # noqa: S105 - likewise
 """git-annex's name for the same, looked at for P2P networks only."""
-
-KNOWN = (
-    "a directory, ssh://HOST/DIR, exec:COMMAND, unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS"
-)
-
-
-class InvalidURL(RemoteError, ValueError):
-    """The text names no repository, or one of a kind that is not supported."""
-
-
-@frozen
-class DirectoryURL:
-    """A directory store, or a git-annex repository, on this machine."""
-
-    path: str
-
-
-@frozen
-class SshURL:
-    """A repository served by a program that ssh starts. `directory` is absolute, or begins with ``/~/``."""
-
-    host: str
-    directory: str
-    port: int | None = None
-    user: str | None = None
-    shell: str | None = None
-    uuid: str | None = None
-
-
-@frozen
-class ExecURL:
-    """A repository served by a child process."""
-
-    argv: tuple[str, ...]
-
-
-@frozen
-class UnixURL:
-    """A repository served on a unix socket."""
-
-    path: str
-
-
-@frozen
-class TcpURL:
-    """A repository served on a TCP socket."""
-
-    host: str
-    port: int
-
-
-@frozen
-class TlsURL(TcpURL):
-    """A repository served with TLS. `ca` is a file of certificates to trust instead of the system's."""
-
-    ca: str | None = None
-
-
-@frozen
-class NetworkURL:
-    """A repository on a P2P network that the program ``git-annex-p2p-NET`` knows."""
-
-    net: str
-    address: str
-
-
-AnyURL = DirectoryURL | SshURL | ExecURL | UnixURL | TcpURL | NetworkURL
-
-
-def parse_url(url: str) -> AnyURL:
-    """What a URL says. InvalidURL, in one line that tells what to write instead."""
-    if "\0" in url or "\n" in url:
-        raise InvalidURL("a URL has neither line ends nor NULs in it")
-    if not url:
-        raise InvalidURL(f"empty URL; write {KNOWN}")
-    if url.startswith("exec:"):
-        return _exec(url)
-    if url.startswith("unix:"):
-        path = url.removeprefix("unix:")
-        if not path or path.startswith("//"):
-            raise InvalidURL(f"{url}: write unix:PATH, with the path of the socket")
-        return UnixURL(path)
-    if url.startswith("p2p-annex:"):
-        return _network(url)
-    if "://" not in url:
-        return DirectoryURL(url)
-    scheme = url.partition("://")[0]
-    if scheme not in ("ssh", "tcp", "tls"):
-        raise InvalidURL(f"{url}: {scheme}:// is not supported; write {KNOWN}")
-    try:
-        parts = urlsplit(url)
-        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # for errors: without what may be secret
-        port = parts.port
-        host = _host(parts)
-    except ValueError as error:
-        raise InvalidURL(f"{url}: {error}") from error
-    if parts.fragment:
-        raise InvalidURL(f"{url}: write %23 for a # in a URL")
-    if not host or host.startswith("-") or any(character.isspace() for character in host):
-        raise InvalidURL(f"{url}: there is no host in it")
-    return _ssh(url, parts, host, port) if scheme == "ssh" else _socket(url, parts, host, port)
-
-
-def _host(parts: SplitResult) -> str:
-    """The host as it was written: urlsplit lowers its case, and to ssh's configuration that is another name."""
-    host = parts.hostname or ""
-    start = parts.netloc.lower().rfind(host)
-    return unquote(parts.netloc[start : start + len(host)], errors="surrogateescape")
-
-
-def _exec(url: str) -> ExecURL:
-    try:
-        argv = tuple(shlex.split(url.removeprefix("exec:")))
-    except ValueError as error:
-        raise InvalidURL(f"{url}: {str(error).lower()}") from error
-    if not argv:
-        raise InvalidURL("exec: of which command? Write exec:COMMAND")
-    return ExecURL(argv)
-
-
-def _network(url: str) -> NetworkURL:
-    from p2pannex.transports.network import SCHEME, NetworkAddress
-
-    if re.search(r":[0-9a-f]{128}$", url):  # what git-annex p2p --gen-addresses prints: it must not be shown to anybody
-        raise InvalidURL(
-            f"there is a token at the end of this {SCHEME} URL; take it away, and put it into {TOKEN_VARIABLE}"
-        )
-    net, _, address = url.removeprefix(SCHEME).partition(":")
-    try:
-        if not url.startswith(SCHEME):
-            raise ValueError("a colon is missing")
-        NetworkAddress(net, address)
-    except ValueError as error:
-        raise InvalidURL(f"{url}: {error}; write {SCHEME}NET:ADDRESS") from error
-    return NetworkURL(net, address)
-
-
-def _ssh(url: str, parts: SplitResult, host: str, port: int | None) -> SshURL:
-    if parts.password is not None:
-        raise InvalidURL("a password in an ssh URL is not supported; ssh asks for it, or better: use a key")
-    user = None if parts.username is None else unquote(parts.username, errors="surrogateescape")
-    if user is not None and (not user or user.startswith("-")):
-        raise InvalidURL(f"{url}: the user's name is not one")
-    if parts.path in ("", "/"):
-        raise InvalidURL(f"{url}: of which directory? Write ssh://{host}/DIR")
-    query = _query(url, parts, "shell", "uuid")
-    directory = unquote(parts.path, errors="surrogateescape")
-    return SshURL(host, directory, port, user, query.get("shell"), query.get("uuid"))
-
-
-def _socket(url: str, parts: SplitResult, host: str, port: int | None) -> TcpURL:
-    if parts.username is not None or parts.password is not None:
-        raise InvalidURL(f"no names or secrets in a {parts.scheme} URL; the token goes into {TOKEN_VARIABLE}")
-    if port is None:
-        raise InvalidURL(f"{url}: which port? Write {parts.scheme}://{host}:PORT")
-    if parts.path not in ("", "/"):
-        raise InvalidURL(f"{url}: a {parts.scheme} URL has no path")
-    if parts.scheme == "tcp":
-        _query(url, parts)
-        return TcpURL(host, port)
-    return TlsURL(host, port, _query(url, parts, "ca").get("ca"))
-
-
-def _query(url: str, parts: SplitResult, *known: str) -> dict[str, str]:
-    query = dict(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
-    for name, value in query.items():
-        if name not in known or not value:
-            allowed = " and ".join(f"?{each}=VALUE" for each in known) or "nothing"
-            raise InvalidURL(f"{url}: after the ? can stand {allowed}, not {name}={value}")
-    return query
 
 
 def open_directory(path: str) -> DirectoryStore | AnnexStore:
@@ -229,6 +65,17 @@ def open_directory(path: str) -> DirectoryStore | AnnexStore:
         if ":" in path and not os.path.exists(path):
             raise InvalidURL(f"{path}: there is no such directory; write {KNOWN}") from None
         raise
+
+
+def open_local(path: str) -> DirectoryStore | AnnexStore | GatewayDirectory:
+    """What is in a directory of this machine: a store, or a cluster. RemoteError where it is neither."""
+    from p2pannex.stores.identity import is_gateway
+
+    if is_gateway(os.fsencode(path)):
+        from p2pannex.gateway_directory import GatewayDirectory
+
+        return GatewayDirectory(path, open_url)
+    return open_directory(path)
 
 
 async def open_url(
@@ -250,14 +97,14 @@ async def open_url(
     `token` is for sockets, ``P2PANNEX_TOKEN`` where it is None; for P2P networks, after that,
     ``GIT_ANNEX_P2P_AUTHTOKEN``, or the token that git-annex keeps for them in the repository in which we are.
     `timeout`, in seconds, stands on every wait for a remote one; `version` is the highest protocol version to speak
-    with it; `client_uuid` is whom we say we are, a new one where it is None. `capture_stderr` is that of
-    `open_process_peer`. `connections` is how many a remote one may have to serve at a time.
+    with it; `connections` is how many to have at a time; `client_uuid` is whom we say we are, a new one where it is
+    None. `capture_stderr` is that of `open_process_peer`.
 
     InvalidURL, another RemoteError for a directory that is no store, ConnectionLost for a remote that does not answer.
     """
     parsed = parse_url(url)
     if isinstance(parsed, DirectoryURL):
-        return _open_local(parsed.path)
+        return open_local(parsed.path)
     client_uuid = client_uuid or str(uuid_module.uuid4())
     credentials: Auth | None = None
     dial: Dial
@@ -269,22 +116,16 @@ async def open_url(
     else:
         credentials = _credentials(token, client_uuid)
         dial = _socket_dial(parsed, timeout)
+    settings: dict[str, Any] = {
+        "version": version,
+        "credentials": credentials,
+        "timeout": timeout,
+        "connections": connections,
+    }
     if uuid is not None:
-        return Remote(dial, uuid, version=version, credentials=credentials, timeout=timeout, connections=connections)
+        return Remote(dial, uuid, **settings)
     uuid = parsed.uuid if isinstance(parsed, SshURL) else None
-    return await Remote.open(
-        dial, uuid, version=version, credentials=credentials, timeout=timeout, connections=connections
-    )
-
-
-def _open_local(path: str) -> Service:
-    from p2pannex.stores.identity import is_gateway
-
-    if is_gateway(os.fsencode(path)):
-        from p2pannex.gateway_directory import GatewayDirectory
-
-        return GatewayDirectory(path, open_url)
-    return open_directory(path)
+    return await Remote.open(dial, uuid, **settings)
 
 
 async def _dial_program(url: SshURL | ExecURL, client_uuid: str, timeout: float, capture_stderr: bool) -> Peer:
@@ -353,6 +194,8 @@ __all__ = [
     "TcpURL",
     "TlsURL",
     "UnixURL",
+    "open_directory",
+    "open_local",
     "open_url",
     "parse_url",
 ]

@@ -159,6 +159,15 @@ def test_a_change_is_later_than_all_that_was_logged(text: bytes, uuid: str, pres
     assert LocationLog.parse(merge_location_logs(changed, text)) == after
 
 
+@given(logs, st.sampled_from([A, B, "new"]), st.booleans(), st.integers(0, 2**62))
+def test_a_line_at_the_end_says_what_the_log_with_it_says(text: bytes, uuid: str, present: bool, now: int) -> None:
+    text = text + b"\n" if text and not text.endswith(b"\n") else text
+    log = LocationLog.parse(text)
+    line = log.news(uuid, present=present, now=now)
+    if line is not None:
+        assert LocationLog.parse(text + line.line + b"\n") == log.with_line(line)
+
+
 def test_the_pure_parts_do_not_load_trio() -> None:
     program = (
         "import sys, p2pannex.branch, p2pannex.branch.commit, p2pannex.branch.cat_file; print('trio' in sys.modules)"
@@ -337,6 +346,37 @@ async def test_a_journal_locked_by_others(repository: Path) -> None:
             assert await branch.locations(KEY) == {A}
             process.communicate()
         assert await branch.log_location(KEY, B, True)
+
+
+def test_a_log_in_the_journal_is_added_to_while_it_is_small(repository: Path, blocking: BlockingBranch) -> None:
+    file = repository / "annex/journal" / os.fsdecode(journal_name(location_log_path(KEY)))
+    blocking.log_location(KEY, B, True)
+    blocking.log_location(KEY, A, True)
+    before = file.stat().st_ino
+    sizes = []
+    for number in range(100):
+        assert blocking.log_location(KEY, A, bool(number % 2))
+        assert blocking.locations(KEY) == ({A, B} if number % 2 else {B})
+        sizes.append(file.stat().st_size)
+    assert sizes[1] > sizes[0], "the log was not replaced at once"
+    assert max(sizes) <= 4096
+    assert min(sizes[2:]) < sizes[1], "but in the end, without what is obsolete"
+    assert file.stat().st_ino != before
+    blocking.commit()
+    assert blocking.locations(KEY) == {A, B}
+
+
+def test_a_line_that_git_annex_has_not_finished_does_not_get_in_the_way(
+    repository: Path, blocking: BlockingBranch
+) -> None:
+    file = repository / "annex/journal" / os.fsdecode(journal_name(location_log_path(KEY)))
+    blocking.log_location(KEY, B, True)
+    with file.open("ab") as log:
+        log.write(b"1795255250s 1 unfin")
+    assert blocking.locations(KEY) == {B}
+    assert blocking.log_location(KEY, A, True)
+    assert blocking.locations(KEY) == {A, B}
+    assert b"unfin" not in file.read_bytes()
 
 
 def test_what_is_pushed_to_the_branch_meanwhile_is_merged(repository: Path, blocking: BlockingBranch) -> None:

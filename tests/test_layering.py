@@ -31,7 +31,7 @@ LAYERS = [
         "drop",
     ],
     ["cluster", "http", "keep"],
-    ["urls", "gateway_directory"],
+    ["urls", "url_syntax", "gateway_config", "gateway_directory", "gateway_status"],
     ["testing", "benchmarks"],
     ["cli"],
 ]

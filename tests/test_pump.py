@@ -19,6 +19,7 @@ from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.protocol.messages import AuthSuccess, Data, Get
 from p2pannex.pump import BLOCK, PATIENCE
 from p2pannex.service import Download, FileRange
+from p2pannex.stores.disk_errors import disk_errors
 from p2pannex.testing.faults import Operation, cancel_everywhere
 from p2pannex.testing.pair import PEERS, peer_pair
 from p2pannex.testing.samples import sample
@@ -246,7 +247,23 @@ class File(Bytes):
         return self._range
 
     async def readinto(self, view: memoryview) -> int:
-        count = os.preadv(self._range.fileno(), [view], self._range.position)
+        with disk_errors("cannot read the content"):
+            count = os.preadv(self._range.fileno(), [view], self._range.position)
+        self._range.advance(count)
+        return count
+
+
+class Elsewhere(File):
+    """A download that goes on with content of its own where its file ends."""
+
+    def __init__(self, fd: int, content: bytes) -> None:
+        super().__init__(fd, 0, len(content))
+        self._content = content
+
+    async def readinto(self, view: memoryview) -> int:
+        position = self._range.position
+        count = len(self._content[position : position + len(view)])
+        view[:count] = self._content[position : position + count]
         self._range.advance(count)
         return count
 
@@ -316,5 +333,18 @@ async def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "written only", os.O_WRONLY | os.O_CREAT)
     try:
         await sent("socket", File(fd, 0, 3 * BLOCK), fails=RemoteError)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("transport", PEERS)
+@pytest.mark.parametrize("length", [-1, 0, SMALL, BLOCK + 4096])
+async def test_a_download_that_goes_on_where_its_file_does_not(transport: str, length: int, tmp_path: Path) -> None:
+    """It ends early, or, for -1, cannot be read at all; as a cluster's, whose other nodes have the rest."""
+    path = tmp_path / "content"
+    path.write_bytes(CONTENT[: max(length, 0)])
+    fd = os.open(path, os.O_WRONLY if length < 0 else os.O_RDONLY)
+    try:
+        assert await sent(transport, Elsewhere(fd, CONTENT[: 3 * BLOCK])) == CONTENT[: 3 * BLOCK]
     finally:
         os.close(fd)

@@ -19,7 +19,19 @@ import trio
 from attrs import evolve
 
 from p2pannex.benchmarks import stdio
-from p2pannex.benchmarks.stdio import Result, Row, compare, environment, make_repository, our_shell, their_shell
+from p2pannex.benchmarks.client import RawClient
+from p2pannex.benchmarks.stdio import (
+    Result,
+    Row,
+    Server,
+    compare,
+    environment,
+    made_key,
+    make_repository,
+    our_shell,
+    their_shell,
+    timed,
+)
 from p2pannex.branch import Branch
 from p2pannex.branch.names import location_log_path
 from p2pannex.keys import Key
@@ -39,18 +51,40 @@ def run_annex(
     large: int = 256 << 20,
     requests: int = 50,
     keys: int = 100_000,
+    gigabyte: bool = False,
     directory: str | None = None,
     on_round: Callable[[int], None] = lambda _: None,
 ) -> Result:
-    """Measure. `large` is in bytes, `keys` how many the large branch has; `directory` is where to work, a temporary
-    one by default. It blocks."""
+    """Measure. `large` is in bytes, `keys` how many the large branch has; with `gigabyte`, one of them is stored too.
+    `directory` is where to work, a temporary one by default. It blocks."""
     with tempfile.TemporaryDirectory(dir=directory) as work:
         env = environment(work)
         bare, uuid = make_repository(work, env)
         pair = (our_shell(bare, uuid, env), their_shell(bare, uuid, env))
         result = compare(pair, GOALS, rounds=rounds, large=large, requests=requests, on_round=on_round)
+        if gigabyte:
+            result = evolve(result, rows=(*result.rows, _compare_puts_of_a_gigabyte(pair, rounds)))
         _fill(bare, uuid, keys, env)
         return evolve(result, rows=(*result.rows, _compare_look_ups(bare, keys, rounds, env)))
+
+
+def _compare_puts_of_a_gigabyte(pair: tuple[Server, Server], rounds: int) -> Row:
+    content = memoryview(os.urandom(10**6))
+    key = made_key(content, 1000)
+
+    def seconds(server: Server) -> float:
+        client = RawClient(server.argv, server.env)
+        try:
+            taken = timed(lambda: client.put(key, content, 1000))
+            client.remove(key)
+            return taken
+        finally:
+            client.close()
+
+    times = [(seconds(pair[0]), seconds(pair[1])) for _ in range(rounds)]
+    ratio = statistics.median(theirs / ours for ours, theirs in times)
+    ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
+    return Row("PUT 1 GB", "GB/s", 1 / ours, 1 / theirs, ratio, GOALS["PUT large"])
 
 
 def _key(number: int) -> Key:

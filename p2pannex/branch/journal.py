@@ -13,6 +13,7 @@ git-annex does not: the log says what is in the repository, and ``git annex fsck
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -28,6 +29,11 @@ from p2pannex.stores.disk_errors import disk_errors
 
 TIMEOUT = 60.0
 """Seconds to wait for the lock. Commits take it for a second at most, git-annex's merges for some seconds."""
+
+BLOCK = 1 << 16
+
+PAGE = 4096
+"""Bytes of a file that are changed at once, on every machine."""
 
 
 class Journal:
@@ -76,22 +82,33 @@ class Journal:
             return []
 
     def read(self, path: bytes) -> bytes | None:
-        """The new content of the log at `path`; None when the journal has none. InvalidName as `journal_name`.
+        """The new content of the log at `path`; None when the journal has none. InvalidName as `journal_name`."""
+        with self.opened(path) as file:
+            return None if file is None else file.text
 
-        git-annex may be told to append to files, and be interrupted: a last line without an end does not count.
-        """
+    @contextmanager
+    def opened(self, path: bytes) -> Iterator[JournalFile | None]:
+        """The journal's file for the log at `path`, as `read`."""
         try:
-            fd = os.open(os.path.join(self.directory, journal_name(path)), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(os.path.join(self.directory, journal_name(path)), os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        except FileNotFoundError:
+            fd = -1
         except OSError:
-            return None  # not there; or, being too long a name, cannot be there
+            # Somebody else's, and not shared; or, being too long a name, it cannot be there.
+            fd = self._open_to_read(path)
+        if fd < 0:
+            yield None
+            return
         try:
-            blocks = []
-            while block := os.read(fd, 1 << 16):
-                blocks.append(block)
+            yield JournalFile(fd)
         finally:
             os.close(fd)
-        text = b"".join(blocks)
-        return text[: text.rfind(b"\n") + 1]
+
+    def _open_to_read(self, path: bytes) -> int:
+        try:
+            return os.open(os.path.join(self.directory, journal_name(path)), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return -1
 
     def write(self, path: bytes, text: bytes) -> None:
         """Give the log at `path` new content. Hold the lock. InvalidName as `journal_name`."""
@@ -173,6 +190,44 @@ class Journal:
     def _share(self, fd: int) -> None:
         if self.shared_mode:
             os.fchmod(fd, os.fstat(fd).st_mode & 0o7777 | self.shared_mode)
+
+
+class JournalFile:
+    """A file of the journal, open. `text` is what it says.
+
+    git-annex may be told to append to files, and be interrupted: a last line without an end does not count.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        block = text = os.read(fd, BLOCK)
+        while len(block) == BLOCK:
+            block = os.read(fd, BLOCK)
+            text += block
+        self._size = len(text)
+        self.text = text[: text.rfind(b"\n") + 1]
+
+    def append(self, line: bytes) -> bool:
+        """Add a line, with its end; False where the file is to be replaced instead. Hold the journal's lock.
+
+        To replace it takes ten times as long: a file is made and one removed, and some file systems write the new one
+        to disk at once. git-annex appends to these files too where annex.alwayscompact is false, and whoever reads
+        them bears a line that is not all there. This one always is: it goes into the file's first page by one write,
+        and only then does the file get longer.
+        """
+        if not self.text or len(self.text) != self._size or self._size + len(line) > PAGE:
+            return False
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            if error.errno == errno.EBADF:  # open for reading only
+                return False
+            raise
+        if written != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += written
+        self.text += line
+        return True
 
 
 def _wait_for_lock(fd: int, kind: int, timeout: float) -> None:

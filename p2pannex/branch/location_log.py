@@ -64,8 +64,8 @@ class LocationLog:
         lines = [line.line for line in self.newest.values()] + self.unknown
         return b"".join([line + b"\n" for line in lines])
 
-    def changed(self, uuid: str, *, present: bool, now: int) -> bytes | None:
-        """The log with a line that says whether `uuid` has the content; None when that is what it says already.
+    def news(self, uuid: str, *, present: bool, now: int) -> LocationLine | None:
+        """The line that says whether `uuid` has the content; None when that is what the log says already.
 
         `now` is in nanoseconds since 1970. The line's time is later than any in the log, whatever the clocks of those
         who wrote it: otherwise the line would not count.
@@ -79,8 +79,16 @@ class LocationLog:
         if latest is not None and latest >= time:
             time = _just_after(latest)
         line = b"%bs %b %b" % (format_clock(time), status, uuid.encode("utf-8", "surrogateescape"))
-        parsed = LocationLine(time, status, uuid, line)
-        return LocationLog({**self.newest, uuid: parsed}, self.unknown).compacted()
+        return LocationLine(time, status, uuid, line)
+
+    def with_line(self, line: LocationLine) -> LocationLog:
+        """The log with this line, which is news."""
+        return LocationLog({**self.newest, line.uuid: line}, self.unknown)
+
+    def changed(self, uuid: str, *, present: bool, now: int) -> bytes | None:
+        """The log with its `news`; None when there are none."""
+        line = self.news(uuid, present=present, now=now)
+        return None if line is None else self.with_line(line).compacted()
 
 
 def parse_line(line: bytes) -> LocationLine | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import trio
@@ -47,8 +48,9 @@ class BlockingBranch:
     def read(self, path: bytes) -> bytes:
         """As `Branch.read`."""
         text = read_journal(self.journal, path)
-        if text is not None:
-            return text
+        return self._committed(path) if text is None else text
+
+    def _committed(self, path: bytes) -> bytes:
         with self._turn:
             return self._cat_file.read(path)
 
@@ -61,23 +63,31 @@ class BlockingBranch:
         if not uuid or any(c in uuid for c in " \n\r\0"):
             raise ValueError(f"not a uuid: {uuid!r}")
         path = location_log_path(key)
-
-        def change(text: bytes) -> bytes | None:
-            return LocationLog.parse(text).changed(uuid, present=present, now=self._clock())
-
-        return self.change(path, change)
+        with self._changing(), self.journal.opened(path) as file:
+            log = LocationLog.parse(self._committed(path) if file is None else file.text)
+            line = log.news(uuid, present=present, now=self._clock())
+            if line is None:
+                return False
+            if file is None or not file.append(line.line + b"\n"):
+                self.journal.write(path, log.with_line(line).compacted())
+            return True
 
     def change(self, path: bytes, change: Callable[[bytes], bytes | None]) -> bool:
         """Give a log the content that `change` makes of its present one. It may return None: then nothing happens."""
-        with self.journal.lock(), disk_errors("cannot write to the journal of the git-annex branch"):
+        with self._changing():
             text = change(self.read(path))
             if text is None:
                 return False
+            self.journal.write(path, text)
+            return True
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self.journal.lock(), disk_errors("cannot write to the journal of the git-annex branch"):
             try:
-                self.journal.write(path, text)
+                yield
             except InvalidName as error:
                 raise RemoteError(str(error)) from error
-            return True
 
     def commit(self, message: str = "update") -> bool:
         """As `Branch.commit`."""

@@ -1,29 +1,69 @@
-"""`p2pannex cluster`: a gateway directory, its nodes, and how they are doing."""
+"""`p2pannex cluster`: a gateway directory, and its nodes."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from p2pannex.cli import exit_codes
+from p2pannex.cli.cluster_status import status
 from p2pannex.cli.options import URL, prints
 from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
-    from p2pannex.cluster import Node
-    from p2pannex.service import Clock
+    from p2pannex.gateway_config import GatewayConfig, NodeConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
+
+
+class SettingType(click.ParamType):  # type: ignore[type-arg]
+    """NAME=VALUE."""
+
+    name = "setting"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, equals, text = str(value).partition("=")
+        if not (name and equals and name.isprintable() and text.isprintable()):
+            self.fail(f"{value} is not like NAME=VALUE", param, ctx)
+        return name, text
+
+
+def settings_of_a_node(command: F) -> F:
+    """The options that `add` and `set` share. What is not given is None."""
+    options = [
+        click.option("--cost", type=click.FloatRange(min=0), help="Cheaper ones are asked first.  [default: 100]"),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0.1),
+            help="Seconds that it may leave a question unanswered.  [default: 30]",
+        ),
+        click.option("--transfers", type=click.IntRange(min=1), help="Transfers at a time.  [default: 6]"),
+        click.option(
+            "--wanted",
+            metavar="EXPRESSION",
+            help="Preferred content: what is stored there. Everything, where no node has an expression.",
+        ),
+        click.option("--group", "groups", metavar="GROUP", multiple=True, help="A group it is in. May be repeated."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.group()
 def cluster() -> None:
     """Make many repositories one: a gateway directory, and its nodes.
 
-    Serve it as any repository: `p2pannex-shell` over ssh, or `p2pannex put DIR ...` and its like on this machine.
+    Serve it as any repository: `p2pannex-shell` over ssh, `p2pannex serve DIR` on sockets, or `p2pannex put DIR ...`
+    and its like on this machine.
     """
+
+
+cluster.add_command(status)
 
 
 @cluster.command()
@@ -33,7 +73,7 @@ def cluster() -> None:
 @prints
 def init(directory: str, name: str, uuid: str | None, output: Output) -> None:
     """Make a gateway directory for a new cluster, and print the cluster's UUID."""
-    from p2pannex.gateway_directory import create
+    from p2pannex.gateway_config import create
 
     config = create(directory, name, uuid=uuid)
     output.result(config.uuid, uuid=config.uuid, gateway=config.gateway, path=os.path.abspath(directory))
@@ -42,42 +82,145 @@ def init(directory: str, name: str, uuid: str | None, output: Output) -> None:
 @cluster.command()
 @DIRECTORY
 @click.argument("name")
-@click.argument("url", type=URL)
-@click.option("--cost", type=click.FloatRange(min=0), default=100.0, show_default=True, help="Cheaper ones first.")
-@click.option("--timeout", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="Seconds.")
+@click.argument("url", type=URL, required=False)
+@settings_of_a_node
+@click.option("--external", metavar="COMMAND", help="A special remote instead of a URL: the program that reaches it.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    type=SettingType(),
+    multiple=True,
+    help="A setting of the special remote, as git annex initremote takes it. May be repeated. Others see command "
+    "lines: passwords belong into the environment variables that the program reads.",
+)
+@click.option("--uuid", metavar="UUID", help="The special remote's UUID, instead of a new one.")
 @prints
-def add(directory: str, name: str, url: str, cost: float, timeout: float, output: Output) -> None:
-    """Add a node, which has to answer now. Gateways that are running take it up within a second."""
+def add(
+    directory: str,
+    name: str,
+    url: str | None,
+    external: str | None,
+    settings: tuple[tuple[str, str], ...],
+    uuid: str | None,
+    output: Output,
+    **options: Any,
+) -> None:
+    """Add a node, which has to answer now. Gateways that are running take it up within a second.
+
+    A node is a URL, or a special remote: --external "rclone gitannex" --set rcloneremotename=cloud.
+    """
     import attrs
     import trio
 
-    from p2pannex.gateway_directory import GatewayConfig, NodeConfig
+    from p2pannex.cli.cluster_nodes import absolute, argv_of, ask_special, checked, uuid_of
+    from p2pannex.gateway_config import GatewayConfig, NodeConfig, change
     from p2pannex.protocol.errors import RemoteError
-    from p2pannex.urls import DirectoryURL, parse_url
 
     config = GatewayConfig.load(directory)
     if not name.isprintable() or not name.strip():
         raise click.UsageError("a node's name is one line of text")
+    if (url is None) == (external is None):
+        raise click.UsageError("a node is a URL, or a special remote (--external)")
+    if external is None and (settings or uuid):
+        raise click.UsageError("--set and --uuid are for special remotes (--external)")
+    node = NodeConfig("", **_given(options))
+    try:
+        with_it(config, directory, name, node).preferred()  # before anything is asked of the node
+    except ValueError as error:
+        raise RemoteError(str(error)) from error
+    if external is not None:
+        argv = argv_of(external)
+        uuid = checked(uuid)
+        node = attrs.evolve(node, uuid=uuid, external=argv, settings=dict(settings))
+        cost = trio.run(ask_special, directory, name, node)
+        if options["cost"] is None and cost is not None:
+            node = attrs.evolve(node, cost=float(cost))
+    else:
+        assert url is not None
+        url = absolute(url)
+        node = attrs.evolve(node, uuid=trio.run(uuid_of, url, node.timeout), url=url)
+
+    def edit(config: GatewayConfig) -> GatewayConfig:
+        for other, known in config.nodes.items():
+            if known.uuid == node.uuid and other != name:
+                raise RemoteError(f"{url or external} is the same repository as node {other}")
+        if node.uuid in (config.uuid, config.gateway):
+            raise RemoteError("a cluster cannot be a node of itself")
+        return with_it(config, directory, name, node)
+
+    change(directory, edit)
+    output.result(node.uuid, name=name, uuid=node.uuid, **({"url": url} if url else {"external": external}))
+
+
+def with_it(config: GatewayConfig, directory: str, name: str, node: NodeConfig) -> GatewayConfig:
+    """The configuration with one more node. RemoteError where there is one of that name."""
+    import attrs
+
+    from p2pannex.protocol.errors import RemoteError
+
     if name in config.nodes:
         raise RemoteError(f"there is a node {name} already; p2pannex cluster remove {directory} {name} takes it away")
-    if isinstance(parse_url(url), DirectoryURL):
-        url = os.path.abspath(url)  # the gateway may be served from anywhere
-    uuid = trio.run(_uuid_of, url, timeout)
-    for other, node in config.nodes.items():
-        if node.uuid == uuid:
-            raise RemoteError(f"{url} is the same repository as node {other}")
-    if uuid in (config.uuid, config.gateway):
-        raise RemoteError("a cluster cannot be a node of itself")
-    nodes = {**config.nodes, name: NodeConfig(uuid, url, cost, timeout)}
-    attrs.evolve(config, nodes=nodes).save(directory)
-    output.result(uuid, name=name, uuid=uuid, url=url)
+    return attrs.evolve(config, nodes={**config.nodes, name: node})
 
 
-async def _uuid_of(url: str, timeout: float) -> str:
-    from p2pannex.urls import open_url
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None and value != ()}
 
-    async with await open_url(url, timeout=timeout) as service:
-        return service.uuid
+
+@cluster.command("set")
+@DIRECTORY
+@click.argument("name", required=False)
+@settings_of_a_node
+@click.option("--no-groups", is_flag=True, help="Take it out of every group.")
+@click.option("--numcopies", type=click.IntRange(min=1), help="Of the cluster: what lackingcopies= goes by.")
+@click.option(
+    "--groupwanted",
+    metavar="GROUP=EXPRESSION",
+    type=SettingType(),
+    multiple=True,
+    help="Of the cluster: what groupwanted stands for in that group.",
+)
+@prints
+def set_(
+    directory: str,
+    name: str | None,
+    no_groups: bool,
+    numcopies: int | None,
+    groupwanted: tuple[tuple[str, str], ...],
+    output: Output,
+    **options: Any,
+) -> None:
+    """Change settings of the node NAME, or of the cluster. Those that are not named stay as they are.
+
+    --wanted "" takes the expression away. --group names all the groups that the node is to be in.
+    """
+    import attrs
+
+    from p2pannex.gateway_config import change
+    from p2pannex.protocol.errors import RemoteError
+
+    changes = _given(options) | ({"groups": ()} if no_groups else {})
+    if changes and name is None:
+        raise click.UsageError(f"of which node? p2pannex cluster set {directory} NAME ...")
+    if no_groups and options["groups"]:
+        raise click.UsageError("--group and --no-groups are two different things")
+
+    def edit(config: GatewayConfig) -> GatewayConfig:
+        nodes = dict(config.nodes)
+        if name is not None:
+            if name not in nodes:
+                raise RemoteError(_no_node(config, name))
+            nodes[name] = attrs.evolve(nodes[name], **changes)
+        return attrs.evolve(
+            config,
+            nodes=nodes,
+            numcopies=config.numcopies if numcopies is None else numcopies,
+            groupwanted={**config.groupwanted, **dict(groupwanted)},
+        )
+
+    change(directory, edit)
+    output.result(None, name=name)
 
 
 @cluster.command()
@@ -88,85 +231,17 @@ def remove(directory: str, name: str, output: Output) -> None:
     """Take a node out of the cluster. Its content stays where it is."""
     import attrs
 
-    from p2pannex.gateway_directory import GatewayConfig
+    from p2pannex.gateway_config import change
     from p2pannex.protocol.errors import RemoteError
 
-    config = GatewayConfig.load(directory)
-    if name not in config.nodes:
-        raise RemoteError(f"there is no node {name}; there are: {', '.join(config.nodes) or 'none'}")
-    nodes = {other: node for other, node in config.nodes.items() if other != name}
-    attrs.evolve(config, nodes=nodes).save(directory)
+    def edit(config: GatewayConfig) -> GatewayConfig:
+        if name not in config.nodes:
+            raise RemoteError(_no_node(config, name))
+        return attrs.evolve(config, nodes={other: node for other, node in config.nodes.items() if other != name})
+
+    change(directory, edit)
     output.result(None, name=name)
 
 
-@cluster.command()
-@DIRECTORY
-@click.option("--watch", is_flag=True, help="Look again every two seconds, until interrupted.")
-@prints
-def status(directory: str, watch: bool, output: Output) -> int:
-    """Ask every node how it is: whether it answers, and how far its clock is from ours.
-
-    Exit code 0 if all answer, 1 if one does not.
-    """
-    import trio
-
-    return trio.run(_status, directory, watch, output)
-
-
-async def _status(directory: str, watch: bool, output: Output) -> int:
-    import trio
-
-    from p2pannex.gateway_directory import GatewayDirectory
-    from p2pannex.urls import open_url
-
-    async with GatewayDirectory(directory, open_url) as gateway:
-        while True:
-            rows: list[dict[str, Any]] = [
-                {"name": name, "problem": problem} for name, problem in gateway.problems.items()
-            ]
-            async with trio.open_nursery() as nursery:
-                for node in gateway.nodes:
-                    nursery.start_soon(_look_at, node, gateway.clock, rows)
-            rows.sort(key=lambda row: str(row["name"]))
-            _show(rows, output)
-            if not watch:
-                return exit_codes.NO if any("problem" in row for row in rows) else exit_codes.DONE
-            await trio.sleep(2)
-
-
-async def _look_at(node: Node, clock: Clock, rows: list[dict[str, Any]]) -> None:
-    import time
-
-    from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
-
-    row: dict[str, Any] = {"name": node.name, "uuid": node.uuid, "cost": node.cost}
-    began = time.perf_counter()
-    try:
-        theirs = await node.ask(node.service.timestamp)
-        row["clock_offset"] = theirs - int(clock.monotonic())
-    except Unsupported:
-        row["clock_offset"] = None
-    except (RemoteError, ConnectionLost) as error:
-        row["problem"] = str(error)
-    row["milliseconds"] = round(1000 * (time.perf_counter() - began), 1)
-    rows.append(row)
-
-
-def _show(rows: list[dict[str, Any]], output: Output) -> None:
-    if output.as_json:
-        for row in rows:
-            output.result(None, **row)
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("node", "answers", "clock", "cost", "uuid")
-    for row in rows:
-        problem = row.get("problem")
-        answers = Text(str(problem), style="red") if problem else Text(f"{row['milliseconds']} ms", style="green")
-        offset = row.get("clock_offset")
-        clock = "" if problem else "no deadlines" if offset is None else f"{offset:+d} s"
-        cost = f"{row['cost']:g}" if "cost" in row else ""
-        table.add_row(Text(str(row["name"])), answers, clock, cost, str(row.get("uuid", "")))
-    Console().print(table)
+def _no_node(config: GatewayConfig, name: str) -> str:
+    return f"there is no node {name}; there are: {', '.join(config.nodes) or 'none'}"

@@ -11,6 +11,8 @@ from p2pannex.cli.options import prints
 from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from p2pannex.benchmarks.stdio import Result as Table
     from p2pannex.testing.conformance import Result
 
@@ -89,9 +91,10 @@ def conformance(
 @click.option(
     "--size", type=click.IntRange(min=1), metavar="MIB", help="Of large content.  [default: 256; of cluster 1024]"
 )
+@click.option("--large", "gigabyte", is_flag=True, help="With annex: store 1 GB at once too, in each round.")
 @click.option("--dir", "directory", type=click.Path(file_okay=False, exists=True), help="The disk to measure on.")
 @prints
-def bench(which: str, rounds: int, size: int | None, directory: str | None, output: Output) -> int:
+def bench(which: str, rounds: int, size: int | None, gigabyte: bool, directory: str | None, output: Output) -> int:
     """Measure speed beside git-annex-shell.
 
     stdio measures p2pannex-shell on a store of its own, annex on a git-annex repository that both change in turn,
@@ -100,9 +103,14 @@ def bench(which: str, rounds: int, size: int | None, directory: str | None, outp
 
     throttled measures a cluster whose nodes have slow lines, beside what these lines could do.
     """
+    import functools
+
     from p2pannex.benchmarks.annex import run_annex
     from p2pannex.benchmarks.cluster import run_cluster
     from p2pannex.benchmarks.stdio import run_stdio
+
+    if gigabyte and which != "annex":
+        raise click.UsageError("--large is for annex")
 
     def on_round(number: int) -> None:
         if output.bars:
@@ -112,9 +120,13 @@ def bench(which: str, rounds: int, size: int | None, directory: str | None, outp
         from p2pannex.benchmarks.throttled import run_throttled
 
         return _print(run_throttled(rounds=rounds, on_round=on_round), output)
-    run = {"stdio": run_stdio, "annex": run_annex, "cluster": run_cluster}[which]
+    runs: dict[str, Callable[..., Table]] = {
+        "stdio": run_stdio,
+        "annex": functools.partial(run_annex, gigabyte=gigabyte),
+        "cluster": run_cluster,
+    }
     size = size or (1024 if which == "cluster" else 256)
-    result = run(rounds=rounds, large=size << 20, directory=directory, on_round=on_round)
+    result = runs[which](rounds=rounds, large=size << 20, directory=directory, on_round=on_round)
     return _print(result, output)
 
 

@@ -1,4 +1,6 @@
-"""`p2pannex serve`: a store on sockets and P2P networks. `p2pannex proxy`: another repository, there or on stdio."""
+"""`p2pannex serve`: a store, or a cluster, on sockets and P2P networks. `p2pannex proxy`: another repository, there or
+on stdio.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,7 @@ def _listens(*, required: bool) -> Callable[[F], F]:
 def serve(
     directory: str, urls: tuple[str, ...], mode: Mode, tls_cert: str | None, tls_key: str | None, output: Output
 ) -> int:
-    """Serve a directory store or a git-annex repository on sockets and P2P networks.
+    """Serve a directory store, a git-annex repository or a cluster on sockets and P2P networks.
 
     Who shows a token of it (p2pannex token create DIR) is let in; on a P2P network, with a git-annex repository, who
     shows one of git-annex's (git annex p2p --gen-addresses). Prints the URL of each socket when it listens.
@@ -86,9 +88,9 @@ def serve(
     _log_to_stderr(output)
 
     async def run() -> int:
-        from p2pannex.urls import open_directory
+        from p2pannex.urls import open_local
 
-        store = open_directory(directory)
+        store = open_local(directory)
         return await _serve(store, directory, store.tokens_directory(), urls, mode, tls_cert, tls_key, output)
 
     return trio.run(run)
@@ -128,14 +130,14 @@ def proxy(
         raise click.UsageError("--listen and --tokens go together")
 
     async def run() -> int:
-        from p2pannex.urls import SshURL, open_directory, parse_url
+        from p2pannex.urls import SshURL, open_local, parse_url
 
         known = parsed.uuid if isinstance(parsed := parse_url(url), SshURL) and uuid is None else uuid
         if tokens_of is None:
             async with connection.open(url, uuid=known) as service:
                 await _serve_stdio(service, mode)
             return exit_codes.DONE
-        tokens = open_directory(tokens_of).tokens_directory()
+        tokens = open_local(tokens_of).tokens_directory()
         async with connection.open(url, uuid=known, connections=CONNECTIONS) as service:
             return await _serve(service, tokens_of, tokens, urls, mode, tls_cert, tls_key, output)
 

@@ -39,11 +39,14 @@ def _open(directory: str) -> TokenFile:
     import trio
 
     from p2pannex.tokens import TokenFile
-    from p2pannex.urls import open_directory
+    from p2pannex.urls import open_local
 
     async def find() -> bytes:
-        async with open_directory(directory) as store:
+        store = open_local(directory)
+        try:
             return store.tokens_directory()
+        finally:
+            await store.aclose()
 
     return TokenFile(trio.run(find))
 
@@ -60,7 +63,7 @@ def _fields(grant: Grant) -> dict[str, object]:
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke tokens of a store.
+    """Make, list and revoke tokens of a store, or of a cluster's gateway directory.
 
     Who shows one to `p2pannex serve` is let in.
     """

@@ -1,8 +1,8 @@
 """A download from a cluster: one body, whichever nodes it comes from.
 
 Where the node that it comes from fails, another goes on at the byte that was reached. The reader notices nothing but a
-pause. Small content is read at once, so that one node's deadline and connection serve for all of it, and it is known to
-be good before the reader is told that there is any.
+pause. Small content is read at once, so that one node's deadline, place and connection serve for all of it, and it is
+known to be good before the reader is told that there is any.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import trio
 from attrs import frozen
 
+from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.node import Node
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
@@ -63,8 +64,16 @@ async def _close(source: Download) -> None:
 class ClusterDownload(Download):
     """Content from the first of `candidates` that has it. Opened with `open`, which the cluster calls."""
 
-    def __init__(self, key: Key, offset: int, file: bytes | None, candidates: Iterable[tuple[Node, Service]]) -> None:
+    def __init__(
+        self,
+        key: Key,
+        offset: int,
+        file: bytes | None,
+        candidates: Iterable[tuple[Node, Service]],
+        admission: Admission,
+    ) -> None:
         self._key = key
+        self._admission = admission
         self._file = file
         self._candidates = iter(candidates)
         self._node: Node | None = None
@@ -92,14 +101,13 @@ class ClusterDownload(Download):
         """Open the content at the next candidate that has it, with `length` bytes left where that is known."""
         for node, service in self._candidates:
             try:
-                found = await node.ask(self._begin, service)
+                found = await self._open(node, service)
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
                 continue
             if length is not None and found.length != length:
                 problems.append(f"{node.name}: has content of another length")
             elif isinstance(found, Download):
-                node.transfers += 1
                 self._node, self._source, self._small = node, found, None
                 return
             elif found.valid:
@@ -110,10 +118,22 @@ class ClusterDownload(Download):
             elif found.length and self._small is None:
                 self._small = found  # unless another has good content, this is what there is
             if isinstance(found, Download):
-                await _close(found)
+                await self._close(node, found)
+
+    async def _open(self, node: Node, service: Service) -> Download | _Small:
+        """The node's download, and our place there, where we wait for one; or all there is, and no place is held any
+        more. The last one was given back before."""
+        await self._admission.enter([node])
+        found: Download | _Small | None = None
+        try:
+            found = await node.ask(self._begin, service)
+            return found
+        finally:
+            if not isinstance(found, Download):
+                self._admission.leave(node)
 
     async def _begin(self, service: Service) -> Download | _Small:
-        """Open the content at a node, where we are."""
+        """Open the content at a node, where we are, and read it where it is small."""
         source = await service.get(self._key, offset=self.reached, file=self._file)
         if source.length > SMALL:
             return source
@@ -131,12 +151,17 @@ class ClusterDownload(Download):
         finally:
             await _close(source)
 
+    async def _close(self, node: Node, source: Download) -> None:
+        try:
+            await _close(source)
+        finally:
+            self._admission.leave(node)
+
     async def _leave(self) -> None:
         node, source = self._node, self._source
         self._node = self._source = None
         if node is not None and source is not None:
-            node.transfers -= 1
-            await _close(source)
+            await self._close(node, source)
 
     @property
     def file_range(self) -> FileRange | None:

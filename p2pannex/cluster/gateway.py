@@ -7,6 +7,7 @@ until one answers; storing succeeds where one node has stored, and says which; o
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -14,11 +15,14 @@ from typing import Self, TypeVar
 
 import trio
 
+from p2pannex.cluster.admission import Admission
+from p2pannex.cluster.beginning import begin_uploads
 from p2pannex.cluster.downloads import ClusterDownload
 from p2pannex.cluster.node import Node, ranked
 from p2pannex.cluster.patience import Patience, ask_all
 from p2pannex.cluster.removal import remove_from
-from p2pannex.cluster.uploads import QUEUE, ClusterUpload, close_all
+from p2pannex.cluster.topology import Gateway, allowed, to_bypass
+from p2pannex.cluster.uploads import QUEUE, ClusterUpload
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Service, SystemClock, Upload
@@ -28,17 +32,13 @@ T = TypeVar("T")
 Wanted = Callable[[Key, bytes | None, Sequence[Node]], Awaitable[Iterable[Node]]]
 """Which of the nodes content should go to: the key, the client's name for it, the nodes that can be reached."""
 
-UPLOADS = 8
-"""Uploads at a time. Each holds a connection to several nodes at once, so they are admitted here, in one place: if
-each node admitted them for itself, two uploads could each hold the connection that the other waits for."""
-
 
 def counts_as_nodes(uuid: str) -> bool:
     """Whether git-annex takes `uuid` for a cluster's (version 8, beginning with "ac"): it counts the nodes instead."""
     return len(uuid) == 36 and uuid.startswith("ac") and uuid[14] == "8"
 
 
-class Cluster(Service):
+class Cluster(Gateway):
     """The repository `uuid` that `nodes` are together. Use it as an ``async with`` block: its tasks live there.
 
     `clock` is the cluster's own. `wanted` chooses where content is stored; by default everywhere. `gateway` is the
@@ -71,7 +71,7 @@ class Cluster(Service):
         self.name_nodes = name_nodes
         self.queue = queue
         self._ways: dict[str, list[Node]] = {}
-        self._slots = trio.Semaphore(UPLOADS)
+        self._admission = Admission()
         self._bypass: frozenset[str] = frozenset()
         self._services: dict[tuple[Node, frozenset[str]], Service] = {}
         self._nursery: trio.Nursery | None = None
@@ -109,18 +109,14 @@ class Cluster(Service):
         """The nodes in the order in which to ask them: each repository once, by the best way that is not bypassed."""
         best: list[Node] = []
         for ways in self._ways.values():
-            usable = ranked(
-                node for node in ways if node.uuid not in self._bypass and node.via.isdisjoint(self._bypass)
-            )
-            best += usable[:1]
+            best += ranked(node for node in ways if allowed(node, self._bypass))[:1]
         return ranked(best)
 
-    def _service(self, node: Node) -> Service:
-        """A node's service, told of the gateways that requests have come through, ourselves included, and of those
-        that we ask ourselves: what is behind them would otherwise be asked by each gateway that knows them."""
+    def _service(self, node: Node, asked: Sequence[Node]) -> Service:
+        """A node's service, told of the gateways that requests have come through, ourselves included, and of what it
+        need not ask since one of `asked` does."""
         bypass = self._bypass if self.gateway is None else self._bypass | {self.gateway}
-        if node.via:
-            bypass |= frozenset().union(*(other.via for other in self.nodes)) - node.via
+        bypass = to_bypass(node, asked, self.nodes, bypass)
         if not bypass:
             return node.service
         known = self._services.get((node, bypass))
@@ -135,15 +131,17 @@ class Cluster(Service):
         patience: Patience | None = None,
     ) -> tuple[dict[Node, T], list[str]]:
         """Ask nodes, all at once: the answers, and in words what kept the others from answering."""
-        return await ask_all(nodes, lambda node: question(node, self._service(node)), patience)
+        asked = list(nodes)
+        return await ask_all(asked, lambda node: question(node, self._service(node, asked)), patience)
 
     # The shape --------------------------------------------------------------------------------------------------
 
     async def check_present(self, key: Key) -> bool:
         """True as soon as one node says so; False only where every node does, since a client may believe it."""
         problems: list[str] = []
-        for node in self._reach():
-            service = self._service(node)
+        nodes = self._reach()
+        for node in nodes:
+            service = self._service(node, nodes)
             try:
                 if await node.ask(service.check_present, key):
                     return True
@@ -156,8 +154,9 @@ class Cluster(Service):
 
     async def lock(self, key: Key) -> Lock | None:
         """The first node's lock. One that a node may have taken without our hearing of it keeps content, no more."""
-        for node in self._reach():
-            service = self._service(node)
+        nodes = self._reach()
+        for node in nodes:
+            service = self._service(node, nodes)
             try:
                 lock = await node.ask(service.lock, key)
             except (RemoteError, ConnectionLost):
@@ -191,52 +190,50 @@ class Cluster(Service):
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
         if self._nursery is None:
             raise RuntimeError("a Cluster has to be entered with async with")
-        nodes = self._reach()
-        if self.wanted is not None:
-            nodes = list(await self.wanted(key, file, nodes))
+        nodes = await self.choose(key, file, self._reach())
         # A node that is known not to answer would have every upload wait for its timeout.
         nodes = [node for node in nodes if node.healthy] or nodes
         if not nodes:
             raise RemoteError("no node wants this content")
-        await self._slots.acquire()
-        begun: Upload | AlreadyHave | None = None
-        try:
-            begun = await self._begin(nodes, key, file)
-            return begun
-        finally:
-            if not isinstance(begun, Upload):  # which gives its place back when it is closed
-                self._slots.release()
-
-    async def _begin(self, nodes: list[Node], key: Key, file: bytes | None) -> Upload | AlreadyHave:
-        assert self._nursery is not None
-        uploads: list[tuple[Node, Upload]] = []
+        await self._admission.enter(nodes)
         patience = Patience()
-
-        async def begin(node: Node, service: Service) -> Upload | AlreadyHave:
-            answer = await node.ask(service.put, key, file)
-            if isinstance(answer, Upload):
-                uploads.append((node, answer))
-            return answer
-
-        present: frozenset[str] = frozenset()
         try:
-            answers, problems = await self._ask_all(nodes, begin, patience)
-            for node, answer in answers.items():
-                if isinstance(answer, AlreadyHave):
-                    present |= answer.uuids | {node.uuid}
-            if uploads:
-                return ClusterUpload(
-                    self._nursery, uploads, present, self._named, self._slots.release, patience, queue=self.queue
-                )
-        except BaseException:
-            await close_all(upload for _, upload in uploads)
-            raise
-        if not present:
-            raise RemoteError("no node could store the content: " + "; ".join(problems))
-        return AlreadyHave(self._named(present))
+            parts, present, problems = await begin_uploads(
+                nodes, functools.partial(self._service, asked=nodes), key, file, patience
+            )
+            if not parts and not present:
+                raise RemoteError("no node could store the content: " + "; ".join(problems))
+            if not parts:
+                return AlreadyHave(self._named(present))
+            upload = ClusterUpload(
+                self._nursery, parts, present, self._named, self._admission, patience, queue=self.queue
+            )
+            nodes = [node for node in nodes if all(node not in part.nodes for part in parts)]
+            return upload
+        finally:
+            for node in nodes:  # those that take part in the upload keep their place until it is done
+                self._admission.leave(node)
+
+    async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
+        """Those of the nodes that can be reached where content is to be stored: what `wanted` says."""
+        if self.wanted is None:
+            return list(nodes)
+        return list(await self.wanted(key, file, nodes))
+
+    async def presence(self, key: Key, nodes: Iterable[Node]) -> dict[Node, bool]:
+        """Whether nodes have a content, all asked at once. Those that do not answer, or did not the last time, are
+        left out."""
+
+        async def ask(node: Node, service: Service) -> bool:
+            return await node.ask(service.check_present, key)
+
+        answers, _ = await self._ask_all([node for node in nodes if node.healthy], ask, Patience())
+        return answers
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        download = ClusterDownload(key, offset, file, ((node, self._service(node)) for node in self._reach()))
+        nodes = self._reach()
+        candidates = ((node, self._service(node, nodes)) for node in nodes)
+        download = ClusterDownload(key, offset, file, candidates, self._admission)
         try:
             await download.open()
         except BaseException:

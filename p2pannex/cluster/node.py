@@ -8,22 +8,33 @@ A node that did not is asked after the others for a while, twice as long each ti
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import trio
 
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import Service
 
+if TYPE_CHECKING:
+    from p2pannex.cluster.part import Part
+    from p2pannex.keys import Key
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+PutTogether: TypeAlias = "Callable[[Key, Sequence[Any]], Awaitable[tuple[Part | None, frozenset[str], list[str]]]]"
+"""Begins to store content in nodes of one kind: the upload, None where there is nothing to upload; which repositories
+have the content already; and what kept nodes from answering, in words."""
 
 COST = 100.0
 """annex-cost of a node for which nothing else was said."""
 
 TIMEOUT = 30.0
 """Seconds that a node may leave a question, or a block of content, unanswered."""
+
+TRANSFERS = 6
+"""Uploads and downloads of a node at a time. A `Remote` has eight connections: two are left for questions."""
 
 FIRST_BACK_OFF = 1.0
 LONGEST_BACK_OFF = 60.0
@@ -33,10 +44,13 @@ LONGEST_BACK_OFF = 60.0
 class Node:
     """One repository of a cluster.
 
-    `cost` is as in annex-cost: the cheaper is asked first. `timeout` is in seconds. `via` are the gateways on the way
-    to it: a client that came through one of them has it without us. The node does not own its service: whoever made
-    that closes it.
+    `cost` is as in annex-cost: the cheaper is asked first. `timeout` is in seconds. `limit` is how many transfers it
+    has at a time; others wait. `via` are the gateways on the way to it: a client that came through one of them has it
+    without us. The node does not own its service: whoever made that closes it.
     """
+
+    put_together: PutTogether | None = None
+    """How content is uploaded to several nodes of its kind at once; None where each has an upload of its own."""
 
     def __init__(
         self,
@@ -45,15 +59,17 @@ class Node:
         *,
         cost: float = COST,
         timeout: float = TIMEOUT,
+        limit: int = TRANSFERS,
         via: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.service = service
         self.cost = cost
         self.timeout = timeout
+        self.limit = limit
         self.via = frozenset(via)
         self.transfers = 0
-        """Uploads and downloads that are open at this moment."""
+        """Uploads and downloads that are open at this moment. `Admission` counts them."""
         self.failures = 0
         """How often in a row it did not answer."""
         self._back_at = -float("inf")
@@ -63,11 +79,16 @@ class Node:
         return self.service.uuid
 
     @property
+    def busy(self) -> bool:
+        """Whether it has as many transfers as it may have."""
+        return self.transfers >= self.limit
+
+    @property
     def healthy(self) -> bool:
         """Whether it answered the last time, or has been left alone long enough to be tried again."""
         return not self.failures or trio.current_time() >= self._back_at
 
-    async def ask(self, question: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+    async def ask(self, question: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
         """Call a method of this node's service, or of something it gave. ConnectionLost where that takes longer than
         `timeout`."""
         with trio.move_on_after(self.timeout):
@@ -98,5 +119,5 @@ class Node:
 
 
 def ranked(nodes: Iterable[Node]) -> list[Node]:
-    """The nodes in the order in which to ask them: by health, then cost, then transfers that are open."""
-    return sorted(nodes, key=lambda node: (not node.healthy, node.cost, node.transfers))
+    """The nodes in the order in which to ask them: by health, room for a transfer, cost, transfers."""
+    return sorted(nodes, key=lambda node: (not node.healthy, node.busy, node.cost, node.transfers))

@@ -13,7 +13,7 @@ is slow may hold the others up for as long as it likes.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -23,21 +23,28 @@ from p2pannex.protocol.errors import ConnectionLost, RemoteError
 T = TypeVar("T")
 
 
+class Timed(Protocol):
+    """A node, or a part of an upload: how many seconds it may take for a block."""
+
+    @property
+    def timeout(self) -> float: ...
+
+
 class Patience:
     """What is left of an upload's timeout. Nodes have timeouts of their own, so it is counted as a share of them."""
 
     def __init__(self) -> None:
         self._left = 1.0
 
-    def pause(self, node: Node) -> float:
+    def pause(self, node: Timed) -> float:
         """Seconds that the upload may be held up by this node before it goes on without it."""
         return node.timeout * self._left / 2
 
-    def rest(self, node: Node) -> float:
+    def rest(self, node: Timed) -> float:
         """Seconds for this node's outcome, which is the last that is waited for."""
         return node.timeout * self._left
 
-    def spend(self, node: Node, seconds: float) -> None:
+    def spend(self, node: Timed, seconds: float) -> None:
         """So long was waited for this node in vain."""
         if node.timeout > 0:
             self._left = max(0.0, self._left - seconds / node.timeout)

@@ -4,8 +4,6 @@ Each node has a queue of blocks, and a task that sends from it. The blocks are s
 that memory is bounded by the number of nodes times the queue, and a slow node holds the others back only when its queue
 is full. A node that errs, or takes nothing for its timeout, is left out from then on (`p2pannex.cluster.patience` says
 how that adds up); the outcome names exactly those where the content now is.
-
-Small content is sent and finished with one question to each node, once all of it is here.
 """
 
 from __future__ import annotations
@@ -16,8 +14,10 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
+from p2pannex.cluster.admission import Admission
+from p2pannex.cluster.block_queue import PIECES, QUEUE, BlockQueue
 from p2pannex.cluster.downloads import CLOSING, SMALL
-from p2pannex.cluster.node import Node
+from p2pannex.cluster.part import Part
 from p2pannex.cluster.patience import Patience
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import NotStored, Stored, Upload
@@ -25,68 +25,16 @@ from p2pannex.service import NotStored, Stored, Upload
 P = ParamSpec("P")
 T = TypeVar("T")
 
-QUEUE = 8 << 20
-"""Bytes that may wait for one node."""
-
-PIECES = 256
-"""Pieces that may wait for one node, however small they are."""
-
-
-class _Queue:
-    """What waits for one node: closed by the source when there is no more, dropped when the node is left out."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._blocks: list[memoryview] = []
-        self._bytes = 0
-        self._changed = trio.Event()
-        self.ended = False
-        self.dropped = False
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
-
-    def full(self, block: memoryview) -> bool:
-        """Whether `block` has to wait."""
-        full = self._bytes + len(block) > self._size or len(self._blocks) >= PIECES
-        return full and bool(self._blocks) and not self.dropped
-
-    async def put(self, block: memoryview) -> None:
-        while self.full(block):
-            await self._changed.wait()
-        if not self.dropped:
-            self._blocks.append(block)
-            self._bytes += len(block)
-            self._wake()
-
-    async def get(self) -> memoryview | None:
-        while not self._blocks:
-            if self.ended:
-                return None
-            await self._changed.wait()
-        block = self._blocks.pop(0)
-        self._bytes -= len(block)
-        self._wake()
-        return block
-
-    def end(self) -> None:
-        self.ended = True
-        self._wake()
-
-    def drop(self) -> None:
-        self.dropped = True
-        self._blocks.clear()
-        self._wake()
-
 
 class _Child:
-    """One node's part of the upload."""
+    """A part that is being worked on. It holds a place at each of its nodes, until it is done."""
 
-    def __init__(self, node: Node, upload: Upload, queue: int) -> None:
-        self.node = node
-        self.upload = upload
-        self.queue = _Queue(queue)
+    def __init__(self, part: Part, admission: Admission, queue: int) -> None:
+        self.part = part
+        self.upload = part.upload
+        self.queue = BlockQueue(queue)
+        self._admission = admission
+        self._placed = True
         self.skip = 0
         """Bytes at the beginning of the body that this node has already."""
         self.valid: bool | None = None
@@ -102,10 +50,17 @@ class _Child:
 
     @property
     def uuids(self) -> frozenset[str]:
-        """Where the content now is, of the repositories that this node stands for."""
+        """Where the content now is, of the repositories that this part stands for."""
         if self.outcome is None:
             return frozenset()
-        return self.outcome.uuids | ({self.node.uuid} if isinstance(self.outcome, Stored) else frozenset())
+        return self.outcome.uuids | (self.part.stands_for if isinstance(self.outcome, Stored) else frozenset())
+
+    def leave(self) -> None:
+        """Give the places back. Again is no matter."""
+        if self._placed:
+            self._placed = False
+            for node in self.part.nodes:
+                self._admission.leave(node)
 
     def hurry(self, seconds: float) -> None:
         """Leave the node out where it takes longer than that over anything; also over what it is doing now."""
@@ -115,18 +70,18 @@ class _Child:
     async def _ask(self, question: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
         self._asked_at = trio.current_time()
         with trio.CancelScope(deadline=self._asked_at + self._limit) as self._asking:
-            return await self.node.ask(question, *args, **named)
-        self.node.failed()
-        raise ConnectionLost(f"{self.node.name} did nothing for {trio.current_time() - self._asked_at:.3g} s")
+            return await self.part.ask(question, *args, **named)
+        self.part.failed()
+        raise ConnectionLost(f"{self.part.name} did nothing for {trio.current_time() - self._asked_at:.3g} s")
 
     async def give(self, block: memoryview, patience: Patience) -> None:
         """Queue a block. Where it has to wait, everybody does: then the node has to show that it is alive."""
         if self.queue.full(block):
             started = trio.current_time()
-            self.hurry(patience.pause(self.node))
+            self.hurry(patience.pause(self.part))
             await self.queue.put(block)
             if self.queue.dropped:
-                patience.spend(self.node, trio.current_time() - max(started, self._asked_at))
+                patience.spend(self.part, trio.current_time() - max(started, self._asked_at))
             self.hurry(math.inf)
         else:
             await self.queue.put(block)
@@ -147,16 +102,19 @@ class _Child:
         try:
             if at_once and self.valid is not None:
                 self.outcome = await self._ask(self._send_all, length, self.valid)
-                return
-            await self._ask(upload.begin, length)
-            while (block := await self.queue.get()) is not None:
-                await self._ask(upload.send_all, block)
-            if self.valid is not None:
-                self.outcome = await self._ask(upload.finish, self.valid)
+            else:
+                await self._ask(upload.begin, length)
+                while (block := await self.queue.get()) is not None:
+                    await self._ask(upload.send_all, block)
+                if self.valid is not None:
+                    self.outcome = await self._ask(upload.finish, self.valid)
+            if self.outcome is not None:
+                self.leave()
         except (RemoteError, ConnectionLost) as error:
             self.problem = error
 
     async def _send_all(self, length: int, valid: bool) -> Stored | NotStored:
+        """All that is queued, with one deadline."""
         await self.upload.begin(length)
         while (block := await self.queue.get()) is not None:
             await self.upload.send_all(block)
@@ -171,36 +129,37 @@ class _Child:
     async def aclose(self) -> None:
         if not self.closed:
             self.closed = True
-            await close_all([self.upload])
+            try:
+                await close_all([self.upload])
+            finally:
+                self.leave()
 
 
 class ClusterUpload(Upload):
-    """Uploads to several nodes as one. The tasks are in `nursery`, which is the cluster's."""
+    """Uploads to several nodes as one. The tasks are in `nursery`, which is the cluster's. The places that the nodes
+    have given to it are given back through `admission`."""
 
     def __init__(
         self,
         nursery: trio.Nursery,
-        uploads: Iterable[tuple[Node, Upload]],
+        parts: Iterable[Part],
         present: frozenset[str],
         named: Callable[[frozenset[str]], frozenset[str]],
-        release: Callable[[], None],
+        admission: Admission,
         patience: Patience,
         *,
         queue: int,
     ) -> None:
         self._nursery = nursery
-        self._children = [_Child(node, upload, queue) for node, upload in uploads]
+        self._children = [_Child(part, admission, queue) for part in parts]
         self._present = present
         self._named = named
-        self._release = release
         self._patience = patience
         self._length: int | None = None
         self._started = False
         self._closed = False
         self._sent = 0
         self.offset = min(child.upload.offset for child in self._children)
-        for child in self._children:
-            child.node.transfers += 1
 
     async def begin(self, length: int) -> None:
         self._length = length
@@ -214,7 +173,8 @@ class ClusterUpload(Upload):
         await trio.lowlevel.checkpoint_if_cancelled()
 
     def _start(self) -> None:
-        """Have the nodes take what is queued, and what will be."""
+        """Have the nodes take what is queued, and what will be. Small content waits until all of it is here: then one
+        question to each node does."""
         if not self._started and self._length is not None:
             self._started = True
             for child in self._children:
@@ -237,7 +197,7 @@ class ClusterUpload(Upload):
         for child in self._children:
             child.valid = valid
             child.queue.end()
-            child.hurry(self._patience.rest(child.node))
+            child.hurry(self._rest(child))
         self._start()
         for child in self._children:
             await child.done.wait()
@@ -246,9 +206,12 @@ class ClusterUpload(Upload):
     async def data_present(self) -> Stored | NotStored:
         async with trio.open_nursery() as nursery:
             for child in self._children:
-                child.hurry(self._patience.rest(child.node))
+                child.hurry(self._rest(child))
                 nursery.start_soon(child.data_present)
         return self._outcome()
+
+    def _rest(self, child: _Child) -> float:
+        return math.inf if child.part.unhurried else self._patience.rest(child.part)
 
     def _outcome(self) -> Stored | NotStored:
         """Which repositories have the content now: those that stored it, and those that had it before.
@@ -264,7 +227,7 @@ class ClusterUpload(Upload):
     def _problem(self) -> RemoteError:
         return RemoteError(
             "no node could store the content: "
-            + "; ".join(f"{child.node.name}: {child.problem}" for child in self._children if child.problem)
+            + "; ".join(f"{child.part.name}: {child.problem}" for child in self._children if child.problem)
         )
 
     async def aclose(self) -> None:
@@ -275,8 +238,6 @@ class ClusterUpload(Upload):
             if not all(child.done.is_set() for child in self._children):
                 await self._stop()
         finally:
-            for child in self._children:
-                child.node.transfers -= 1
             try:
                 # Those that have their outcome have nothing left to close that could take time.
                 for child in self._children:
@@ -284,7 +245,8 @@ class ClusterUpload(Upload):
                         await child.aclose()
                 await close_all(child for child in self._children if not child.closed)
             finally:
-                self._release()
+                for child in self._children:
+                    child.leave()
 
     async def _stop(self) -> None:
         """Give the nodes what was queued for them, for a later upload to resume from, if they take it soon."""
@@ -314,3 +276,6 @@ async def close_all(uploads: Iterable[Upload | _Child]) -> None:
         async with trio.open_nursery() as nursery:
             for upload in uploads:
                 nursery.start_soon(upload.aclose)
+
+
+__all__ = ["PIECES", "QUEUE", "ClusterUpload", "Part", "close_all"]

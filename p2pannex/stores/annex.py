@@ -10,7 +10,7 @@ comes and goes; ``git annex fsck`` or the next merge does that. A repository tha
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -26,8 +26,10 @@ from p2pannex.stores.annex_layout import AnnexLayout
 from p2pannex.stores.annex_locks import KeyExclusion, LockFile, TransferClaim, require_file_locks
 from p2pannex.stores.annex_log import AnnexLog
 from p2pannex.stores.annex_retention import AnnexRetention
+from p2pannex.stores.annex_spare_locks import SpareLocks
 from p2pannex.stores.background import Background
 from p2pannex.stores.contents import Contents, count, objects
+from p2pannex.stores.durability import fsync_directory
 from p2pannex.stores.objects import ObjectStore
 
 
@@ -62,7 +64,8 @@ class AnnexStore(ObjectStore):
         layout = AnnexLayout(self.config)
         clock = clock or SystemClock()
         exclusion = KeyExclusion(layout)
-        self._retention = AnnexRetention(layout, exclusion, clock, boot=boot)
+        self._spare_locks = SpareLocks(layout)
+        self._retention = AnnexRetention(layout, exclusion, self._spare_locks, clock, boot=boot)
         super().__init__(
             self.config.uuid,
             layout,
@@ -76,6 +79,7 @@ class AnnexStore(ObjectStore):
         self._branch = Branch(self.config.git_dir, shared_mode=layout.sharing.file_bits)
         self._log = AnnexLog(self._branch, self.uuid, self.present, blocking=single_client)
         self._background: Background | None = None
+        self._settled = False
 
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
         if self.config.secure_hashes_only and not key.cryptographically_secure:
@@ -88,13 +92,19 @@ class AnnexStore(ObjectStore):
         layout = self._annex_layout
         path = layout.transfer_lock(key)
         while True:
-            layout.make_directories(os.path.dirname(path))
-            layout.make_directories(os.path.dirname(layout.partial(key)))
+            lock = self._spare_locks.take(path)
             try:
-                lock = LockFile.take(path, layout, exclusive=True)
+                lock = lock or LockFile.take(path, layout, exclusive=True)
             except FileNotFoundError:
-                continue  # git-annex removes directories of its own that are empty
+                layout.make_directories(os.path.dirname(path))  # git-annex removes directories that are empty
+                continue
             return None if lock is None else TransferClaim(lock)
+
+    def _make_durable(self, path: bytes, made: Collection[bytes] = ()) -> None:
+        if not self._settled:  # git-annex makes the directory of objects with the first of them, and fsyncs nothing
+            fsync_directory(self._annex_layout.annex)
+            self._settled = True
+        super()._make_durable(path, made)
 
     # The git repository -----------------------------------------------------------------------------------------
 
@@ -129,13 +139,13 @@ class AnnexStore(ObjectStore):
 
     # The location log -------------------------------------------------------------------------------------------
 
-    async def changed(self, key: Key) -> None:
-        await self._log.changed(key)
+    async def changed(self, key: Key, present: bool) -> None:
+        await self._log.changed(key, present)
 
     async def __aenter__(self) -> Self:
         if self._background is not None:
             raise RuntimeError("this store is in use in another async with block")
-        self._background = Background(self._log.commit_when_idle, self._retention.let_go_in_time)
+        self._background = Background(self._log.commit_when_idle, self._retention.kept.let_go_in_time)
         await self._background.__aenter__()
         return self
 
@@ -156,6 +166,7 @@ class AnnexStore(ObjectStore):
         try:
             await self._log.commit()
         finally:
-            self._retention.close()
+            self._retention.kept.close()
+            self._spare_locks.close()
             await self._branch.aclose()
             await super().aclose()

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from p2pannex.keys import Key
@@ -91,19 +91,20 @@ class AnnexLayout:
         self.own = os.path.join(self.annex, b"p2pannex")
         self.sharing = Sharing(config.shared)
         self._bare = config.bare
-        self._crippled = config.crippled
+        self.crippled = config.crippled
+
+    def places(self, key: Key) -> Iterator[bytes]:
+        name = key.file_name
+        yield b"%b/%b/%b/%b" % (self.root, key.hashdir_lower if self._bare else key.hashdir_mixed, name, name)
+        yield b"%b/%b/%b/%b" % (self.root, key.hashdir_mixed if self._bare else key.hashdir_lower, name, name)
 
     def find(self, key: Key) -> bytes:
-        usual, other = key.hashdir_mixed, key.hashdir_lower
-        if self._bare:
-            usual, other = other, usual
-        name = key.file_name
-        path = b"%b/%b/%b/%b" % (self.root, usual, name, name)
-        if not os.path.lexists(path):
-            elsewhere = b"%b/%b/%b/%b" % (self.root, other, name, name)
-            if os.path.lexists(elsewhere):
-                return elsewhere
-        return path
+        paths = list(self.places(key))
+        return next((path for path in paths if os.path.lexists(path)), paths[0])
+
+    def neighbourhood(self, key: Key) -> bytes:
+        """The first of the directories that a new object of the key is in."""
+        return (key.hashdir_lower if self._bare else key.hashdir_mixed).partition(b"/")[0]
 
     def partial(self, key: Key) -> bytes:
         return b"%b/tmp/%b" % (self.annex, key.file_name)
@@ -112,39 +113,44 @@ class AnnexLayout:
         """The file that whoever receives the content, from whomever, has locked."""
         return b"%b/transfer/download/lck/lck.%b" % (self.annex, key.file_name)
 
-    def make_directories(self, path: bytes, attempts: int = ATTEMPTS) -> None:
-        """Make the directory, and those above it, as far as they are missing.
+    def make_directories(self, path: bytes, attempts: int = ATTEMPTS) -> set[bytes]:
+        """Make the directory, and those above it, as far as they are missing; the paths of those that were.
 
         Others may remove those above, which are empty, at any time; a link to nowhere stays in the way for ever.
         """
         try:
             os.mkdir(path)
         except FileExistsError:
-            return
+            return set()
         except FileNotFoundError:
             if not attempts:
                 raise
-            self.make_directories(os.path.dirname(path))
-            self.make_directories(path, attempts - 1)
-            return
+            made = self.make_directories(os.path.dirname(path))
+            return made | self.make_directories(path, attempts - 1)
         self.sharing.directory(path)
+        return {path}
+
+    def prepare(self, path: bytes) -> bool:
+        self.make_directories(os.path.dirname(path))
+        return True
 
     def share(self, path: bytes) -> None:
         """Give a new file or directory of ours the permissions of a shared repository's."""
         if self.sharing.shared:
             (self.sharing.directory if os.path.isdir(path) else self.sharing.file)(path)
 
-    def install(self, partial: bytes, path: bytes) -> None:
+    def install(self, partial: bytes, path: bytes) -> set[bytes]:
         directory = os.path.dirname(path)
         for attempt in range(ATTEMPTS):
-            self.make_directories(directory)
+            made = self.make_directories(directory)
             try:
                 self.within(directory, lambda: os.rename(partial, path))
-                return
+                return made
             except FileNotFoundError:
                 # Somebody who removed the content removed the empty directory too.
                 if attempt + 1 == ATTEMPTS or not os.path.exists(partial):
                     raise
+        raise AssertionError("the last attempt returns or raises")
 
     def protect(self, fd: int, path: bytes) -> None:
         os.fchmod(fd, self.sharing.object_mode())
@@ -154,22 +160,23 @@ class AnnexLayout:
         self.within(os.path.dirname(path), lambda: os.unlink(path))
 
     def within(self, directory: bytes, change: Callable[[], T]) -> T:
-        """Make the change to an object's directory, which is left writable: `freeze` it after the last one."""
+        """Make the change to an object's directory, which is made writable if need be: `freeze` it after the last."""
         for attempt in range(ATTEMPTS):
-            mode = stat.S_IMODE(os.stat(directory).st_mode)
-            if not mode & stat.S_IWUSR:
-                self._chmod(directory, mode | stat.S_IWUSR)
             try:
                 return change()
             except PermissionError:
                 if attempt + 1 == ATTEMPTS:
                     raise
-                time.sleep(0.0005)
+                mode = stat.S_IMODE(os.stat(directory).st_mode)
+                if not mode & stat.S_IWUSR:
+                    self._chmod(directory, mode | stat.S_IWUSR)
+                if attempt:
+                    time.sleep(0.0005)
         raise AssertionError("the last attempt returns or raises")
 
     def freeze(self, directory: bytes) -> None:
         """Make an object's directory read-only, where it still is one."""
-        if self._crippled:
+        if self.crippled:
             return
         try:
             mode = stat.S_IMODE(os.stat(directory).st_mode)

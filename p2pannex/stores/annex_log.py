@@ -39,10 +39,13 @@ class AnnexLog:
         self._change = trio.Event()
         self._committing = trio.Lock()
 
-    async def changed(self, key: Key) -> None:
+    async def changed(self, key: Key, present: bool) -> None:
         """Log whether the content is here, in the journal. RemoteError when that cannot be done."""
-        with trio.CancelScope(shield=True):
-            await self._record(key)
+        if self._blocking:
+            await self._record(key, present)  # which nothing can cancel
+        else:
+            with trio.CancelScope(shield=True):
+                await self._record(key, present)
         self._uncommitted.pop(key, None)
         self._uncommitted[key] = None
         if len(self._uncommitted) > REMEMBERED:
@@ -50,17 +53,17 @@ class AnnexLog:
         self._last_change = trio.current_time()
         self._change.set()
 
-    async def _record(self, key: Key) -> None:
-        """Looked at once more afterwards: who stored and removed it at the same time may have logged in another
-        order."""
+    async def _record(self, key: Key, present: bool) -> None:
+        """Looked at afterwards: who stored and removed it at the same time may have logged in another order."""
         while True:
-            present = self._present(key)
             if self._blocking:
                 self._branch.blocking.log_location(key, self._uuid, present)
             else:
                 await self._branch.log_location(key, self._uuid, present)
-            if self._present(key) == present:
+            now = self._present(key)
+            if now == present:
                 return
+            present = now
 
     async def commit_when_idle(self) -> None:
         """Commit whenever nothing has changed for some time, until cancelled."""
@@ -85,8 +88,9 @@ class AnnexLog:
                     return
                 try:
                     for key in keys:
-                        if (self._uuid in await self._locations(key)) != self._present(key):
-                            await self._record(key)
+                        present = self._present(key)
+                        if (self._uuid in await self._locations(key)) != present:
+                            await self._record(key, present)
                     await self._branch.commit()
                 except BaseException:
                     self._uncommitted = {**keys, **self._uncommitted}

@@ -52,6 +52,9 @@ class DirectoryLayout:
         self.root = os.path.join(directory, b"annex", b"objects")
         self._tmp = os.path.join(directory, b"annex", b"tmp")
 
+    def places(self, key: Key) -> tuple[bytes]:
+        return (self.find(key),)
+
     def find(self, key: Key) -> bytes:
         name = key.file_name
         return b"%b/%b/%b/%b" % (self.root, key.hashdir_lower, name, name)
@@ -59,9 +62,13 @@ class DirectoryLayout:
     def partial(self, key: Key) -> bytes:
         return self._tmp + b"/" + key.file_name
 
-    def install(self, partial: bytes, path: bytes) -> None:
-        make_directories(os.path.dirname(path))
+    def prepare(self, path: bytes) -> bool:
+        return False  # `create` has made it; a store without it is no whole one
+
+    def install(self, partial: bytes, path: bytes) -> set[bytes]:
+        made = make_directories(os.path.dirname(path))
         os.rename(partial, path)
+        return made
 
     def protect(self, fd: int, path: bytes) -> None:
         os.fchmod(fd, 0o444)

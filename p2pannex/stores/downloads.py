@@ -14,12 +14,12 @@ SMALL = 64 * 1024
 
 
 class ObjectDownload(Download):
-    """An open object from an offset on. It is its own `file_range`."""
+    """An open object from an offset on. It is its own `file_range`. `status` is the file's, where that is known."""
 
-    def __init__(self, fd: int, offset: int) -> None:
+    def __init__(self, fd: int, offset: int, status: os.stat_result | None = None) -> None:
         self._fd = fd
         self.position = offset
-        self._status = os.fstat(fd)
+        self._status = os.fstat(fd) if status is None else status
         self.length = max(0, self._status.st_size - offset)
         self._end = offset + self.length
         if self.length > SMALL:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Collection
 from contextlib import suppress
 
+from p2pannex.stores.file_systems import SYSTEM, Reach
 
-def make_directories(path: bytes) -> None:
-    """Make the directory, and those above it, as far as they are missing.
+
+def make_directories(path: bytes) -> set[bytes]:
+    """Make the directory, and those above it, as far as they are missing; the paths of those that were.
 
     What os.makedirs does, without asking about each of them first.
     """
     try:
         os.mkdir(path)
     except FileExistsError:
-        pass
+        return set()
     except FileNotFoundError:
-        make_directories(os.path.dirname(path))
-        with suppress(FileExistsError):
+        made = make_directories(os.path.dirname(path))
+        try:
             os.mkdir(path)
+        except FileExistsError:
+            return made
+        return made | {path}
+    return {path}
 
 
 def start_writing_back(fd: int, offset: int, length: int) -> None:
@@ -59,12 +66,23 @@ def fsync_directory(path: bytes) -> None:
         os.close(fd)
 
 
-def fsync_up(path: bytes, root: bytes) -> None:
+def fsync_up(path: bytes, root: bytes, made: Collection[bytes] = ()) -> None:
     """Make the names in `path`, and the directories from `root` down to it, durable.
 
-    All of them each time: whoever made one may have been killed before it could. Clean ones cost microseconds.
+    All of them each time: whoever made one may have been killed before it could. `made` are those of them that the
+    caller has made just now, and that nobody else of us fsyncs meanwhile. What one fsync makes durable of the
+    directories above is left out: `file_systems` has the argument.
     """
-    fsync_directory(path)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+        reach = SYSTEM.reach(fd, root)
+    finally:
+        os.close(fd)
+    if reach is Reach.EVERYTHING_EARLIER:
+        return
     while path != root:
+        known = reach is Reach.NEW_PARENTS and path in made
         path = os.path.dirname(path)
-        fsync_directory(path)
+        if not known:
+            fsync_directory(path)

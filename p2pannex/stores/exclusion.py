@@ -28,6 +28,21 @@ class Busy(RemoteError):
     """Others are at work on the key."""
 
 
+@contextmanager
+def sole_writer(path: bytes) -> Iterator[None]:
+    """Nobody else who asks for the same changes the small file at `path` meanwhile: read it, and write it anew, inside.
+
+    The lock is on a file beside it, PATH.lock, because the file itself is replaced. It blocks for as long as the others
+    write, which is an fsync each. OSError where there can be no such file.
+    """
+    lock = os.open(path + b".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 class Exclusion:
     """The lock files in `directory`. Waiting for one blocks: do it in a worker thread."""
 

@@ -16,7 +16,8 @@ import trio
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.stores import external_messages as messages
 from p2pannex.stores.external_messages import Reply, Request
-from p2pannex.stores.external_program import Job, Program, ProgramFailed
+from p2pannex.stores.external_process import ProgramFailed
+from p2pannex.stores.external_program import Job, Program
 from p2pannex.stores.external_settings import Settings
 
 QUESTIONS = 2

@@ -1,43 +1,25 @@
-"""A special remote program that runs: a child process, and the requests that it works on.
+"""A special remote program that runs, and the requests that it works on.
 
 There is no task in the background. Whoever waits for an answer reads the program's output; where it speaks ASYNC, and
 several wait, one of them reads for all and hands each line to the job that it belongs to.
 
 A program is trusted with nothing. Every wait has a deadline, lines are bounded, and after a line that should not have
 come, a deadline that has passed, or a request that nobody waits for any more, it is killed: what it would still have
-said would be taken for the answer to something else. Its standard error goes to an unlinked file, the end of which is
-quoted where it fails. It is always reaped, with whatever processes it has started in its own session.
+said would be taken for the answer to something else. The child process itself is in `external_process.py`.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import signal
-import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 
 import trio
 
-from p2pannex.protocol.errors import RemoteError
 from p2pannex.stores import external_messages as messages
 from p2pannex.stores.external_messages import BadLine, Lines, Reply, Request
+from p2pannex.stores.external_process import GRACE, Process
 from p2pannex.stores.external_settings import Settings
-from p2pannex.stores.external_words import LastWords
-
-GRACE = 2.0
-"""Seconds that a program has to exit after its input was closed."""
-
-LINGER = 0.5
-"""Seconds that a program has to exit after it has closed its output, so that its exit status can be told."""
-
-READ = 64 * 1024
-
-
-class ProgramFailed(RemoteError):
-    """The program has ended, hangs, or talks nonsense; another one of it may do better."""
 
 
 class Job:
@@ -50,7 +32,7 @@ class Job:
 
 
 class Program:
-    """A running program. Made by `start`; `close` ends it at once, `aclose` lets it exit by itself.
+    """A running program. Made by `start`; close it with `aclose`.
 
     served: requests that it has answered.
     speaks_async: whether it takes several jobs at once.
@@ -58,30 +40,14 @@ class Program:
     timed_out: it has failed by taking too long.
     """
 
-    def __init__(
-        self,
-        process: trio.Process,
-        errors: LastWords,
-        settings: Settings,
-        *,
-        describe: str,
-        inform: Callable[[str], None] | None,
-    ) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def __init__(self, process: Process, settings: Settings, *, inform: Callable[[str], None] | None) -> None:
         self._process = process
-        self._stdin: trio.abc.SendStream = process.stdin
-        self._stdout: trio.abc.ReceiveStream = process.stdout
-        self._errors = errors
         self._settings = settings
-        self._describe = describe
         self._inform = inform
         self._lines = Lines()
         self._jobs: dict[int, Job] = {}
         self._last_job = 0
         self._reading = False
-        self._writing = trio.Lock()
-        self._failure: str | None = None
         self.served = 0
         self.speaks_async = False
         self.retired = False
@@ -100,24 +66,8 @@ class Program:
         inform: Callable[[str], None] | None,
     ) -> Program:
         """Start the program and agree with it on the protocol. ProgramFailed where that does not work."""
-        errors = LastWords()
-        try:
-            process = await trio.lowlevel.open_process(
-                list(argv),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors.fileno(),
-                cwd=cwd,
-                env=environment,
-                start_new_session=True,
-            )
-        except OSError as error:
-            errors.close()
-            raise ProgramFailed(f"{describe} cannot be run: {error.strerror}") from error
-        except BaseException:
-            errors.close()
-            raise
-        program = cls(process, errors, settings, describe=describe, inform=inform)
+        process = await Process.start(argv, describe=describe, redact=settings.redact, cwd=cwd, environment=environment)
+        program = cls(process, settings, inform=inform)
         try:
             job = program.begin()
             with program._deadline(timeout, "to greet"):
@@ -131,13 +81,13 @@ class Program:
     async def _greet(self, job: Job) -> None:
         verb, version = messages.words(await self._line(job), 2)
         if verb == b"ERROR":
-            raise self._fail(messages.text(version))
+            raise self._process.fail(messages.text(version))
         if verb != b"VERSION" or version not in messages.VERSIONS:
-            raise self._fail(f"it began with {messages.text(verb + b' ' + version)!r}, not with VERSION 1 or 2")
+            raise self._process.fail(f"it began with {messages.text(verb + b' ' + version)!r}, not with VERSION 1 or 2")
         await self._send(job, [messages.EXTENSIONS])
         extensions = (await self._line(job)).split(b" ")
         if extensions[0] not in (b"EXTENSIONS", messages.UNSUPPORTED):
-            raise self._fail(f"it answered EXTENSIONS with {messages.text(b' '.join(extensions))!r}")
+            raise self._process.fail(f"it answered EXTENSIONS with {messages.text(b' '.join(extensions))!r}")
         self.speaks_async = b"ASYNC" in extensions[1:]
 
     # Asking -----------------------------------------------------------------------------------------------------
@@ -145,7 +95,7 @@ class Program:
     @property
     def alive(self) -> bool:
         """Whether it may be asked for something."""
-        return self._failure is None and not self.retired and self._process.returncode is None
+        return self._process.alive and not self.retired
 
     @property
     def busy(self) -> bool:
@@ -197,15 +147,15 @@ class Program:
                         return reply
                     await self._serve(job, verb, rest, line)
         except BadLine as problem:
-            raise self._fail(str(problem)) from None
+            raise self._process.fail(str(problem)) from None
         finally:
-            if not answered and self._failure is None:
+            if not answered and not self._process.failed:
                 # Nobody will take the answer, which may come at any time. Jobs of others may end before it is closed.
                 self.retired = True
 
     async def _serve(self, job: Job, verb: bytes, rest: bytes, line: bytes) -> None:
         if verb == b"ERROR":
-            raise self._fail(messages.text(rest))
+            raise self._process.fail(messages.text(rest))
         if verb in (b"DEBUG", b"INFO"):
             if verb == b"INFO" and self._inform is not None:
                 self._inform(self._settings.redact(messages.text(rest)))
@@ -216,7 +166,7 @@ class Program:
             else:
                 answer = self._settings.answer(line)
         except OSError as error:
-            raise self._fail(f"its settings cannot be kept: {error.strerror}") from error
+            raise self._process.fail(f"its settings cannot be kept: {error.strerror}") from error
         if answer is None:
             raise BadLine(f"it sent {messages.text(verb)!r}, which is no message of this protocol")
         await self._send(job, answer)
@@ -229,19 +179,8 @@ class Program:
     async def _send(self, job: Job, lines: Sequence[bytes]) -> None:
         head = b"J %d " % job.number if self.speaks_async else b""
         data = b"".join([head + line + b"\n" for line in lines])
-        if not data:
-            return
-        async with self._writing:
-            self._raise_if_failed()
-            whole = False
-            try:
-                await self._stdin.send_all(data)
-                whole = True
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                raise await self._ended() from None
-            finally:
-                if not whole and self._failure is None:
-                    self._fail("a line to it was cut off")
+        if data:
+            await self._process.send(data)
 
     async def _line(self, job: Job) -> bytes:
         while not job.lines:
@@ -249,7 +188,7 @@ class Program:
                 await job.wake.wait()
                 job.wake = trio.Event()
                 continue
-            self._raise_if_failed()
+            self._process.raise_if_failed()
             self._reading = True
             try:
                 await self._read(job)
@@ -266,17 +205,11 @@ class Program:
             try:
                 line = self._lines.next()
                 if line is None:
-                    data = await self._stdout.receive_some(READ)
-                    if not data:
-                        raise await self._ended()
-                    self._lines.feed(data)
-                    self._errors.forget()
-                    continue
-                self._dispatch(job, line)
+                    self._lines.feed(await self._process.receive())
+                else:
+                    self._dispatch(job, line)
             except BadLine as problem:
-                raise self._fail(str(problem)) from None
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                raise await self._ended() from None
+                raise self._process.fail(str(problem)) from None
 
     def _dispatch(self, job: Job, line: bytes) -> None:
         if not self.speaks_async:
@@ -286,56 +219,16 @@ class Program:
         if not number:
             verb, said = messages.words(line, 2)
             if verb == b"ERROR":
-                raise self._fail(messages.text(said))
+                raise self._process.fail(messages.text(said))
             raise BadLine(f"it sent {messages.text(line)!r}, which is of no job")
         owner = self._jobs.get(number)
         if owner is not None:  # nobody waits for the others any more
             owner.lines.append(rest)
             owner.wake.set()
 
-    # Ending -----------------------------------------------------------------------------------------------------
-
-    def _raise_if_failed(self) -> None:
-        if self._failure is not None:
-            raise ProgramFailed(self._failure)
-
-    def _fail(self, why: str) -> ProgramFailed:
-        """Kill the program; the error that says why, and what it complained of."""
-        if self._failure is None:
-            words = self._errors.tail()
-            said = f"{why} (it complained: {words})" if words else why
-            self._failure = f"{self._describe}: {self._settings.redact(said)}"
-            self.kill()
-        return ProgramFailed(self._failure)
-
-    async def _ended(self) -> ProgramFailed:
-        if self._failure is None:
-            with trio.move_on_after(LINGER):
-                await self._process.wait()
-        status = self._process.returncode
-        if status is None:
-            return self._fail("it closed its output")
-        return self._fail(f"it ended with exit status {status}" if status >= 0 else f"signal {-status} ended it")
-
-    def kill(self) -> None:
-        """End it, and what it has started, at once."""
-        with suppress(ProcessLookupError, PermissionError):
-            if self._process.returncode is None:
-                os.killpg(self._process.pid, signal.SIGKILL)
-
     async def aclose(self, grace: float = GRACE) -> None:
         """Close its input, wait `grace` seconds until it has exited, then kill it. Also when cancelled."""
-        if self._failure is None:
-            self._failure = f"{self._describe}: it was stopped"
-        with trio.CancelScope(shield=True):
-            await self._stdin.aclose()
-            with trio.move_on_after(grace):
-                await self._process.wait()
-            self.kill()
-            with trio.move_on_after(GRACE):
-                await self._process.wait()
-            await self._stdout.aclose()
-        self._errors.close()
+        await self._process.aclose(grace)
 
 
 class _Deadline:
@@ -355,4 +248,4 @@ class _Deadline:
         self._scope.__exit__(kind, error, trace)  # type: ignore[arg-type]
         if self._scope.cancelled_caught:
             self._program.timed_out = True
-            raise self._program._fail(f"it takes longer than {self._timeout:g} s {self._doing}")
+            raise self._program._process.fail(f"it takes longer than {self._timeout:g} s {self._doing}")

@@ -9,7 +9,7 @@ nobody else may read::
     STATE_DIR/wanted          SETWANTED
 
 Files are written whole, mode 600, and are on disk before the program hears of it. Passwords are in no error: `redact`
-takes them out of whatever a program says.
+takes them, and settings that look like one by their name, out of whatever a program says.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 
 from p2pannex.keys import InvalidKey, Key
@@ -28,6 +29,10 @@ HIDDEN = "***"
 
 SHORTEST_SECRET = 4
 """Letters from which on a password is taken out of errors: shorter ones are parts of many words."""
+
+
+_SECRET = re.compile("pass|secret|token", re.IGNORECASE)
+"""What the names of settings have in them that are passwords."""
 
 
 class Settings:
@@ -59,7 +64,9 @@ class Settings:
 
     def redact(self, said: str) -> str:
         """What a program said, without the passwords that it has been given."""
-        for _, password in self._creds.values():
+        passwords = [password for _, password in self._creds.values()]
+        passwords += [value for name, value in self._config.items() if _SECRET.search(name)]
+        for password in passwords:
             if len(password) >= SHORTEST_SECRET:
                 said = said.replace(password, HIDDEN)
         return said

@@ -18,12 +18,13 @@ is cancelled waits for it, and leaves either the old or the new state. What only
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from enum import Enum
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import trio
 
@@ -35,6 +36,8 @@ from p2pannex.stores.disk_errors import disk_errors, explained
 from p2pannex.stores.downloads import Nothing, ObjectDownload
 from p2pannex.stores.durability import fsync_up
 from p2pannex.stores.exclusion import Busy
+from p2pannex.stores.parts import Exclusive, Layout, Promise, Promises
+from p2pannex.stores.tidying import Untidy
 from p2pannex.stores.uploads import Claim, NoClaim, ObjectUpload
 
 T = TypeVar("T")
@@ -45,71 +48,8 @@ NAME_MAX = 255
 QUICKLY_REMOVED = 16 << 20
 """Bytes of content up to which a file system frees a file at once, so that it can be removed on the loop."""
 
-UNTIDY = 16
-"""Removals whose empty directories are left for later, all at once."""
-
 BUSY_TIMEOUT = 10.0
 """Seconds that a second upload of a key waits for the first to end."""
-
-
-class Layout(Protocol):
-    """Where a store keeps its files. Paths are made from a key's escaped file name only."""
-
-    root: bytes
-    """The directory in which objects lie, at some depth; it and what lies above it are never removed."""
-
-    def find(self, key: Key) -> bytes:
-        """The path of the key's object, or the one that it would have."""
-        ...
-
-    def partial(self, key: Key) -> bytes:
-        """The path of the key's partial content."""
-        ...
-
-    def install(self, partial: bytes, path: bytes) -> None:
-        """Rename a partial to the path of its object, whose directories are made."""
-        ...
-
-    def protect(self, fd: int, path: bytes) -> None:
-        """Give an object that was just installed, and is open as `fd`, its permissions."""
-        ...
-
-    def discard(self, path: bytes) -> None:
-        """Unlink an object."""
-        ...
-
-
-class Exclusive(Protocol):
-    """One change at a time to a key's content."""
-
-    def hold(self, key: Key, timeout: float = ...) -> AbstractContextManager[None]: ...
-
-
-class Promise(Protocol):
-    """One promise to keep content, held by this process."""
-
-    def release(self) -> None:
-        """The holder has said that the content may be removed again."""
-        ...
-
-    def abandon(self) -> None:
-        """The holder is gone: the promise stays until its time is over."""
-        ...
-
-
-class Promises(Protocol):
-    """The records of what was promised. Both are called with the key's exclusion held."""
-
-    def record(self, key: Key) -> Promise | None:
-        """Promise to keep `key`, durably; None where somebody is removing it."""
-        ...
-
-    def removing(self, key: Key, timeout: float) -> AbstractContextManager[bool]:
-        """Whether nobody was promised that `key` is kept, so that it may be removed inside of the block.
-
-        Busy, if `timeout` is 0, where that could only be told by waiting.
-        """
-        ...
 
 
 class Outcome(Enum):
@@ -144,7 +84,7 @@ class ObjectStore(Service):
         self.single_client = single_client
         self._exclusion = exclusive
         self._promises = promises
-        self._untidy: list[tuple[Key, bytes]] = []
+        self._untidy = Untidy(layout.root, exclusive)
 
     async def check_present(self, key: Key) -> bool:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -152,16 +92,25 @@ class ObjectStore(Service):
 
     def present(self, key: Key) -> bool:
         """Whether the object is there, with the size that the key says: a shorter one was damaged by others."""
-        try:
-            status = os.stat(self.layout.find(key), follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError as error:
-            if len(key.file_name) > NAME_MAX:
-                return False
-            raise explained(error, "cannot look for the content") from error
-        size = key.size
-        return stat.S_ISREG(status.st_mode) and (size is None or size == status.st_size)
+        return self._whole_object(key) is not None
+
+    def _whole_object(self, key: Key) -> bytes | None:
+        """The path of the object, where it is present."""
+        found = self._find(key, doing="cannot look for the content")
+        return found[0] if found is not None and _whole(key, found[1]) else None
+
+    def _find(self, key: Key, *, doing: str) -> tuple[bytes, os.stat_result] | None:
+        """Where the key's object is, and what it is."""
+        for path in self.layout.places(key):
+            try:
+                return path, os.lstat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                if len(key.file_name) > NAME_MAX:
+                    return None
+                raise explained(error, doing) from error
+        return None
 
     async def briefly(self, function: Callable[..., T], *arguments: object) -> T:
         """Run disk work of some milliseconds: in a thread, so that other clients need not wait for it; or, where
@@ -185,10 +134,11 @@ class ObjectStore(Service):
 
     def _lock(self, key: Key) -> Promise | None:
         with disk_errors("cannot lock the content"), self._exclusion.hold(key):
-            if not self.present(key):
+            path = self._whole_object(key)
+            if path is None:
                 return None
             try:
-                self._make_durable(key)
+                self._make_durable(path)
             except FileNotFoundError:
                 return None  # another program, which knows nothing of our exclusion, has just removed it
             return self._promises.record(key)
@@ -204,56 +154,42 @@ class ObjectStore(Service):
         if outcome is None:
             outcome = await trio.to_thread.run_sync(self._remove, key, before)
         if outcome is Outcome.REMOVED:
-            await self.changed(key)
-        if len(self._untidy) >= UNTIDY:
-            await trio.to_thread.run_sync(self._tidy)
+            await self.changed(key, False)
+        if self._untidy.many:
+            await trio.to_thread.run_sync(self._untidy.tidy)
         return Removal(outcome is not Outcome.KEPT)
 
     def _remove(self, key: Key, before: int | None, timeout: float = exclusion.TIMEOUT) -> Outcome:
-        path = self.layout.find(key)
-        with disk_errors("cannot remove the content"):
+        found = self._find(key, doing="cannot remove the content")
+        if found is None:
+            return Outcome.ABSENT
+        path, _ = found
+        # With the exclusion held no lock can be recorded, and no content stored, until this is over.
+        with (
+            disk_errors("cannot remove the content"),
+            self._exclusion.hold(key, timeout),
+            self._promises.removing(key, path, timeout) as free,
+        ):
+            if not free:
+                return Outcome.KEPT
+            self._untidy.add(key, os.path.dirname(path))
+            # The deadline comes last: waiting for the exclusion, and for the look at the records, may have taken any
+            # time. Between this line and the unlink there is nothing that waits.
+            if before is not None and int(self.clock.monotonic()) >= before:
+                return Outcome.KEPT
             try:
-                os.lstat(path)
-            except (FileNotFoundError, NotADirectoryError):
+                self.layout.discard(path)
+            except FileNotFoundError:
                 return Outcome.ABSENT
-            except OSError:
-                if len(key.file_name) > NAME_MAX:
-                    return Outcome.ABSENT
-                raise
-            # With the exclusion held no lock can be recorded, and no content stored, until this is over.
-            with self._exclusion.hold(key, timeout), self._promises.removing(key, timeout) as free:
-                if not free:
-                    return Outcome.KEPT
-                # The deadline comes last: waiting for the exclusion, and for the look at the records, may have
-                # taken any time. Between this line and the unlink there is nothing that waits.
-                if before is not None and int(self.clock.monotonic()) >= before:
-                    return Outcome.KEPT
-                try:
-                    self.layout.discard(path)
-                except FileNotFoundError:
-                    return Outcome.ABSENT
-                self._untidy.append((key, os.path.dirname(path)))
-                return Outcome.REMOVED
+            return Outcome.REMOVED
 
-    async def changed(self, key: Key) -> None:
+    async def changed(self, key: Key, present: bool) -> None:
         """Content was stored or removed: where a log is kept of that, it is written before anybody is told."""
-
-    def _tidy(self) -> None:
-        """Remove the directories that removals have left empty. It takes longer than the removals: some at a time."""
-        while self._untidy:
-            key, path = self._untidy.pop()
-            try:
-                with self._exclusion.hold(key):
-                    while path != self.layout.root:
-                        _remove_directory(path)
-                        path = os.path.dirname(path)
-            except (OSError, Busy):
-                continue  # not empty any more, or somebody else was here: nothing that matters to anybody
 
     async def aclose(self) -> None:
         """Leave the directory tidy."""
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._tidy)
+            await trio.to_thread.run_sync(self._untidy.tidy)
 
     # Storing ----------------------------------------------------------------------------------------------------
 
@@ -285,25 +221,28 @@ class ObjectStore(Service):
         """Whether the content is here to stay. ALREADY-HAVE is a word on which clients delete their copy, and the
         object may have been renamed into place a moment ago by somebody who was then killed."""
         with disk_errors("cannot look for the content"), self._exclusion.hold(key):
+            path = self._whole_object(key)
+            if path is None:
+                return False
             try:
-                if self.present(key):
-                    self._make_durable(key)
-                    return True
+                self._make_durable(path)
             except FileNotFoundError:
-                pass  # another program, which knows nothing of our exclusion, has just removed it
-            return False
+                return False  # another program, which knows nothing of our exclusion, has just removed it
+            return True
 
-    def _make_durable(self, key: Key) -> None:
-        fsync_up(os.path.dirname(self.layout.find(key)), self.layout.root)
+    def _make_durable(self, path: bytes, made: Collection[bytes] = ()) -> None:
+        """Let the name of the object, and those of its directories, survive. `made` are those just made by us: the
+        exclusion keeps others of us from fsyncing them meanwhile."""
+        fsync_up(os.path.dirname(path), self.layout.root, made)
 
     def commit(self, key: Key, partial: bytes, fd: int) -> None:
         """Put verified, fsynced content in its place, for good. Blocks; called by the upload that has it locked."""
-        path = self.layout.find(key)
         with self._exclusion.hold(key):
-            self.layout.install(partial, path)
+            path = self.layout.find(key)
+            made = self.layout.install(partial, path)
             try:
                 self.layout.protect(fd, path)
-                self._make_durable(key)
+                self._make_durable(path, made)
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
                     raise RemoteError("the content was removed by others as soon as it was here") from error
@@ -315,14 +254,23 @@ class ObjectStore(Service):
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         await trio.lowlevel.checkpoint_if_cancelled()
-        if not self.present(key):
-            return Nothing()
         with disk_errors("cannot read the content"):
-            try:
-                fd = os.open(self.layout.find(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                return Nothing()
-            return ObjectDownload(fd, offset)
+            for path in self.layout.places(key):
+                try:
+                    # What is no file is not waited for.
+                    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                except OSError as error:
+                    if error.errno == errno.ELOOP or len(key.file_name) > NAME_MAX:
+                        break  # it is a link, which is no object; or it cannot be here
+                    raise
+                status = os.fstat(fd)
+                if _whole(key, status):
+                    return ObjectDownload(fd, offset, status)
+                os.close(fd)
+                break
+        return Nothing()
 
 
 class _ObjectLock(Lock):
@@ -339,8 +287,7 @@ class _ObjectLock(Lock):
         await trio.lowlevel.checkpoint()
 
 
-def _remove_directory(path: bytes) -> None:
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        pass
+def _whole(key: Key, status: os.stat_result) -> bool:
+    """Whether this is a file of the size that the key says."""
+    size = key.size
+    return stat.S_ISREG(status.st_mode) and (size is None or size == status.st_size)

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 
 from p2pannex.keys import Key
 from p2pannex.service import RETENTION, Clock
-from p2pannex.stores.durability import fsync_directory
+from p2pannex.stores.durability import fsync_up
 from p2pannex.stores.exclusion import try_lock
 
 
@@ -80,9 +80,11 @@ class Retention:
         directory = os.path.join(self._directory, key.file_name)
         name = secrets.token_hex(8).encode()
         text = f"{self._clock.wall() + RETENTION:.3f} {self._clock.monotonic() + RETENTION:.3f} {self._boot}\n"
+        made = set()
         while True:
             try:
                 os.mkdir(directory)
+                made.add(directory)
                 self._share(directory)
             except FileExistsError:
                 pass
@@ -98,8 +100,7 @@ class Retention:
             try_lock(fd, shared=True)
             self._share(os.path.join(directory, b"." + name))
             os.rename(os.path.join(directory, b"." + name), os.path.join(directory, name))
-            fsync_directory(directory)
-            fsync_directory(self._directory)
+            fsync_up(directory, self._directory, made)
         except BaseException:
             record.abandon()
             raise
@@ -113,7 +114,7 @@ class Retention:
         return self._sweep(os.path.join(self._directory, key.file_name))
 
     @contextmanager
-    def removing(self, key: Key, timeout: float) -> Iterator[bool]:
+    def removing(self, key: Key, path: bytes, timeout: float) -> Iterator[bool]:
         """Whether nobody was promised that `key` is kept, so that it may be removed inside of the block. Call it with
         the key's exclusion held."""
         yield not self.held(key)

@@ -29,6 +29,7 @@ from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.disk_errors import disk_errors, require_room
+from p2pannex.stores.exclusion import try_lock
 from p2pannex.stores.uploads import NoClaim, ObjectUpload
 
 DISK_RESERVE = 100_000_000
@@ -38,7 +39,7 @@ BUSY_TIMEOUT = 10.0
 """Seconds that a second upload of a key waits for the first to end."""
 
 STALE = 7 * 24 * 3600
-"""Seconds after which a fetched file that nobody writes to is one that a killed process left."""
+"""Seconds after which a file that nobody writes to is not waited for any more."""
 
 Deliver = Callable[[bytes], Awaitable[Stored | NotStored]]
 """Takes the path of verified content, and sends it on. The file is there, and does not change, until it returns."""
@@ -64,12 +65,14 @@ class Spool:
             self._sweep()
 
     def _sweep(self) -> None:
+        """Remove what killed processes left, and what nobody came to upload the rest of."""
         oldest = time.time() - STALE
-        with os.scandir(os.path.join(self.path, b"down")) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                        os.unlink(entry.path)
+        for name in (b"up", b"down"):
+            with os.scandir(os.path.join(self.path, name)) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):
+                        if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                            _remove_unlocked(entry.path)
 
     async def upload(self, key: Key, deliver: Deliver, present: Present) -> Upload | None:
         """An upload that resumes where the last one ended, and whose end is `deliver`'s.
@@ -108,6 +111,15 @@ class Spool:
         return os.path.join(self.path, b"down", secrets.token_hex(16).encode())
 
 
+def _remove_unlocked(path: bytes) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        if try_lock(fd):  # who uploads has it locked, and looks after locking whether it is still there
+            os.unlink(path)
+    finally:
+        os.close(fd)
+
+
 async def _closing_on_error(upload: ObjectUpload, present: Present) -> bool:
     try:
         return await present()
@@ -133,13 +145,16 @@ class _Target:
     def partial(self, key: Key) -> bytes:
         return os.path.join(self._directory, b"up", hashlib.sha256(key.raw).hexdigest().encode())
 
+    def prepare(self, path: bytes) -> bool:
+        return False
+
     def present(self, key: Key) -> bool:
         return False
 
     def claim(self, key: Key) -> NoClaim:
         return NoClaim()
 
-    async def changed(self, key: Key) -> None:
+    async def changed(self, key: Key, present: bool) -> None:
         pass
 
     async def briefly(self, function: Callable[[bool], bool], argument: bool, /) -> bool:

@@ -33,6 +33,8 @@ class PartialLayout(Protocol):
 
     def partial(self, key: Key) -> bytes: ...
 
+    def prepare(self, path: bytes) -> bool: ...
+
 
 class Claim(Protocol):
     """The right to receive a key's content, among all programs that might."""
@@ -59,7 +61,7 @@ class Target(Protocol):
 
     def claim(self, key: Key) -> Claim | None: ...
 
-    async def changed(self, key: Key) -> None: ...
+    async def changed(self, key: Key, present: bool) -> None: ...
 
     async def briefly(self, function: Callable[[bool], bool], argument: bool, /) -> bool: ...
 
@@ -92,8 +94,10 @@ class ObjectUpload(Upload):
                 return None
             try:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-            except BaseException:
+            except BaseException as error:
                 claim.release()
+                if isinstance(error, FileNotFoundError) and store.layout.prepare(path):
+                    continue
                 raise
             upload = cls(store, key, path, fd, claim)
             try:
@@ -183,7 +187,7 @@ class ObjectUpload(Upload):
                 stored = await trio.to_thread.run_sync(self._finish, valid)
         if not stored:
             return NotStored()
-        await self._store.changed(self._key)
+        await self._store.changed(self._key, True)
         return Stored()
 
     def _finish(self, valid: bool) -> bool:

@@ -11,7 +11,6 @@ import pytest
 import trio
 
 from p2pannex.cluster import Cluster, Node
-from p2pannex.cluster.gateway import UPLOADS
 from p2pannex.cluster.uploads import PIECES, QUEUE
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.remote import Remote
@@ -58,7 +57,7 @@ REQUESTS: dict[str, Callable[[Service], Awaitable[object]]] = {
 
 def assert_nothing_is_left(cluster: Cluster) -> None:
     assert [node.transfers for node in cluster.nodes] == [0] * len(cluster.nodes)
-    assert cluster._slots.value == UPLOADS
+    assert not cluster._admission._line
     assert cluster._nursery is not None
     assert not cluster._nursery.child_tasks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.keys import Key
+from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import Removal, Service
 from p2pannex.testing.pair import PEERS, Pair
 from p2pannex.testing.samples import key_of
 from p2pannex.testing.serving import served
-from p2pannex.testing.simulator import SimulatedClock, SimulatedNode, Simulation, simulate
+from p2pannex.testing.simulator import Failing, SimulatedClock, SimulatedNode, Simulation, simulate
 
 MILLION = 1e6
 REMOVED = f"remove: {Removal(True)!r}"
@@ -209,6 +211,47 @@ def test_the_bound_is_met() -> None:
         return time
 
     assert math.isclose(simulate(scenario), 1005)
+
+
+@given(nodes=st.integers(1, 5), busy=st.booleans(), seed=st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_the_question_and_the_removal_are_adjacent(nodes: int, busy: bool, seed: int) -> None:
+    """Sleep does harm only between a node's answer to the question for its clock and its removal. So nothing lies
+    between the two but the way there and back: no other question to that node, and no wait, neither for other nodes
+    nor for other clients."""
+
+    async def scenario(world: Simulation) -> None:
+        random = world.random
+        key = key_of(b"content")
+        for number in range(nodes):
+            node = world.node(str(number), latency=random.uniform(0, 3), seek=random.uniform(0, 3))
+            node.store.contents[key] = b"content"
+        if nodes > 1:
+            world.nodes[-1].fail(random.choice(list(Failing)))
+        async with setting(world, [4] * nodes, skew=0, client_version=4) as it, trio.open_nursery() as nursery:
+
+            async def another() -> None:
+                while True:
+                    await trio.sleep(random.uniform(0, 1))
+                    with contextlib.suppress(RemoteError, ConnectionLost):
+                        await it.client.remove(key_of(b"another"))
+
+            if busy:
+                for _ in range(3):
+                    nursery.start_soon(another)
+            await it.client.remove(key, before=await it.client.timestamp() + 1000)
+            nursery.cancel_scope.cancel()
+        for node in world.nodes[: nodes - 1] or world.nodes:
+            events = [(time, event) for time, name, event in world.trace if name == node.name]
+            (asked,) = [number for number, (_, event) in enumerate(events) if event.startswith("timestamp")]
+            removed = [number for number, (_, event) in enumerate(events) if number > asked and event == REMOVED]
+            if not busy:
+                assert removed == [asked + 1]
+            apart = [events[number][0] - events[asked][0] for number in removed]
+            way = 2 * node.conditions.latency + node.conditions.seek
+            assert any(math.isclose(seconds, way, abs_tol=1e-6) for seconds in apart), (apart, way)
+
+    simulate(scenario, seed)
 
 
 @pytest.mark.parametrize("skew", [-MILLION, MILLION])

@@ -13,11 +13,14 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.downloads import CLOSING
 from p2pannex.cluster.node import TIMEOUT
 from p2pannex.cluster.uploads import QUEUE
 from p2pannex.keys import Key
+from p2pannex.peer import SLICE, SMALL
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.pump import BLOCK, FILE_RANGE
 from p2pannex.service import AlreadyHave, NotStored, Removal, Service, Stored
 from p2pannex.testing.samples import fetch, key_of, sample, send_pieces
 from p2pannex.testing.serving import served
@@ -282,6 +285,38 @@ def test_a_download_whose_source_fails_at_every_byte(failing: Failing) -> None:
             world.nodes[0].fail(failing, after)
             async with world.cluster() as cluster, served(cluster, timeout=1000) as remote:
                 assert await fetch(remote, key, piece=7) == content, f"failing after {after}"
+            assert world.nodes[0].conditions.bytes_left < 0, "it failed"
+
+    simulate(scenario)
+
+
+BORDERS = sorted(
+    {border + step for border in (SMALL, SLICE, FILE_RANGE, BLOCK, 2 * BLOCK) for step in (-1, 0, 1)}
+    | {0, 1, 2 * BLOCK + 6}
+)
+"""Bytes of content of 2 * BLOCK + 7 at which what moves it begins something new, or has just ended it."""
+
+
+@pytest.mark.parametrize("failing", Failing)
+@pytest.mark.parametrize("transport", ["memory", "stream"])
+def test_a_download_whose_source_fails_at_the_borders_of_blocks(failing: Failing, transport: str) -> None:
+    """The source behind a connection, too: what has arrived of it is passed on to the byte, whatever broke then."""
+    content = sample(2 * BLOCK + 7)
+    key = key_of(content)
+
+    async def scenario(world: Simulation) -> None:
+        for after in BORDERS:
+            world.nodes.clear()
+            for name in "ab":
+                world.node(name).store.contents[key] = content
+            world.nodes[0].fail(failing, after)
+            async with (
+                served(world.nodes[0], transport=transport, timeout=1000) as a,
+                served(world.nodes[1], transport=transport, timeout=1000) as b,
+                Cluster("cluster", [Node("a", a, cost=1), Node("b", b, cost=2)]) as cluster,
+                served(cluster, transport=transport, timeout=1000) as client,
+            ):
+                assert await fetch(client, key) == content, f"failing after {after}"
             assert world.nodes[0].conditions.bytes_left < 0, "it failed"
 
     simulate(scenario)

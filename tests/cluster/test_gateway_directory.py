@@ -126,3 +126,12 @@ def test_names_of_nodes_are_told_to_those_only_who_do_not_count_the_cluster(tmp_
     assert not GatewayDirectory(gateway(tmp_path), open_url).name_nodes
     create(str(tmp_path / "git"), "family", uuid="ac110c8e-33bf-8d85-a1cf-cead626072d5")
     assert GatewayDirectory(tmp_path / "git", open_url).name_nodes
+
+
+async def test_a_configuration_that_is_spoilt_before_the_block_is_entered(tmp_path: Path) -> None:
+    path = gateway(tmp_path, "a")
+    cluster = GatewayDirectory(path, open_url)
+    (path / "p2pannex.toml").write_text("nonsense")
+    with pytest.raises(NotAGateway):
+        async with cluster:
+            raise AssertionError("it was entered")

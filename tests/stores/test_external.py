@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import sys
@@ -379,3 +380,24 @@ def test_replies_are_of_what_was_asked() -> None:
     for line in (b"J x VALUE", b"J  VALUE", b"J -1 VALUE"):
         with pytest.raises(BadLine):
             split_job(line)
+
+
+def test_files_in_the_spool_that_nobody_waits_for_are_removed(tmp_path: Path) -> None:
+    Spool(tmp_path)
+    for name in ("up/old", "up/used", "up/new", "down/old", "down/new"):
+        (tmp_path / name).write_bytes(b"x")
+        if "new" not in name:
+            os.utime(tmp_path / name, (0, 0))
+    with (tmp_path / "up" / "used").open("rb") as used:
+        fcntl.flock(used, fcntl.LOCK_EX)
+        Spool(tmp_path)
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["down/new", "up/new", "up/used"]
+
+
+async def test_settings_that_are_passwords_by_their_name_are_in_no_error(tmp_path: Path) -> None:
+    remote = Remote(tmp_path)
+    remote.trouble("CHECKPRESENT", "error")
+    async with remote.open(passphrase="all too much", encryption="pass") as external:
+        with pytest.raises(RemoteError, match=r"it is \*\*\*, \*\*\*"):
+            await external.check_present(key_of(b"x"))

@@ -1,0 +1,282 @@
+"""What a gateway directory's `p2pannex.toml` says: a cluster without git.
+
+::
+
+    uuid = "..."                       # the cluster's
+    gateway = "..."                    # the gateway's own
+    cluster = "family"
+    numcopies = 2                      # what lackingcopies= goes by
+
+    [groupwanted]                      # the expressions that groupwanted stands for
+    archive = "not copies=archive:1"
+
+    [nodes.attic]
+    uuid = "..."
+    url = "ssh://attic/srv/annex"
+    cost = 200.0
+    timeout = 30.0
+    transfers = 6
+    wanted = "standard"                # preferred content; everything without it
+    groups = ["archive"]
+
+    [nodes.cloud]                      # a special remote
+    uuid = "..."
+    external = ["rclone", "gitannex"]
+    [nodes.cloud.settings]
+    rcloneremotename = "cloud"
+
+Settings may be passwords, so nobody else may read the file. `GatewayConfig.load` raises NotAGateway for whatever makes
+no sense, settings that are unknown and expressions that cannot be judged among it; `change` makes one change after the
+other, whoever asks for them at the same time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+import uuid as uuid_module
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import attrs
+
+from p2pannex.cluster.node import COST, TIMEOUT, TRANSFERS
+from p2pannex.cluster.wanted import Preference, PreferredContent
+from p2pannex.protocol.errors import RemoteError
+from p2pannex.stores.disk_errors import disk_errors
+from p2pannex.stores.durability import replace_file
+from p2pannex.stores.exclusion import sole_writer
+from p2pannex.stores.identity import checked_uuid, config_path, read_config
+from p2pannex.stores.spool import DISK_RESERVE
+
+
+class NotAGateway(RemoteError):
+    """The directory is no gateway, or its configuration makes no sense."""
+
+
+@attrs.frozen
+class NodeConfig:
+    """A node as the configuration has it: reached by a `url`, or by an `external` special remote program.
+
+    `timeout` is in seconds. `settings` are what ``git annex initremote`` would be given for the special remote.
+    """
+
+    uuid: str
+    url: str = ""
+    cost: float = COST
+    timeout: float = TIMEOUT
+    transfers: int = TRANSFERS
+    wanted: str = ""
+    groups: tuple[str, ...] = ()
+    external: tuple[str, ...] = ()
+    settings: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+    def opened_alike(self, other: NodeConfig) -> bool:
+        """Whether a connection for the one is good for the other."""
+        return self == attrs.evolve(other, cost=self.cost, wanted=self.wanted, groups=self.groups)
+
+
+@attrs.frozen
+class GatewayConfig:
+    """What `p2pannex.toml` says. `disk_reserve` is how many bytes the spool of special remotes leaves free."""
+
+    uuid: str
+    gateway: str
+    cluster: str
+    nodes: Mapping[str, NodeConfig] = attrs.field(factory=dict)
+    numcopies: int = 1
+    groupwanted: Mapping[str, str] = attrs.field(factory=dict)
+    disk_reserve: int = DISK_RESERVE
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> Self:
+        """Read it. NotAGateway, in one line that says what is wrong."""
+        path = os.fsdecode(config_path(os.fsencode(directory)))
+        try:
+            table = read_config(os.fsencode(directory))
+        except OSError as error:
+            raise NotAGateway(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise NotAGateway(f"cannot use {path}: {error}") from error
+        if "cluster" not in table:
+            raise NotAGateway(
+                f"{directory} is no gateway; make one with: p2pannex cluster init {directory} --name NAME"
+            )
+        try:
+            return cls.of(table)
+        except ValueError as error:
+            raise NotAGateway(f"cannot use {path}: {error}") from error
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Self:
+        """What a table of TOML says. ValueError, of which InvalidExpression is one, where it makes no sense."""
+        try:
+            config = cls(**_read(table))
+        except (TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from error
+        config.preferred()
+        return config
+
+    def preferred(self) -> PreferredContent | None:
+        """What the nodes want; None where none of them says. InvalidExpression names the node and the term."""
+        preferences = {
+            name: Preference(node.uuid, node.wanted, frozenset(node.groups)) for name, node in self.nodes.items()
+        }
+        if not any(preference.expression.strip() for preference in preferences.values()):
+            return None
+        return PreferredContent.load(preferences, group_wanted=self.groupwanted, numcopies=self.numcopies)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write it whole, beside the old one, and put it in its place. RemoteError where it makes no sense."""
+        text = self.text()
+        try:
+            self.of(tomllib.loads(text))
+            replace_file(config_path(os.path.abspath(os.fsencode(directory))), text.encode())
+        except ValueError as error:
+            raise RemoteError(str(error)) from error
+
+    def text(self) -> str:
+        """It as TOML."""
+        lines = [f"{name} = {_quoted(getattr(self, name))}" for name in ("uuid", "gateway", "cluster")]
+        if self.numcopies != 1:
+            lines.append(f"numcopies = {self.numcopies}")
+        if self.disk_reserve != DISK_RESERVE:
+            lines.append(f"disk_reserve = {self.disk_reserve}")
+        lines += _table("groupwanted", self.groupwanted)
+        for name, node in self.nodes.items():
+            lines += ["", f"[nodes.{_quoted(name)}]", f"uuid = {_quoted(node.uuid)}"]
+            if node.url:
+                lines.append(f"url = {_quoted(node.url)}")
+            if node.external:
+                lines.append(f"external = {_quoted(node.external)}")
+            lines += [f"cost = {node.cost}", f"timeout = {node.timeout}", f"transfers = {node.transfers}"]
+            if node.wanted:
+                lines.append(f"wanted = {_quoted(node.wanted)}")
+            if node.groups:
+                lines.append(f"groups = {_quoted(node.groups)}")
+            lines += _table(f"nodes.{_quoted(name)}.settings", node.settings)
+        return "\n".join([*lines, ""])
+
+
+def change(directory: str | os.PathLike[str], edit: Callable[[GatewayConfig], GatewayConfig]) -> GatewayConfig:
+    """Change the configuration to what `edit` makes of it, while nobody else does. RemoteError leaves it as it is."""
+    with disk_errors(f"cannot change {os.fspath(directory)}"):
+        GatewayConfig.load(directory)  # before a lock file is made beside it
+        with sole_writer(config_path(os.fsencode(directory))):
+            config = edit(GatewayConfig.load(directory))
+            config.save(directory)
+    return config
+
+
+def create(directory: str, name: str, *, uuid: str | None = None) -> GatewayConfig:
+    """Make a gateway directory for a new cluster. RemoteError where there is one, or something else."""
+    if not name.isprintable() or not name.strip():
+        raise RemoteError("a cluster's name is one line of text")
+    try:
+        uuid = checked_uuid(uuid or str(uuid_module.uuid4()))
+    except ValueError:
+        raise RemoteError(f"{uuid!r} cannot be a uuid: it is one word, without spaces or quotes") from None
+    config = GatewayConfig(uuid, str(uuid_module.uuid4()), name)
+    with disk_errors(f"cannot make {directory}"):
+        os.makedirs(directory, exist_ok=True)
+        path = config_path(os.fsencode(directory))
+        with sole_writer(path):
+            if os.path.lexists(path):
+                raise RemoteError(f"{os.fsdecode(path)} is there already")
+            config.save(directory)
+    return config
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+_KNOWN = {field.name for field in attrs.fields(GatewayConfig)}
+_KNOWN_OF_NODE = {field.name for field in attrs.fields(NodeConfig)}
+
+
+def _read(table: Mapping[str, Any]) -> dict[str, Any]:
+    _refuse_unknown(table, _KNOWN, "the configuration")
+    return {
+        "uuid": checked_uuid(table.get("uuid")),
+        "gateway": _word(table, "gateway"),
+        "cluster": _word(table, "cluster"),
+        "nodes": {name: _node(name, node) for name, node in table.get("nodes", {}).items()},
+        "numcopies": _count(table, "numcopies", 1, least=1),
+        "groupwanted": _texts(table, "groupwanted"),
+        "disk_reserve": _count(table, "disk_reserve", DISK_RESERVE),
+    }
+
+
+def _node(name: str, table: Mapping[str, object]) -> NodeConfig:
+    _refuse_unknown(table, _KNOWN_OF_NODE, f"node {name}")
+    external = _list(table, "external")
+    if external and "url" in table:
+        raise ValueError(f"node {name} has a url, and is a special remote: it cannot be both")
+    return NodeConfig(
+        checked_uuid(table.get("uuid")),
+        "" if external else _word(table, "url"),
+        _number(table, "cost", COST),
+        _number(table, "timeout", TIMEOUT),
+        _count(table, "transfers", TRANSFERS, least=1),
+        _word(table, "wanted") if "wanted" in table else "",
+        _list(table, "groups"),
+        external,
+        _texts(table, "settings"),
+    )
+
+
+def _refuse_unknown(table: Mapping[str, object], known: set[str], whose: str) -> None:
+    for name in table:
+        if name not in known:
+            raise ValueError(f"{whose} has a setting that is not known: {name}")
+
+
+def _word(table: Mapping[str, object], name: str) -> str:
+    value = table.get(name)
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError(f"it has no usable {name}")
+    return value
+
+
+def _number(table: Mapping[str, object], name: str, default: float) -> float:
+    value = table.get(name, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:
+        raise ValueError(f"the {name} of a node has to be a number")
+    return float(value)
+
+
+def _count(table: Mapping[str, object], name: str, default: int, *, least: int = 0) -> int:
+    value = table.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} has to be a number, {least} or more")
+    return value
+
+
+def _list(table: Mapping[str, object], name: str) -> tuple[str, ...]:
+    value = table.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) and each and each.isprintable() for each in value):
+        raise ValueError(f"{name} has to be a list of words")
+    return tuple(value)
+
+
+def _texts(table: Mapping[str, object], name: str) -> dict[str, str]:
+    value = table.get(name, {})
+    if not isinstance(value, dict) or not all(isinstance(each, str) and each.isprintable() for each in value.values()):
+        raise ValueError(f"{name} has to be a table of texts")
+    return dict(value)
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+def _quoted(value: str | tuple[str, ...]) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _table(title: str, values: Mapping[str, str]) -> list[str]:
+    return (
+        ["", f"[{title}]", *(f"{_quoted(name)} = {_quoted(value)}" for name, value in values.items())] if values else []
+    )
+
+
+__all__ = ["GatewayConfig", "NodeConfig", "NotAGateway", "change", "create"]
