@@ -159,7 +159,7 @@ async def test_a_thousand_cancelled_requests_to_real_servers(servers: list[Serve
             assert await fetch(server.store, key_of(ABSENT)) == ABSENT, "it works as before"
     for remote in remotes:
         await remote.aclose()
-    assert completed > 100
+    assert completed, "not all were cancelled before they had begun"
     await until(lambda: living() == tasks)
     assert descriptors(os.getpid()) == ours
     await until(lambda: [server.descriptors for server in servers] == theirs)
