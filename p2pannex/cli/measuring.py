@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from p2pannex.testing.conformance import Result
 
 
+WORD = str.maketrans("- ", "__")
+
+
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--version", "versions", type=click.IntRange(0, 4), multiple=True, help="Only this one. May be repeated.")
@@ -144,7 +147,7 @@ def _print(result: Table, output: Output) -> int:
             f"  {'reached' if row.reached else 'missed'}",
             name=row.name,
             unit=row.unit,
-            **{ours.replace("-", "_"): row.p2pannex, theirs.replace("-", "_"): row.git_annex},
+            **{name.translate(WORD): figure for name, figure in ((ours, row.p2pannex), (theirs, row.git_annex))},
             ratio=row.ratio,
             goal=row.goal,
             limit=row.limit,

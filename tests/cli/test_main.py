@@ -636,6 +636,14 @@ def test_bench_prints_every_figure_of_both(tmp_path: Path) -> None:
     assert all(each["p2pannex"] > 0 and each["git_annex"] > 0 for each in figures.values())
 
 
+def test_bench_of_slow_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pannex.benchmarks.throttled.RATE", 500e6)
+    monkeypatch.setattr("p2pannex.benchmarks.throttled.SECONDS", 0.2)
+    figures = [json.loads(each) for each in run("bench", "throttled", "--rounds", "1", "--json").stdout.splitlines()]
+    assert len(figures) == 2
+    assert all(each["cluster"] > 0 and each["at_best"] > 0 for each in figures)
+
+
 @pytest.mark.compat
 def test_bench_of_a_cluster(tmp_path: Path) -> None:
     result = run_cluster(rounds=1, large=1 << 20, requests=2, directory=str(tmp_path))
