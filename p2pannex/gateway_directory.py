@@ -26,7 +26,9 @@ import trio
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.gateway import counts_as_nodes
+from p2pannex.cluster.held import HeldNodes
 from p2pannex.cluster.special import SpecialNode
+from p2pannex.cluster.unavailable import Unavailable
 from p2pannex.cluster.wanted import PreferredContent
 from p2pannex.gateway_config import GatewayConfig, NodeConfig, NotAGateway, change, create
 from p2pannex.gateway_sizes import Countable, HeldBytes
@@ -58,15 +60,12 @@ class OpenURL(Protocol):
     def __call__(self, url: str, /, *, uuid: str, timeout: float, connections: int) -> Awaitable[Service]: ...
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class _Opened:
-    """A node whose service is open, in a task of its own."""
+    """A node, and the configuration that it was opened by."""
 
     config: NodeConfig
     node: Node
-    leaving: trio.Event = attrs.field(factory=trio.Event)
-    """It is to be closed as soon as no transfer needs it."""
-    closed: trio.Event = attrs.field(factory=trio.Event)
 
 
 @attrs.define
@@ -80,8 +79,8 @@ class _Current:
 class GatewayDirectory(Cluster):
     """The cluster that a gateway directory describes. An ``async with`` block opens its nodes and watches the file.
 
-    NotAGateway where the directory is none. A node that cannot be opened is left out, and tried again. With `report`,
-    others can see what this process is doing (`gateway_status.serving`).
+    NotAGateway where the directory is none. A node that cannot be opened answers nothing but why, and is tried again.
+    With `report`, others can see what this process is doing (`gateway_status.serving`).
     """
 
     def __init__(self, directory: str | os.PathLike[str], open_url: OpenURL, *, report: bool = True) -> None:
@@ -93,8 +92,7 @@ class GatewayDirectory(Cluster):
         self._held = HeldBytes(self.path)
         self._spool: Spool | None = None
         self._opened: dict[str, _Opened] = {}
-        self._holding: set[_Opened] = set()
-        self._ending = False
+        self._nodes = HeldNodes()
         self._seen: tuple[int, int] | None = None
         self._status = StatusFile(self.path) if report else None
         self.problems: dict[str, str] = {}
@@ -123,7 +121,8 @@ class GatewayDirectory(Cluster):
         return await self._held.of(uuids, self._countable(uuids))
 
     def _countable(self, uuids: Collection[str]) -> dict[str, Countable]:
-        return {node.uuid: cast("Countable", node.service) for node in self.nodes if node.uuid in uuids}
+        nodes = [node for node in self.nodes if node.uuid in uuids and hasattr(node.service, "contents")]
+        return {node.uuid: cast("Countable", node.service) for node in nodes}
 
     async def _count(self) -> None:
         """Keep the counts of nodes good that somebody may ask for."""
@@ -168,20 +167,28 @@ class GatewayDirectory(Cluster):
             if wanted is not None and wanted.opened_alike(opened.config):
                 opened.node.cost = wanted.cost
             else:
-                del self._opened[name]
-                self.discard(opened.node)
-                opened.leaving.set()
+                self._take_away(name)
         self.problems = {}
         for name, wanted in config.nodes.items():
-            if name not in self._opened:
-                try:
-                    opened = _Opened(wanted, await self._open(name, wanted))
-                except (RemoteError, ConnectionLost) as error:
-                    self.problems[name] = str(error)
-                else:
-                    await self._nursery.start(self._hold, opened)
-                    self._opened[name] = opened
-                    self.add(opened.node)
+            known = self._opened.get(name)
+            if known is not None and not isinstance(known.node.service, Unavailable):
+                continue
+            try:
+                node = await self._open(name, wanted)
+                await self._nodes.hold(node, self._nursery)
+            except (RemoteError, ConnectionLost) as error:
+                self.problems[name] = str(error)
+                node = Node(name, Unavailable(wanted.uuid, str(error)), cost=wanted.cost)
+            if known is not None:
+                self._take_away(name)
+            self._opened[name] = _Opened(wanted, node)
+            self.add(node)
+
+    def _take_away(self, name: str) -> None:
+        node = self._opened.pop(name).node
+        self.discard(node)
+        if not isinstance(node.service, Unavailable):
+            self._nodes.leave(node)
 
     async def _open(self, name: str, config: NodeConfig) -> Node:
         if config.external:
@@ -201,29 +208,10 @@ class GatewayDirectory(Cluster):
             self._spool = Spool(os.path.join(self.path, "spool"), disk_reserve=self.config.disk_reserve)
         return special_remote(self.path, name, config, self._spool)
 
-    async def _hold(self, opened: _Opened, *, task_status: trio.TaskStatus[None]) -> None:
-        """Keep a node's service open, and what it does in the background going."""
-        self._holding.add(opened)
-        try:
-            async with opened.node.service:
-                task_status.started()
-                await opened.leaving.wait()
-                while opened.node.transfers and not self._ending:  # noqa: ASYNC110 - nothing hurries
-                    await trio.sleep(LOOK)  # what is under way is not to be disturbed
-        finally:
-            self._holding.discard(opened)
-            opened.closed.set()
-
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._opened.clear()
-        self._ending = True
-        with trio.move_on_after(CLOSING, shield=True):  # in order; what takes longer is cancelled
-            for opened in [*self._holding]:
-                opened.leaving.set()
-            for opened in [*self._holding]:
-                await opened.closed.wait()
+        await self._nodes.close(CLOSING)
         if self._status is not None:
             self._status.close()
         await super().__aexit__(kind, error, trace)

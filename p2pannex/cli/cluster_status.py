@@ -97,6 +97,8 @@ async def _look(gateway: GatewayDirectory, keys: _Keys) -> dict[str, Any]:
     rows: list[dict[str, Any]] = [{"name": name, "problem": problem} for name, problem in gateway.problems.items()]
     async with trio.open_nursery() as nursery:
         for node in gateway.nodes:
+            if node.name in gateway.problems:
+                continue
             nursery.start_soon(_look_at, node, gateway, keys, rows)
     for row in rows:
         row["transfers"] = sum(process.transfers.get(row["name"], 0) for process in processes)

@@ -15,16 +15,16 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import trio
 
 from p2pannex.cluster import Node
+from p2pannex.cluster.unavailable import Unavailable
 from p2pannex.gateway_repository.remotes import GitRemote
 from p2pannex.gateway_repository.rules import Way
-from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
-from p2pannex.service import AlreadyHave, Download, Lock, Removal, Service, Upload
+from p2pannex.service import Service
 from p2pannex.stores.annex_config import AnnexConfig, looks_like_git
 
 if TYPE_CHECKING:
@@ -35,36 +35,6 @@ COST_TIMEOUT = 10.0
 """Seconds that an annex-cost-command may take."""
 
 SSH_SCHEMES = ("ssh://", "git+ssh://", "ssh+git://")
-
-
-class Unavailable(Service):
-    """A repository that cannot be opened. Every request fails, with the reason."""
-
-    def __init__(self, uuid: str, problem: str) -> None:
-        self.uuid = uuid
-        self.problem = problem
-
-    async def _refuse(self) -> NoReturn:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        raise RemoteError(self.problem)
-
-    async def check_present(self, key: Key) -> bool:
-        await self._refuse()
-
-    async def lock(self, key: Key) -> Lock | None:
-        await self._refuse()
-
-    async def remove(self, key: Key, *, before: int | None = None) -> Removal:
-        await self._refuse()
-
-    async def timestamp(self) -> int:
-        await self._refuse()
-
-    async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
-        await self._refuse()
-
-    async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        await self._refuse()
 
 
 def node_of(name: str, service: Service, cost: float, via: Iterable[str]) -> Node:
