@@ -41,21 +41,21 @@ import os
 import tomllib
 import uuid as uuid_module
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
 from p2pannex.cluster.node import COST, TIMEOUT, TRANSFERS
-from p2pannex.cluster.wanted import Preference, PreferredContent
 from p2pannex.protocol.errors import RemoteError
-from p2pannex.stores.annex_config import parse_size
 from p2pannex.stores.disk_errors import disk_errors
 from p2pannex.stores.durability import replace_file
 from p2pannex.stores.exclusion import sole_writer
 from p2pannex.stores.identity import checked_uuid, config_path, read_config
 from p2pannex.stores.spool import DISK_RESERVE
 from p2pannex.toml_values import count, lines_of, number, quoted, refuse_unknown, texts, word, words
-from p2pannex.url_syntax import DirectoryURL, parse_url
+
+if TYPE_CHECKING:
+    from p2pannex.cluster.wanted import PreferredContent
 
 
 class NotAGateway(RemoteError):
@@ -86,6 +86,9 @@ class NodeConfig:
         """`max_size` as a number; None without one. ValueError where it makes no sense."""
         if not self.max_size:
             return None
+        from p2pannex.stores.annex_config import parse_size
+        from p2pannex.url_syntax import DirectoryURL, parse_url
+
         limit = parse_size(self.max_size, -1)
         if limit < 0:
             raise ValueError(f"max_size is not a size such as 500GB or 1.5TiB: {self.max_size}")
@@ -143,12 +146,15 @@ class GatewayConfig:
 
     def preferred(self) -> PreferredContent | None:
         """What the nodes want; None where none of them says. InvalidExpression names the node and the term."""
+        limits = {name: _limit(name, node) for name, node in self.nodes.items()}
+        if not any(node.wanted.strip() for node in self.nodes.values()):
+            return None
+        from p2pannex.cluster.wanted import Preference, PreferredContent  # few need it, and clients wait for it
+
         preferences = {
-            name: Preference(node.uuid, node.wanted, frozenset(node.groups), _limit(name, node))
+            name: Preference(node.uuid, node.wanted, frozenset(node.groups), limits[name])
             for name, node in self.nodes.items()
         }
-        if not any(preference.expression.strip() for preference in preferences.values()):
-            return None
         return PreferredContent.load(preferences, group_wanted=self.groupwanted, numcopies=self.numcopies)
 
     def save(self, directory: str | os.PathLike[str]) -> None:

@@ -19,7 +19,7 @@ import os
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Protocol, Self, cast
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import attrs
 import trio
@@ -27,18 +27,19 @@ import trio
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.gateway import counts_as_nodes
 from p2pannex.cluster.held import HeldNodes
-from p2pannex.cluster.special import SpecialNode
 from p2pannex.cluster.unavailable import Unavailable
-from p2pannex.cluster.wanted import PreferredContent
 from p2pannex.gateway_config import GatewayConfig, NodeConfig, NotAGateway, change, create
 from p2pannex.gateway_sizes import Countable, HeldBytes
 from p2pannex.gateway_status import StatusFile
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import Service
-from p2pannex.stores.external import ExternalStore
 from p2pannex.stores.identity import config_path
-from p2pannex.stores.spool import Spool
+
+if TYPE_CHECKING:
+    from p2pannex.cluster.wanted import PreferredContent
+    from p2pannex.stores.external import ExternalStore
+    from p2pannex.stores.spool import Spool
 
 LOOK = 1.0
 """Seconds between two looks at the configuration."""
@@ -192,6 +193,8 @@ class GatewayDirectory(Cluster):
 
     async def _open(self, name: str, config: NodeConfig) -> Node:
         if config.external:
+            from p2pannex.cluster.special import SpecialNode  # what few need is loaded by those: clients wait for it
+
             store = self._special(name, config)
             return SpecialNode(name, store, cost=config.cost, limit=config.transfers)
         connections = config.transfers + QUESTIONS
@@ -204,6 +207,8 @@ class GatewayDirectory(Cluster):
         return Node(name, service, cost=config.cost, timeout=config.timeout, limit=config.transfers)
 
     def _special(self, name: str, config: NodeConfig) -> ExternalStore:
+        from p2pannex.stores.spool import Spool
+
         if self._spool is None:
             self._spool = Spool(os.path.join(self.path, "spool"), disk_reserve=self.config.disk_reserve)
         return special_remote(self.path, name, config, self._spool)
@@ -219,6 +224,8 @@ class GatewayDirectory(Cluster):
 
 def special_remote(directory: str, name: str, config: NodeConfig, spool: Spool) -> ExternalStore:
     """The special remote that is the node `name` of a gateway directory. RemoteError where there is no such program."""
+    from p2pannex.stores.external import ExternalStore
+
     return ExternalStore(
         config.uuid,
         config.external,
