@@ -20,6 +20,7 @@ from attrs import frozen
 
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import Unsupported
+from p2pannex.protocol.messages import LATEST_VERSION
 
 if TYPE_CHECKING:
     from trio.abc import HalfCloseableStream
@@ -217,6 +218,10 @@ class Service(abc.ABC):
     @abc.abstractmethod
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         """Begin to read content. Content that is not here gives a download of no bytes that is not `valid`."""
+
+    async def version(self) -> int:
+        """The highest protocol version whose requests it can fulfil: of a remote one, what its server speaks."""
+        return LATEST_VERSION
 
     def bypassing(self, uuids: frozenset[str]) -> Service:
         """This service, as it is for a client that came through these gateways: they are not gone through again.

@@ -38,6 +38,14 @@ def counts_as_nodes(uuid: str) -> bool:
     return len(uuid) == 36 and uuid.startswith("ac") and uuid[14] == "8"
 
 
+class NotAllAsked(RemoteError):
+    """No node has the content that was asked for, as far as they could be asked. `silent` are those that could not."""
+
+    def __init__(self, message: str, silent: frozenset[str]) -> None:
+        super().__init__(message)
+        self.silent = silent
+
+
 class Cluster(Gateway):
     """The repository `uuid` that `nodes` are together. Use it as an ``async with`` block: its tasks live there.
 
@@ -139,6 +147,7 @@ class Cluster(Gateway):
     async def check_present(self, key: Key) -> bool:
         """True as soon as one node says so; False only where every node does, since a client may believe it."""
         problems: list[str] = []
+        silent: set[str] = set()
         nodes = self._reach()
         for node in nodes:
             service = self._service(node, nodes)
@@ -147,8 +156,9 @@ class Cluster(Gateway):
                     return True
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
+                silent.add(node.uuid)
         if problems:
-            raise RemoteError("not every node could be asked: " + "; ".join(problems))
+            raise NotAllAsked("not every node could be asked: " + "; ".join(problems), frozenset(silent))
         await trio.lowlevel.checkpoint_if_cancelled()
         return False
 
