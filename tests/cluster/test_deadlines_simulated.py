@@ -67,9 +67,8 @@ async def through_gateways(world: Simulation) -> bool:
     node.store.contents[key] = b"content"
     async with AsyncExitStack() as stack:
         service: Service = await stack.enter_async_context(served(node, version=random.choice([3, 4])))
-        clocks: list[SimulatedClock] = []
-        for number in range(random.randint(2, 5)):
-            clock = SimulatedClock(random.uniform(-MILLION, MILLION))
+        clocks = [SimulatedClock(random.uniform(-MILLION, MILLION)) for _ in range(random.randint(2, 5))]
+        for number, clock in enumerate(clocks):
             gateway = Cluster(
                 f"cluster-{number}", [Node("a", service, timeout=1000)], gateway=f"g{number}", clock=clock
             )
