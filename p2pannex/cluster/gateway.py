@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -26,6 +25,7 @@ from p2pannex.cluster.uploads import QUEUE, ClusterUpload
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Service, SystemClock, Upload
+from p2pannex.stores.background import Background
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class Cluster(Gateway):
         self._bypass: frozenset[str] = frozenset()
         self._services: dict[tuple[Node, frozenset[str]], Service] = {}
         self._nursery: trio.Nursery | None = None
-        self._nursery_manager: AbstractAsyncContextManager[trio.Nursery] | None = None
+        self._background: Background | None = None
         for node in nodes:
             self.add(node)
 
@@ -259,23 +259,20 @@ class Cluster(Gateway):
     # Its life ---------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._nursery_manager = trio.open_nursery()
-        self._nursery = await self._nursery_manager.__aenter__()
+        self._background = await Background().__aenter__()
+        self._nursery = self._background.nursery
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        manager, self._nursery_manager = self._nursery_manager, None
-        nursery, self._nursery = self._nursery, None
-        assert manager is not None
-        assert nursery is not None
-        nursery.cancel_scope.cancel()
+        background, self._background, self._nursery = self._background, None, None
+        assert background is not None
+        background.stop()
         try:
             await self.aclose()
         finally:
-            # What the block raised comes out as it is, not as a part of a group.
-            await manager.__aexit__(None, None, None)
+            await background.__aexit__(kind, error, trace)
 
     async def aclose(self) -> None:
         """Close what was opened for the clients of a gateway. The nodes' own services belong to whoever made them."""
