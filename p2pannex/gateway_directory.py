@@ -6,6 +6,7 @@
     DIR/p2pannex.tokens     who may come in over sockets
     DIR/spool/              content on its way to and from special remotes, for all of them
     DIR/special/UUID/       what the program of a special remote keeps, passwords among it
+    DIR/sizes.json          how much the nodes hold, where that is asked for (`gateway_sizes.py`)
     DIR/status/             what the processes that serve it are doing (`gateway_status.py`)
 
 The configuration is looked at again every second while the cluster is served: a node that was added, changed or removed
@@ -15,9 +16,10 @@ takes effect without a restart. A file that makes no sense at that moment change
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import attrs
 import trio
@@ -27,6 +29,7 @@ from p2pannex.cluster.gateway import counts_as_nodes
 from p2pannex.cluster.special import SpecialNode
 from p2pannex.cluster.wanted import PreferredContent
 from p2pannex.gateway_config import GatewayConfig, NodeConfig, NotAGateway, change, create
+from p2pannex.gateway_sizes import Countable, HeldBytes
 from p2pannex.gateway_status import StatusFile
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
@@ -41,8 +44,8 @@ LOOK = 1.0
 CLOSING = 10.0
 """Seconds that the nodes have to be closed in, at the end."""
 
-QUESTIONS = 4
-"""Connections that a node has beside those of its transfers: questions, and locks, which hold theirs."""
+QUESTIONS = 16
+"""Connections that a node may have beside those of its transfers: questions, and locks, each of which holds one."""
 
 
 GATEWAY_NODE = "it is a gateway directory of this machine; name it as exec:p2pannex-shell ... or serve it on a socket"
@@ -87,9 +90,11 @@ class GatewayDirectory(Cluster):
         self.path = os.path.abspath(directory)
         self._open_url = open_url
         self._current = _Current(config, config.preferred())
+        self._held = HeldBytes(self.path)
         self._spool: Spool | None = None
         self._opened: dict[str, _Opened] = {}
         self._holding: set[_Opened] = set()
+        self._ending = False
         self._seen: tuple[int, int] | None = None
         self._status = StatusFile(self.path) if report else None
         self.problems: dict[str, str] = {}
@@ -108,7 +113,26 @@ class GatewayDirectory(Cluster):
         preferred = self._current.preferred
         if preferred is None:
             return await super().choose(key, file, nodes)
-        return await preferred.choose(key, file, nodes, self.presence)
+        chosen = await preferred.choose(key, file, nodes, self.presence, self._sizes)
+        for node in chosen:
+            if node.uuid in preferred.max_sizes:
+                self._held.expect(node.uuid, key.size or 0)
+        return chosen
+
+    async def _sizes(self, uuids: Collection[str]) -> Mapping[str, int]:
+        return await self._held.of(uuids, self._countable(uuids))
+
+    def _countable(self, uuids: Collection[str]) -> dict[str, Countable]:
+        return {node.uuid: cast("Countable", node.service) for node in self.nodes if node.uuid in uuids}
+
+    async def _count(self) -> None:
+        """Keep the counts of nodes good that somebody may ask for."""
+        while True:
+            preferred = self._current.preferred
+            if preferred is not None and preferred.max_sizes:
+                with suppress(RemoteError):  # it is tried again
+                    await self._held.count(self._countable(preferred.max_sizes))
+            await trio.sleep(LOOK)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -119,6 +143,7 @@ class GatewayDirectory(Cluster):
             raise
         assert self._nursery is not None
         self._nursery.start_soon(self._watch)
+        self._nursery.start_soon(self._count)
         return self
 
     async def _watch(self) -> None:
@@ -183,8 +208,8 @@ class GatewayDirectory(Cluster):
             async with opened.node.service:
                 task_status.started()
                 await opened.leaving.wait()
-                while opened.node.transfers:  # noqa: ASYNC110 - they are not to be disturbed, and there is no hurry
-                    await trio.sleep(LOOK)
+                while opened.node.transfers and not self._ending:  # noqa: ASYNC110 - nothing hurries
+                    await trio.sleep(LOOK)  # what is under way is not to be disturbed
         finally:
             self._holding.discard(opened)
             opened.closed.set()
@@ -193,6 +218,7 @@ class GatewayDirectory(Cluster):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opened.clear()
+        self._ending = True
         with trio.move_on_after(CLOSING, shield=True):  # in order; what takes longer is cancelled
             for opened in [*self._holding]:
                 opened.leaving.set()

@@ -42,6 +42,13 @@ class ReceivesInto(Protocol):
 
 
 @runtime_checkable
+class ReceivesNow(Protocol):
+    """A stream that can give what has arrived without waiting; None where nothing has."""
+
+    def receive_nowait(self) -> bytes | None: ...
+
+
+@runtime_checkable
 class SendsNow(Protocol):
     """A stream that can send what the far side takes at once; how many bytes, perhaps none."""
 
@@ -159,6 +166,7 @@ class StreamPeer(Peer):
         self.connection = self.conversation = Connection(side, authenticated=authenticated, state=state)
         self._out = bytearray()
         self._send_nowait = stream.send_nowait if isinstance(stream, SendsNow) else None
+        self._receive_nowait = stream.receive_nowait if isinstance(stream, ReceivesNow) else None
         self._receive_into = stream.receive_into if isinstance(stream, ReceivesInto) else None
         self._send_file = stream.send_file if isinstance(stream, SendsFiles) else None
         self._splices = stream if isinstance(stream, Splices) else None
@@ -211,7 +219,7 @@ class StreamPeer(Peer):
         connection = self.connection
         seconds = self.timeout if timeout is None else timeout
         if not connection.buffered and not connection.incoming and connection.their_turn and not connection.ended:
-            connection.receive_data(await self._in_time(self.stream.receive_some, SMALL, seconds))
+            connection.receive_data(await self._received(seconds))
         while True:
             try:
                 event = connection.next_event()
@@ -224,7 +232,20 @@ class StreamPeer(Peer):
                 return None
             if event is not NEED_DATA:
                 raise LocalProtocolError(f"receive() out of turn, in state {connection.state.value}")
-            connection.receive_data(await self._in_time(self.stream.receive_some, SMALL, seconds))
+            connection.receive_data(await self._received(seconds))
+
+    async def _received(self, seconds: float) -> bytes | bytearray:
+        """The next bytes from the far side."""
+        if self._receive_nowait is not None and seconds != math.inf:
+            # What is there already needs no deadline, which costs as much as to read, and to understand, a line.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            try:
+                data = self._receive_nowait()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = None  # receive_some will find the same
+            if data is not None:
+                return data
+        return await self._in_time(self.stream.receive_some, SMALL, seconds)
 
     async def wait_left(self) -> None:
         connection = self.connection

@@ -11,15 +11,17 @@ meanwhile, and REMOVE-BEFORE's deadline means nothing to a server that rebooted 
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import NoReturn, Self
 
 import trio
 
 from p2pannex.keys import Key
 from p2pannex.peer import TIMEOUT, Peer
-from p2pannex.pool import CLOSING, PeerPool, close
+from p2pannex.pool import CLOSING, HeldPool, PeerPool, close
 from p2pannex.protocol.conversation import State
 from p2pannex.protocol.errors import ConnectionLost, RemoteError, RemoteProtocolError, Unsupported
 from p2pannex.protocol.messages import (
@@ -57,7 +59,7 @@ from p2pannex.protocol.messages import (
 from p2pannex.service import AlreadyHave as Present
 from p2pannex.service import Download, Lock, NotStored, Removal, Service, Stored, Upload
 
-CONNECTIONS = 8
+CONNECTIONS = 10
 """Connections to a remote at a time, unless set otherwise."""
 
 Dial = Callable[[], Awaitable[Peer]]
@@ -199,6 +201,15 @@ class Remote(Service):
             timeout=self.timeout,
             bypass=tuple(sorted(uuids.union(self._bypass))),
         )
+
+    @asynccontextmanager
+    async def consecutive(self) -> AsyncGenerator[Service, None]:
+        view = copy.copy(self)
+        view._pool = HeldPool(self._pool)
+        try:
+            yield view
+        finally:
+            await view.aclose()
 
     async def aclose(self) -> None:
         await self._pool.aclose()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import abc
 import time
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -241,6 +242,12 @@ class Service(abc.ABC):
         The caller closes it where it is another than this one.
         """
         return self
+
+    @asynccontextmanager
+    async def consecutive(self) -> AsyncGenerator[Service, None]:
+        """This service, for requests that belong together: one follows the other with no wait in between, and over the
+        same connection, or not at all (ConnectionLost). One at a time; a transfer is closed before the next request."""
+        yield self
 
     async def connect(self, program: str, stream: HalfCloseableStream) -> int:
         """Run git-upload-pack or git-receive-pack, relaying `stream`; its exit code."""

@@ -107,9 +107,9 @@ async def _look(gateway: GatewayDirectory, keys: _Keys) -> dict[str, Any]:
 async def _look_at(node: Node, gateway: GatewayDirectory, keys: _Keys, rows: list[dict[str, Any]]) -> None:
     from p2pannex.protocol.errors import ConnectionLost, RemoteError
 
-    config = gateway.config.nodes[node.name]
+    config = gateway.config.nodes.get(node.name)
     row: dict[str, Any] = {"name": node.name, "uuid": node.uuid, "cost": node.cost, "limit": node.limit}
-    if config.wanted:
+    if config is not None and config.wanted:  # it may have been taken away in this moment
         row["wanted"] = config.wanted
     began = time.perf_counter()
     try:

@@ -153,23 +153,24 @@ class AnnexRetention:
 
     def _exclusive_lock(self, path: bytes, timeout: float) -> LockFile | None:
         """The object's lock file, locked exclusively; None where somebody keeps the content."""
-        lock: LockFile | None = None
+        directory, lock_path = os.path.dirname(path), path + b".lck"
+        lock = self._layout.within(directory, lambda: self._spare_locks.take(lock_path))
+        if lock is not None:
+            return lock
 
         def settled() -> bool:
             nonlocal lock
-            lock = self._spare_locks.take(path + b".lck")
-            if lock is None:
-                lock = LockFile.take(path + b".lck", self._layout, exclusive=True)
+            lock = LockFile.take(lock_path, self._layout, exclusive=True)
             if lock is not None:
                 return True
-            shared = LockFile.take(path + b".lck", self._layout, exclusive=False)
+            shared = LockFile.take(lock_path, self._layout, exclusive=False)
             if shared is None:
                 return False  # somebody else is removing it
             shared.close()
             return True
 
         try:
-            wait_until(lambda: self._layout.within(os.path.dirname(path), settled), timeout)
+            wait_until(lambda: self._layout.within(directory, settled), timeout)
         except Busy:
             if not timeout:
                 raise

@@ -45,6 +45,7 @@ class SpareLocks:
         self._spares: list[tuple[int, bytes]] = []
         self._usable = not layout.crippled
         self._open_files = 0
+        self._closed = False
 
     def take(self, path: bytes) -> LockFile | None:
         """Make the lock file, locked exclusively. None where that cannot be done so; then `LockFile.take` is right.
@@ -53,6 +54,7 @@ class SpareLocks:
         """
         if not self._usable:
             return None
+        self._closed = False
         try:
             fd, own_path = self._spares.pop()
         except IndexError:
@@ -101,11 +103,15 @@ class SpareLocks:
 
     def give_back(self, fd: int, own_path: bytes) -> None:
         """The file has its own name only, and may be given another."""
-        try_range(fd, fcntl.F_UNLCK)
-        self._spares.append((fd, own_path))
+        if self._closed:
+            self.let_go(fd)
+        else:
+            try_range(fd, fcntl.F_UNLCK)
+            self._spares.append((fd, own_path))
 
     def close(self) -> None:
-        """Let other processes have the files."""
+        """Let other processes have the files: at once, or when they have their own names only. `take` opens more."""
+        self._closed = True
         while self._spares:
             self.let_go(self._spares.pop()[0])
 

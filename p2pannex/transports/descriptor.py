@@ -84,6 +84,15 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
                 raise trio.BrokenResourceError(str(error)) from error
             return data
 
+    def receive_nowait(self) -> bytes | None:
+        """What has arrived, up to 64 KiB of it: empty at the end of the stream, None where nothing has."""
+        try:
+            return os.read(self._open(self._read_fd), 65536)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         """Send what the far side takes without waiting; how many bytes."""
         try:

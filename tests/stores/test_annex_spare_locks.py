@@ -119,6 +119,17 @@ def test_each_has_its_own(layout: AnnexLayout, spare: SpareLocks, tmp_path: Path
     assert set(own_files(layout)) == {"0", "1", "2"}, "what others leave is used again"
 
 
+def test_what_is_lent_when_the_store_closes_is_let_go_later(layout: AnnexLayout, spare: SpareLocks, path: Path) -> None:
+    lock = taken(spare, path)
+    spare.close()
+    assert ordinary(layout, path) is None, "it is as good as before"
+    lock.remove()
+    other = SpareLocks(layout)
+    taken(other, path).remove()
+    other.close()
+    assert own_files(layout) == {"0": 1}, "the other could have the file"
+
+
 def test_the_lock_file_of_who_was_killed_is_an_ordinary_one(layout: AnnexLayout, path: Path) -> None:
     killed = SpareLocks(layout)
     lock = taken(killed, path)

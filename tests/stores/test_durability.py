@@ -135,7 +135,7 @@ async def test_success_comes_after_the_disk_has_everything(
     store = DirectoryStore(directory)
     await upload_content(store)
     path = os.fsdecode(store.layout.find(KEY))
-    up = dict(zip(("KEY", "def", "abc", "objects"), map(str, Path(path).parents), strict=False))
+    up: dict[str, str] = dict(zip(("KEY", "def", "abc", "objects"), map(str, Path(path).parents), strict=False))
     partial = os.fsdecode(store.layout.partial(KEY))
     assert seen == [("fsync", partial), ("rename", path), *(("fsync", up[name]) for name in new.split())]
     seen.clear()

@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.peer import ReceivesInto, SendsFiles, SendsNow
+from p2pannex.peer import ReceivesInto, ReceivesNow, SendsFiles, SendsNow
 from p2pannex.testing.faults import Operation, cancel_everywhere
 from p2pannex.testing.samples import sample
 from p2pannex.transports.descriptor import F_SETPIPE_SZ, PIPE_SIZE, DescriptorStream
@@ -52,8 +52,23 @@ async def pair(make: Make) -> AsyncIterator[Pair]:
 async def test_what_a_peer_looks_for(make: Make) -> None:
     async with pair(make) as (one, _):
         assert isinstance(one, ReceivesInto)
+        assert isinstance(one, ReceivesNow)
         assert isinstance(one, SendsFiles)
         assert isinstance(one, SendsNow)
+
+
+@each
+async def test_what_has_arrived_is_had_without_waiting(make: Make) -> None:
+    async with pair(make) as (one, other):
+        assert other.receive_nowait() is None
+        await one.send_all(b"some")
+        assert other.receive_nowait() == b"some"
+        assert other.receive_nowait() is None
+        one.close()
+        assert other.receive_nowait() == b""
+        other.close()
+        with pytest.raises(trio.ClosedResourceError):
+            other.receive_nowait()
 
 
 @each
