@@ -354,6 +354,10 @@ class _RemoteDownload(_Held, Download):
         self._missing = missing
         self._valid: bool | None = None
 
+    @property
+    def peer(self) -> Peer | None:
+        return self._held
+
     async def readinto(self, view: memoryview) -> int:
         return await self._peer.read_body(view)
 
@@ -379,6 +383,10 @@ class _RemoteUpload(_Held, Upload):
         super().__init__(pool, peer)
         self._remote = remote
         self.offset = offset
+
+    @property
+    def peer(self) -> Peer | None:
+        return self._held
 
     async def begin(self, length: int) -> None:
         self._peer.queue(Data(length))

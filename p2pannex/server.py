@@ -250,7 +250,7 @@ class _Session:
         failure: RemoteError | ConnectionLost | None = None
         try:
             await upload.begin(length)
-            await pump.move(length, peer.read_body, upload.send_all)
+            await pump.receive(length, peer, upload)
         except (RemoteError, ConnectionLost) as error:
             if isinstance(error, ConnectionLost) and peer.poisoned:
                 raise

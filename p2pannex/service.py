@@ -25,6 +25,8 @@ from p2pannex.protocol.messages import LATEST_VERSION
 if TYPE_CHECKING:
     from trio.abc import HalfCloseableStream
 
+    from p2pannex.peer import Peer
+
 RETENTION = 600
 """Seconds for which content stays locked, from LOCKCONTENT on, when its holder is lost (protocol-spec section 7)."""
 
@@ -108,6 +110,12 @@ class Upload(_Closing):
     offset: int = 0
     """Where in the content, in bytes, to begin: what lies before was kept from an interrupted upload."""
 
+    @property
+    def peer(self) -> Peer | None:
+        """The conversation whose body the bytes become, where they are one's, so that they can be passed on to it
+        without passing through this process."""
+        return None
+
     @abc.abstractmethod
     async def begin(self, length: int) -> None:
         """Announce how many bytes follow; the first of them is the content's byte number `offset`."""
@@ -153,6 +161,11 @@ class Download(_Closing):
     @property
     def file_range(self) -> FileRange | None:
         """The bytes as a range of an open file, where they are one."""
+        return None
+
+    @property
+    def peer(self) -> Peer | None:
+        """The conversation whose body the bytes are, where they are one's."""
         return None
 
     @abc.abstractmethod

@@ -14,7 +14,7 @@ import trio
 
 from p2pannex.peer import Peer, StreamPeer
 from p2pannex.protocol.conversation import Side
-from p2pannex.protocol.errors import ConnectionLost
+from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.protocol.messages import LATEST_VERSION
 from p2pannex.remote import Remote
 from p2pannex.server import Mode, serve
@@ -23,11 +23,11 @@ from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.pair import peer_pair
 from p2pannex.testing.player import Player, cases
-from p2pannex.testing.samples import key_of, sample, store
+from p2pannex.testing.samples import fetch, key_of, sample, store
 from p2pannex.testing.services import check_service
 from p2pannex.testing.serving import served
 from p2pannex.testing.transcripts import load_transcripts
-from p2pannex.transports.descriptor import DescriptorStream
+from p2pannex.transports.descriptor import SPLICE, DescriptorStream
 
 VERSIONS = range(LATEST_VERSION + 1)
 OTHER = "00000000-0000-4000-8000-0000000000bb"
@@ -287,3 +287,63 @@ async def test_what_a_client_sent_before_it_left_is_kept_behind_the_proxy(size: 
                 assert isinstance(again, Upload)
                 async with again:
                     reached = again.offset
+
+
+@pytest.mark.parametrize("theirs", ["pipe", "socket", "stream"])
+@pytest.mark.parametrize("ours", ["pipe", "socket", "stream"])
+async def test_content_passes_through_the_kernel_where_it_can(
+    ours: str, theirs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is where one end is a pipe and the other one of ours; elsewhere it passes through a block."""
+    spliced = 0
+    splice = DescriptorStream.splice_nowait
+
+    def counted(self: DescriptorStream, target: object, count: int) -> int | None:
+        nonlocal spliced
+        moved = splice(self, target, count)
+        spliced += moved or 0
+        return moved
+
+    monkeypatch.setattr(DescriptorStream, "splice_nowait", counted)
+    content = sample(5_000_000)
+    async with (
+        served(MemoryStore(), transport=theirs) as remote,
+        served(remote, transport=ours) as client,
+    ):
+        for _ in range(2):
+            key = await store(client, content, piece=300_000)
+            assert await fetch(client, key, piece=300_000) == content
+            assert await fetch(client, key, 1_234_567, piece=300_000) == content[1_234_567:]
+            assert (await client.remove(key)).ok
+    can = "pipe" in (ours, theirs) and "stream" not in (ours, theirs) and SPLICE is not None
+    assert spliced > 2 * len(content) if can else spliced == 0
+
+
+@pytest.mark.parametrize("transport", ["pipe", "socket"])
+async def test_a_repository_that_dies_in_the_middle_costs_its_request_only(transport: str) -> None:
+    store_ = MemoryStore()
+    died = 0
+
+    async def die_in_a_body(peer: Peer) -> None:
+        nonlocal died
+        async with trio.open_nursery() as serving:
+            serving.start_soon(serve, peer, store_)
+            while not peer.conversation.incoming:  # noqa: ASYNC110 - no event of ours
+                await trio.sleep(0.001)
+            serving.cancel_scope.cancel()
+        died += 1
+
+    async with trio.open_nursery() as nursery:
+
+        async def dial() -> Peer:
+            client, server = peer_pair(transport, timeout=5)
+            nursery.start_soon(die_in_a_body, server)
+            return client
+
+        async with Remote(dial, store_.uuid, timeout=5) as remote, served(remote, transport="pipe") as client:
+            content = sample(5_000_000)
+            with pytest.raises(RemoteError):
+                await store(client, content)
+            assert not await client.check_present(key_of(content))
+        assert died
+        nursery.cancel_scope.cancel()

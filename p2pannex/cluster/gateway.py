@@ -148,7 +148,7 @@ class Cluster(Gateway):
         """True as soon as one node says so; False only where every node does, since a client may believe it."""
         problems: list[str] = []
         silent: set[str] = set()
-        nodes = self._reach()
+        nodes = await self.order(key, self._reach())
         for node in nodes:
             service = self._service(node, nodes)
             try:
@@ -164,7 +164,7 @@ class Cluster(Gateway):
 
     async def lock(self, key: Key) -> Lock | None:
         """The first node's lock. One that a node may have taken without our hearing of it keeps content, no more."""
-        nodes = self._reach()
+        nodes = await self.order(key, self._reach())
         for node in nodes:
             service = self._service(node, nodes)
             try:
@@ -230,6 +230,11 @@ class Cluster(Gateway):
             return list(nodes)
         return list(await self.wanted(key, file, nodes))
 
+    async def order(self, key: Key, nodes: list[Node]) -> list[Node]:
+        """The nodes, which come by health and cost, in the order in which to ask them for this content until one has
+        it."""
+        return nodes
+
     async def presence(self, key: Key, nodes: Iterable[Node]) -> dict[Node, bool]:
         """Whether nodes have a content, all asked at once. Those that do not answer, or did not the last time, are
         left out."""
@@ -241,7 +246,7 @@ class Cluster(Gateway):
         return answers
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        nodes = self._reach()
+        nodes = await self.order(key, self._reach())
         candidates = ((node, self._service(node, nodes)) for node in nodes)
         download = ClusterDownload(key, offset, file, candidates, self._admission)
         try:

@@ -8,6 +8,7 @@ by git-annex at the same time. The rooms:
     reading      the same, read, for a program that has to answer at once          (without trio)
     nodes        from a way to a Service
     special      special remotes as nodes
+    state        what is read, and whether it has changed
     wanted       where content goes
     locations    the location log of the nodes
     cluster      `RepositoryCluster`, a cluster of it

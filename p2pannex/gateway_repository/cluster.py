@@ -11,7 +11,8 @@ else, takes effect without a restart. A state of them that makes no sense change
 **Nodes behind another gateway** are nodes like the others, reached through it (`Node.via`): each is asked by its own
 uuid, so that one that fails, fails alone, whatever its gateway is made of. Only content that is to go to all the nodes
 behind a gateway is sent there once, to the cluster, and the gateway shares it out. Either way BYPASS tells it where the
-request came from.
+request came from. Removal never goes to a whole cluster: each node's clock is asked, and its deadline is its own
+(`p2pannex.cluster.removal`), whichever gateways lie in between.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ import trio
 
 from p2pannex.branch import Branch, names
 from p2pannex.branch.cluster_log import parse_cluster_log
-from p2pannex.branch.names import journal_name
 from p2pannex.branch.proxy_log import parse_proxy_log
 from p2pannex.branch.sizes import repository_sizes
 from p2pannex.cluster import Cluster, Node
@@ -36,11 +36,12 @@ from p2pannex.cluster.held import HeldNodes
 from p2pannex.gateway_repository.locations import LoggedUpload, NodeLog
 from p2pannex.gateway_repository.nodes import Unavailable, cost_of, node_of, open_way
 from p2pannex.gateway_repository.rules import Rules, Way
-from p2pannex.gateway_repository.wanted import LOGS, Preferences
+from p2pannex.gateway_repository.state import READ, reread, stamp
+from p2pannex.gateway_repository.wanted import Preferences
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import AlreadyHave, Removal, Upload
-from p2pannex.stores.annex_config import AnnexConfig, NotAnAnnex, read_annex_config
+from p2pannex.stores.annex_config import AnnexConfig
 from p2pannex.stores.annex_layout import AnnexLayout
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,6 @@ CLOSING = 10.0
 
 SIZES_AGE = 60.0
 """Seconds for which it is taken for granted how much each repository holds, where that is asked for at all."""
-
-_READ = (names.PROXY_LOG, names.CLUSTER_LOG, *LOGS)
 
 
 class NotAGatewayRepository(RemoteError):
@@ -75,6 +74,8 @@ class _Known:
     problems: tuple[str, ...] = ()
     sizes: dict[str, int] = attrs.field(factory=dict)
     sizes_at: float = -float("inf")
+    elsewhere: bool = False
+    """Whether any node is not on this machine."""
 
 
 class RepositoryCluster(Cluster):
@@ -135,6 +136,14 @@ class RepositoryCluster(Cluster):
         # A gateway that content was sent to as a whole answers for the cluster, which holds nothing by itself.
         return super()._named(uuids - {self.uuid})
 
+    async def order(self, key: Key, nodes: list[Node]) -> list[Node]:
+        """Those first that have the content by the location log, where it takes a connection to ask the others. All
+        of them are asked in the end: content may have come to a node in other ways."""
+        if not self._known.elsewhere:
+            return nodes
+        holders = await self._branch.locations(key)
+        return sorted(nodes, key=lambda node: (not node.healthy, node.uuid not in holders))
+
     # Where content goes -----------------------------------------------------------------------------------------
 
     async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
@@ -182,7 +191,7 @@ class RepositoryCluster(Cluster):
             await trio.sleep(LOOK)
             broken = any(isinstance(node.service, Unavailable) for node in self._known.opened.values())
             retry = broken and trio.current_time() >= retried + RETRY
-            if retry or _stamp(self._config) != self._known.stamp:
+            if retry or stamp(self._config) != self._known.stamp:
                 retried = trio.current_time()
                 try:
                     await self.reload()
@@ -191,13 +200,13 @@ class RepositoryCluster(Cluster):
 
     async def reload(self) -> None:
         """Make the nodes, and what they want, those of this moment."""
-        stamp = _stamp(self._config)  # before it is read, so that a change meanwhile is seen the next time
-        await self._load(await trio.to_thread.run_sync(_config, self._config.git_dir))
-        self._known.stamp = stamp
+        seen = stamp(self._config)  # before it is read, so that a change meanwhile is seen the next time
+        await self._load(await trio.to_thread.run_sync(reread, self._config.git_dir))
+        self._known.stamp = seen
 
     async def _load(self, config: AnnexConfig) -> None:
         known = self._known
-        logs = {name: await self._branch.read(name) for name in _READ}
+        logs = {name: await self._branch.read(name) for name in READ}
         clusters = parse_cluster_log(logs[names.CLUSTER_LOG])
         proxies = parse_proxy_log(logs[names.PROXY_LOG])
         rules = Rules(config.uuid, config.values, proxies, clusters, self._client)
@@ -214,6 +223,7 @@ class RepositoryCluster(Cluster):
             numcopies=int(numcopies) if numcopies.isdecimal() and len(numcopies) < 10 else 1,
         )
         await self._open(ways, wholes, config)
+        known.elsewhere = any(way.remote.path is None for way in ways)
         self._report()
 
     async def _open(self, ways: list[Way], wholes: list[Way], config: AnnexConfig) -> None:
@@ -274,30 +284,6 @@ class RepositoryCluster(Cluster):
                     await self._log.commit()
                 finally:
                     await self._branch.aclose()
-
-
-def _config(path: bytes) -> AnnexConfig:
-    try:
-        return read_annex_config(path)
-    except NotAnAnnex as error:
-        raise RemoteError(str(error)) from None
-
-
-def _stamp(config: AnnexConfig) -> tuple[object, ...]:
-    """What changes when the git config or one of the logs does."""
-    journal = [os.path.join(b"annex", b"journal", journal_name(name)) for name in _READ]
-    return tuple(
-        _status(os.path.join(config.git_dir, path))
-        for path in (b"config", b"packed-refs", os.path.join(b"refs", b"heads", b"git-annex"), *journal)
-    )
-
-
-def _status(path: bytes) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino
 
 
 __all__ = ["NotAGatewayRepository", "RepositoryCluster"]

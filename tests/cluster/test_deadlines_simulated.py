@@ -67,8 +67,8 @@ async def through_gateways(world: Simulation) -> bool:
     node.store.contents[key] = b"content"
     async with AsyncExitStack() as stack:
         service: Service = await stack.enter_async_context(served(node, version=random.choice([3, 4])))
-        for number in range(random.randint(2, 5)):
-            clock = SimulatedClock(random.uniform(-MILLION, MILLION))
+        clocks = [SimulatedClock(random.uniform(-MILLION, MILLION)) for _ in range(random.randint(2, 5))]
+        for number, clock in enumerate(clocks):
             gateway = Cluster(
                 f"cluster-{number}", [Node("a", service, timeout=1000)], gateway=f"g{number}", clock=clock
             )
@@ -76,7 +76,7 @@ async def through_gateways(world: Simulation) -> bool:
             service = await stack.enter_async_context(served(gateway, timeout=1000))
         allowed, pause = random.randint(5, 40), random.uniform(0, 30)
         before = await service.timestamp() + allowed
-        deadline = clock.true_time(before)
+        deadline = clocks[-1].true_time(before)
         await trio.sleep(pause)
         node.clock.jump(random.uniform(-MILLION, MILLION))
         removal = await service.remove(key, before=before)

@@ -209,6 +209,24 @@ def test_a_special_remote_as_a_node(family: Family) -> None:
         assert in_the_cloud() == set()
 
 
+def test_a_node_that_cannot_be_reached(family: Family) -> None:
+    """The others do the work; of content that it may have nobody says that it is gone."""
+    gateway = cluster_of_three(family, [None, THEIRS, OURS])
+    client = family.client(gateway, OURS)
+    family.run(gateway, "git", "config", "remote.node1.url", "ssh://nowhere/")
+    family.annex(client, "copy", "--to", "gateway-fam", "file1")
+    assert family.holders("node0", "node1", "node2") == "02"
+    assert "(3 copies)" in family.annex(client, "whereis", "file1")
+    family.annex(client, "drop", "file1")
+    family.annex(client, "get", "file1")
+    done = family.environment.run(
+        "git", "annex", "drop", "--from", "gateway-fam", "file1", cwd=client, check=False, variables=family.variables
+    )
+    assert done.returncode != 0
+    assert family.holders("node0", "node1", "node2") == ""
+    assert "(1 copy)" in family.annex(client, "whereis", "file1")
+
+
 def test_git_annex_testremote(family: Family) -> None:
     gateway = cluster_of_three(family, [None, THEIRS, OURS])
     client = family.client(gateway, OURS)

@@ -243,6 +243,24 @@ async def test_content_that_only_a_silent_node_is_known_to_have(gateway: Gateway
         assert not await cluster.check_present(key_of(b"other"))
 
 
+async def test_who_is_known_to_have_the_content_is_asked_first(gateway: Gateway) -> None:
+    """Here the other, which is the cheaper, could not even be connected to."""
+    far = "f0f0f0f0-1111-4222-8333-444444444444"
+    gateway.node("far", there=False)
+    gateway.uuids["far"] = far
+    gateway.config("remote.far.url", "ssh://host.invalid/srv/annex")
+    gateway.config("remote.far.annex-uuid", far)
+    gateway.config("remote.far.annex-cost", "1")
+    gateway.node("c")
+    async with gateway.cluster() as cluster:
+        nodes = sorted(cluster.nodes, key=lambda node: (node.cost, node.name))
+        assert nodes[0].name == "far"
+        assert await cluster.order(KEY, nodes) == nodes
+        async with gateway.open(gateway.uuids["c"]) as service:
+            await store(service, b"content")
+        assert [node.name for node in await cluster.order(KEY, nodes)] == ["c", "far", "a", "b"]
+
+
 async def test_a_special_remote_is_a_node_that_answers_with_what_is_wrong(gateway: Gateway) -> None:
     uuid = gateway.node("s3", there=False)
     gateway.config("remote.s3.url")
