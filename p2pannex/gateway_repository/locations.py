@@ -12,6 +12,8 @@ again, and be told then what is there.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -20,6 +22,9 @@ from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
 from p2pannex.stores.annex_log import IDLE
+
+if TYPE_CHECKING:
+    from p2pannex.peer import Peer
 
 
 class NodeLog:
@@ -85,6 +90,10 @@ class LoggedUpload(Upload):
         self._stored = stored
         self.offset = inner.offset
 
+    @property
+    def peer(self) -> Peer | None:
+        return self._inner.peer
+
     async def begin(self, length: int) -> None:
         await self._inner.begin(length)
 
@@ -139,6 +148,14 @@ class LoggedRemote(Service):
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         return await self._inner.get(key, offset=offset, file=file)
+
+    async def version(self) -> int:
+        return await self._inner.version()
+
+    @asynccontextmanager
+    async def consecutive(self) -> AsyncGenerator[Service, None]:
+        async with self._inner.consecutive() as inner:
+            yield LoggedRemote(inner, self._log)
 
     def bypassing(self, uuids: frozenset[str]) -> Service:
         inner = self._inner.bypassing(uuids)

@@ -1,0 +1,53 @@
+"""The location log of a gateway's nodes, and the Service that keeps it for one of them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from p2pannex.branch import Branch
+from p2pannex.gateway_repository.locations import LoggedRemote, NodeLog
+from p2pannex.service import AlreadyHave, Upload
+from p2pannex.stores.memory import MemoryStore
+from p2pannex.testing.samples import key_of, store
+from p2pannex.testing.serving import served
+
+KEY = key_of(b"content")
+
+
+@pytest.fixture
+async def branch(tmp_path: Path) -> AsyncIterator[Branch]:
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "annex"], check=True)
+    async with Branch(tmp_path / "annex") as branch:
+        yield branch
+
+
+async def test_only_nodes_are_logged(branch: Branch) -> None:
+    log = NodeLog(branch, ["u1", "u2"], blocking=False)
+    await log.record(KEY, ["u1", "stranger", "u2"], True)
+    assert await branch.locations(KEY) == {"u1", "u2"}
+    await log.record(KEY, ["u2", "stranger"], False)
+    assert await branch.locations(KEY) == {"u1"}
+
+
+async def test_what_a_repository_does_is_logged_and_the_rest_is_passed_on(branch: Branch) -> None:
+    log = NodeLog(branch, ["u1"], blocking=True)
+    async with served(MemoryStore("u1"), version=3) as remote:
+        service = LoggedRemote(remote, log)
+        assert await service.version() == 3
+        async with service.bypassing(frozenset({"g"})) as view:
+            await store(view, b"content")
+        assert await branch.locations(KEY) == {"u1"}
+        async with service.consecutive() as view:
+            assert (await view.remove(KEY, before=await view.timestamp() + 10)).ok
+        assert await branch.locations(KEY) == set()
+        upload = await service.put(KEY)
+        assert isinstance(upload, Upload)
+        assert upload.peer is not None, "bytes can be passed on without being read"
+        await upload.aclose()
+        await store(remote, b"content")
+        assert isinstance(await service.put(KEY), AlreadyHave)
+        assert await branch.locations(KEY) == {"u1"}
