@@ -15,9 +15,14 @@
     url = "ssh://attic/srv/annex"
     cost = 200.0
     timeout = 30.0
-    transfers = 6
+    transfers = 8
     wanted = "standard"                # preferred content; everything without it
     groups = ["archive"]
+
+    [nodes.shelf]
+    uuid = "..."
+    url = "/srv/shelf"
+    max_size = "500GB"                 # for balanced= and sizebalanced=: directories of this machine only
 
     [nodes.cloud]                      # a special remote
     uuid = "..."
@@ -32,7 +37,6 @@ other, whoever asks for them at the same time.
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
 import uuid as uuid_module
@@ -44,11 +48,14 @@ import attrs
 from p2pannex.cluster.node import COST, TIMEOUT, TRANSFERS
 from p2pannex.cluster.wanted import Preference, PreferredContent
 from p2pannex.protocol.errors import RemoteError
+from p2pannex.stores.annex_config import parse_size
 from p2pannex.stores.disk_errors import disk_errors
 from p2pannex.stores.durability import replace_file
 from p2pannex.stores.exclusion import sole_writer
 from p2pannex.stores.identity import checked_uuid, config_path, read_config
 from p2pannex.stores.spool import DISK_RESERVE
+from p2pannex.toml_values import count, lines_of, number, quoted, refuse_unknown, texts, word, words
+from p2pannex.url_syntax import DirectoryURL, parse_url
 
 
 class NotAGateway(RemoteError):
@@ -59,7 +66,8 @@ class NotAGateway(RemoteError):
 class NodeConfig:
     """A node as the configuration has it: reached by a `url`, or by an `external` special remote program.
 
-    `timeout` is in seconds. `settings` are what ``git annex initremote`` would be given for the special remote.
+    `timeout` is in seconds. `max_size` is like ``500GB``, or empty. `settings` are what ``git annex initremote`` would
+    be given for the special remote.
     """
 
     uuid: str
@@ -69,12 +77,27 @@ class NodeConfig:
     transfers: int = TRANSFERS
     wanted: str = ""
     groups: tuple[str, ...] = ()
+    max_size: str = ""
     external: tuple[str, ...] = ()
     settings: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
+    @property
+    def max_bytes(self) -> int | None:
+        """`max_size` as a number; None without one. ValueError where it makes no sense."""
+        if not self.max_size:
+            return None
+        limit = parse_size(self.max_size, -1)
+        if limit < 0:
+            raise ValueError(f"max_size is not a size such as 500GB or 1.5TiB: {self.max_size}")
+        if self.external or not isinstance(parse_url(self.url), DirectoryURL):
+            raise ValueError("a max_size is for directories of this machine: what others hold, nobody can ask them")
+        return limit
+
     def opened_alike(self, other: NodeConfig) -> bool:
         """Whether a connection for the one is good for the other."""
-        return self == attrs.evolve(other, cost=self.cost, wanted=self.wanted, groups=self.groups)
+        return self == attrs.evolve(
+            other, cost=self.cost, wanted=self.wanted, groups=self.groups, max_size=self.max_size
+        )
 
 
 @attrs.frozen
@@ -121,7 +144,8 @@ class GatewayConfig:
     def preferred(self) -> PreferredContent | None:
         """What the nodes want; None where none of them says. InvalidExpression names the node and the term."""
         preferences = {
-            name: Preference(node.uuid, node.wanted, frozenset(node.groups)) for name, node in self.nodes.items()
+            name: Preference(node.uuid, node.wanted, frozenset(node.groups), _limit(name, node))
+            for name, node in self.nodes.items()
         }
         if not any(preference.expression.strip() for preference in preferences.values()):
             return None
@@ -138,24 +162,26 @@ class GatewayConfig:
 
     def text(self) -> str:
         """It as TOML."""
-        lines = [f"{name} = {_quoted(getattr(self, name))}" for name in ("uuid", "gateway", "cluster")]
+        lines = [f"{name} = {quoted(getattr(self, name))}" for name in ("uuid", "gateway", "cluster")]
         if self.numcopies != 1:
             lines.append(f"numcopies = {self.numcopies}")
         if self.disk_reserve != DISK_RESERVE:
             lines.append(f"disk_reserve = {self.disk_reserve}")
-        lines += _table("groupwanted", self.groupwanted)
+        lines += lines_of("groupwanted", self.groupwanted)
         for name, node in self.nodes.items():
-            lines += ["", f"[nodes.{_quoted(name)}]", f"uuid = {_quoted(node.uuid)}"]
+            lines += ["", f"[nodes.{quoted(name)}]", f"uuid = {quoted(node.uuid)}"]
             if node.url:
-                lines.append(f"url = {_quoted(node.url)}")
+                lines.append(f"url = {quoted(node.url)}")
             if node.external:
-                lines.append(f"external = {_quoted(node.external)}")
+                lines.append(f"external = {quoted(node.external)}")
             lines += [f"cost = {node.cost}", f"timeout = {node.timeout}", f"transfers = {node.transfers}"]
+            if node.max_size:
+                lines.append(f"max_size = {quoted(node.max_size)}")
             if node.wanted:
-                lines.append(f"wanted = {_quoted(node.wanted)}")
+                lines.append(f"wanted = {quoted(node.wanted)}")
             if node.groups:
-                lines.append(f"groups = {_quoted(node.groups)}")
-            lines += _table(f"nodes.{_quoted(name)}.settings", node.settings)
+                lines.append(f"groups = {quoted(node.groups)}")
+            lines += lines_of(f"nodes.{quoted(name)}.settings", node.settings)
         return "\n".join([*lines, ""])
 
 
@@ -195,88 +221,42 @@ _KNOWN_OF_NODE = {field.name for field in attrs.fields(NodeConfig)}
 
 
 def _read(table: Mapping[str, Any]) -> dict[str, Any]:
-    _refuse_unknown(table, _KNOWN, "the configuration")
+    refuse_unknown(table, _KNOWN, "the configuration")
     return {
         "uuid": checked_uuid(table.get("uuid")),
-        "gateway": _word(table, "gateway"),
-        "cluster": _word(table, "cluster"),
+        "gateway": word(table, "gateway"),
+        "cluster": word(table, "cluster"),
         "nodes": {name: _node(name, node) for name, node in table.get("nodes", {}).items()},
-        "numcopies": _count(table, "numcopies", 1, least=1),
-        "groupwanted": _texts(table, "groupwanted"),
-        "disk_reserve": _count(table, "disk_reserve", DISK_RESERVE),
+        "numcopies": count(table, "numcopies", 1, least=1),
+        "groupwanted": texts(table, "groupwanted"),
+        "disk_reserve": count(table, "disk_reserve", DISK_RESERVE),
     }
 
 
 def _node(name: str, table: Mapping[str, object]) -> NodeConfig:
-    _refuse_unknown(table, _KNOWN_OF_NODE, f"node {name}")
-    external = _list(table, "external")
+    refuse_unknown(table, _KNOWN_OF_NODE, f"node {name}")
+    external = words(table, "external")
     if external and "url" in table:
         raise ValueError(f"node {name} has a url, and is a special remote: it cannot be both")
     return NodeConfig(
         checked_uuid(table.get("uuid")),
-        "" if external else _word(table, "url"),
-        _number(table, "cost", COST),
-        _number(table, "timeout", TIMEOUT),
-        _count(table, "transfers", TRANSFERS, least=1),
-        _word(table, "wanted") if "wanted" in table else "",
-        _list(table, "groups"),
+        "" if external else word(table, "url"),
+        number(table, "cost", COST),
+        number(table, "timeout", TIMEOUT),
+        count(table, "transfers", TRANSFERS, least=1),
+        word(table, "wanted") if "wanted" in table else "",
+        words(table, "groups"),
+        word(table, "max_size") if "max_size" in table else "",
         external,
-        _texts(table, "settings"),
+        texts(table, "settings"),
     )
 
 
-def _refuse_unknown(table: Mapping[str, object], known: set[str], whose: str) -> None:
-    for name in table:
-        if name not in known:
-            raise ValueError(f"{whose} has a setting that is not known: {name}")
-
-
-def _word(table: Mapping[str, object], name: str) -> str:
-    value = table.get(name)
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise ValueError(f"it has no usable {name}")
-    return value
-
-
-def _number(table: Mapping[str, object], name: str, default: float) -> float:
-    value = table.get(name, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:
-        raise ValueError(f"the {name} of a node has to be a number")
-    return float(value)
-
-
-def _count(table: Mapping[str, object], name: str, default: int, *, least: int = 0) -> int:
-    value = table.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} has to be a number, {least} or more")
-    return value
-
-
-def _list(table: Mapping[str, object], name: str) -> tuple[str, ...]:
-    value = table.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(each, str) and each and each.isprintable() for each in value):
-        raise ValueError(f"{name} has to be a list of words")
-    return tuple(value)
-
-
-def _texts(table: Mapping[str, object], name: str) -> dict[str, str]:
-    value = table.get(name, {})
-    if not isinstance(value, dict) or not all(isinstance(each, str) and each.isprintable() for each in value.values()):
-        raise ValueError(f"{name} has to be a table of texts")
-    return dict(value)
-
-
-# Writing ------------------------------------------------------------------------------------------------------------
-
-
-def _quoted(value: str | tuple[str, ...]) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _table(title: str, values: Mapping[str, str]) -> list[str]:
-    return (
-        ["", f"[{title}]", *(f"{_quoted(name)} = {_quoted(value)}" for name, value in values.items())] if values else []
-    )
+def _limit(name: str, node: NodeConfig) -> int | None:
+    try:
+        return node.max_bytes
+    except ValueError as error:
+        raise ValueError(f"node {name}: {error}") from error
 
 
 __all__ = ["GatewayConfig", "NodeConfig", "NotAGateway", "change", "create"]

@@ -6,6 +6,7 @@
     DIR/p2pannex.tokens     who may come in over sockets
     DIR/spool/              content on its way to and from special remotes, for all of them
     DIR/special/UUID/       what the program of a special remote keeps, passwords among it
+    DIR/sizes.json          how much the nodes hold, where that is asked for (`gateway_sizes.py`)
     DIR/status/             what the processes that serve it are doing (`gateway_status.py`)
 
 The configuration is looked at again every second while the cluster is served: a node that was added, changed or removed
@@ -15,18 +16,22 @@ takes effect without a restart. A file that makes no sense at that moment change
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import attrs
 import trio
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.gateway import counts_as_nodes
+from p2pannex.cluster.held import HeldNodes
 from p2pannex.cluster.special import SpecialNode
+from p2pannex.cluster.unavailable import Unavailable
 from p2pannex.cluster.wanted import PreferredContent
 from p2pannex.gateway_config import GatewayConfig, NodeConfig, NotAGateway, change, create
+from p2pannex.gateway_sizes import Countable, HeldBytes
 from p2pannex.gateway_status import StatusFile
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
@@ -41,8 +46,8 @@ LOOK = 1.0
 CLOSING = 10.0
 """Seconds that the nodes have to be closed in, at the end."""
 
-QUESTIONS = 4
-"""Connections that a node has beside those of its transfers: questions, and locks, which hold theirs."""
+QUESTIONS = 16
+"""Connections that a node may have beside those of its transfers: questions, and locks, each of which holds one."""
 
 
 GATEWAY_NODE = "it is a gateway directory of this machine; name it as exec:p2pannex-shell ... or serve it on a socket"
@@ -55,15 +60,12 @@ class OpenURL(Protocol):
     def __call__(self, url: str, /, *, uuid: str, timeout: float, connections: int) -> Awaitable[Service]: ...
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class _Opened:
-    """A node whose service is open, in a task of its own."""
+    """A node, and the configuration that it was opened by."""
 
     config: NodeConfig
     node: Node
-    leaving: trio.Event = attrs.field(factory=trio.Event)
-    """It is to be closed as soon as no transfer needs it."""
-    closed: trio.Event = attrs.field(factory=trio.Event)
 
 
 @attrs.define
@@ -77,8 +79,8 @@ class _Current:
 class GatewayDirectory(Cluster):
     """The cluster that a gateway directory describes. An ``async with`` block opens its nodes and watches the file.
 
-    NotAGateway where the directory is none. A node that cannot be opened is left out, and tried again. With `report`,
-    others can see what this process is doing (`gateway_status.serving`).
+    NotAGateway where the directory is none. A node that cannot be opened answers nothing but why, and is tried again.
+    With `report`, others can see what this process is doing (`gateway_status.serving`).
     """
 
     def __init__(self, directory: str | os.PathLike[str], open_url: OpenURL, *, report: bool = True) -> None:
@@ -87,9 +89,10 @@ class GatewayDirectory(Cluster):
         self.path = os.path.abspath(directory)
         self._open_url = open_url
         self._current = _Current(config, config.preferred())
+        self._held = HeldBytes(self.path)
         self._spool: Spool | None = None
         self._opened: dict[str, _Opened] = {}
-        self._holding: set[_Opened] = set()
+        self._nodes = HeldNodes()
         self._seen: tuple[int, int] | None = None
         self._status = StatusFile(self.path) if report else None
         self.problems: dict[str, str] = {}
@@ -108,7 +111,27 @@ class GatewayDirectory(Cluster):
         preferred = self._current.preferred
         if preferred is None:
             return await super().choose(key, file, nodes)
-        return await preferred.choose(key, file, nodes, self.presence)
+        chosen = await preferred.choose(key, file, nodes, self.presence, self._sizes)
+        for node in chosen:
+            if node.uuid in preferred.max_sizes:
+                self._held.expect(node.uuid, key.size or 0)
+        return chosen
+
+    async def _sizes(self, uuids: Collection[str]) -> Mapping[str, int]:
+        return await self._held.of(uuids, self._countable(uuids))
+
+    def _countable(self, uuids: Collection[str]) -> dict[str, Countable]:
+        nodes = [node for node in self.nodes if node.uuid in uuids and hasattr(node.service, "contents")]
+        return {node.uuid: cast("Countable", node.service) for node in nodes}
+
+    async def _count(self) -> None:
+        """Keep the counts of nodes good that somebody may ask for."""
+        while True:
+            preferred = self._current.preferred
+            if preferred is not None and preferred.max_sizes:
+                with suppress(RemoteError):  # it is tried again
+                    await self._held.count(self._countable(preferred.max_sizes))
+            await trio.sleep(LOOK)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -119,6 +142,7 @@ class GatewayDirectory(Cluster):
             raise
         assert self._nursery is not None
         self._nursery.start_soon(self._watch)
+        self._nursery.start_soon(self._count)
         return self
 
     async def _watch(self) -> None:
@@ -143,20 +167,28 @@ class GatewayDirectory(Cluster):
             if wanted is not None and wanted.opened_alike(opened.config):
                 opened.node.cost = wanted.cost
             else:
-                del self._opened[name]
-                self.discard(opened.node)
-                opened.leaving.set()
+                self._take_away(name)
         self.problems = {}
         for name, wanted in config.nodes.items():
-            if name not in self._opened:
-                try:
-                    opened = _Opened(wanted, await self._open(name, wanted))
-                except (RemoteError, ConnectionLost) as error:
-                    self.problems[name] = str(error)
-                else:
-                    await self._nursery.start(self._hold, opened)
-                    self._opened[name] = opened
-                    self.add(opened.node)
+            known = self._opened.get(name)
+            if known is not None and not isinstance(known.node.service, Unavailable):
+                continue
+            try:
+                node = await self._open(name, wanted)
+                await self._nodes.hold(node, self._nursery)
+            except (RemoteError, ConnectionLost) as error:
+                self.problems[name] = str(error)
+                node = Node(name, Unavailable(wanted.uuid, str(error)), cost=wanted.cost)
+            if known is not None:
+                self._take_away(name)
+            self._opened[name] = _Opened(wanted, node)
+            self.add(node)
+
+    def _take_away(self, name: str) -> None:
+        node = self._opened.pop(name).node
+        self.discard(node)
+        if not isinstance(node.service, Unavailable):
+            self._nodes.leave(node)
 
     async def _open(self, name: str, config: NodeConfig) -> Node:
         if config.external:
@@ -176,28 +208,10 @@ class GatewayDirectory(Cluster):
             self._spool = Spool(os.path.join(self.path, "spool"), disk_reserve=self.config.disk_reserve)
         return special_remote(self.path, name, config, self._spool)
 
-    async def _hold(self, opened: _Opened, *, task_status: trio.TaskStatus[None]) -> None:
-        """Keep a node's service open, and what it does in the background going."""
-        self._holding.add(opened)
-        try:
-            async with opened.node.service:
-                task_status.started()
-                await opened.leaving.wait()
-                while opened.node.transfers:  # noqa: ASYNC110 - they are not to be disturbed, and there is no hurry
-                    await trio.sleep(LOOK)
-        finally:
-            self._holding.discard(opened)
-            opened.closed.set()
-
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._opened.clear()
-        with trio.move_on_after(CLOSING, shield=True):  # in order; what takes longer is cancelled
-            for opened in [*self._holding]:
-                opened.leaving.set()
-            for opened in [*self._holding]:
-                await opened.closed.wait()
+        await self._nodes.close(CLOSING)
         if self._status is not None:
             self._status.close()
         await super().__aexit__(kind, error, trace)

@@ -62,6 +62,15 @@ class SendsFiles(Protocol):
     async def send_file(self, source: int, offset: int, count: int) -> int: ...
 
 
+@runtime_checkable
+class Splices(Protocol):
+    """A stream that can pass on what arrives to another one without its passing through the process."""
+
+    def splice_nowait(self, target: object, count: int) -> int | None: ...
+
+    async def wait_receive_might_not_block(self) -> None: ...
+
+
 class Peer(abc.ABC):
     """One end of a conversation. `timeout`, in seconds, stands on every wait for the far side."""
 
@@ -120,6 +129,11 @@ class Peer(abc.ABC):
         """
         return None
 
+    async def pass_body(self, target: Peer, count: int) -> int | None:
+        """Send the next bytes of the far side's body as those of `target`'s; how many, at most `count`. None where
+        these peers cannot, or where one of them fails: `read_body` and `write_body` then tell which, and why."""
+        return None
+
     @property
     def reusable(self) -> bool:
         """Whether the conversation is between requests, and the connection seems to be up."""
@@ -155,6 +169,7 @@ class StreamPeer(Peer):
         self._receive_nowait = stream.receive_nowait if isinstance(stream, ReceivesNow) else None
         self._receive_into = stream.receive_into if isinstance(stream, ReceivesInto) else None
         self._send_file = stream.send_file if isinstance(stream, SendsFiles) else None
+        self._splices = stream if isinstance(stream, Splices) else None
 
     def queue(self, message: Message) -> None:
         self._out += self.connection.send(message)
@@ -289,6 +304,31 @@ class StreamPeer(Peer):
             raise
         self.connection.body_sent(sent)
         return sent
+
+    async def pass_body(self, target: Peer, count: int) -> int | None:
+        if self._splices is None or not isinstance(target, StreamPeer) or self.poisoned:
+            return None
+        if self.connection.buffered:
+            data = self.connection.take_body(count)
+            await target.write_body(memoryview(data))
+            return len(data)
+        await target.flush()
+        while not target.poisoned:
+            moved = self._splices.splice_nowait(target.stream, count)
+            if moved is None:
+                return None
+            if moved:
+                self.connection.body_received(moved)
+                target.connection.body_sent(moved)
+                await trio.lowlevel.checkpoint_if_cancelled()
+                return moved
+            # Either of the two may be what there is to wait for; the other is ready then.
+            await self._ready(self._splices.wait_receive_might_not_block)
+            await target._ready(target.stream.wait_send_all_might_not_block)
+        return None
+
+    async def _ready(self, wait: Callable[[], Awaitable[None]]) -> None:
+        await self._in_time(lambda _: wait(), None, self.timeout)
 
     @property
     def reusable(self) -> bool:

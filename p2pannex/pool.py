@@ -62,6 +62,41 @@ class PeerPool:
             await close(self._idle.pop())
 
 
+class HeldPool(PeerPool):
+    """One peer of another pool, from the first request on: between two of them nobody else gets it.
+
+    Where the connection is lost between two requests, the second is not made: who answers a new one may have restarted,
+    and know nothing of the first. Give the peer back with `aclose`.
+    """
+
+    def __init__(self, pool: PeerPool) -> None:
+        self._pool = pool
+        self._held: Peer | None = None
+        self._begun = False
+
+    async def acquire(self, *, fresh: bool = False) -> tuple[Peer, bool]:
+        peer, self._held = self._held, None
+        if peer is not None:
+            if peer.reusable and not fresh:
+                return peer, True
+            await self._pool.release(peer)
+        if self._begun and not fresh:
+            raise ConnectionLost("the connection was lost between two requests")
+        self._begun = True
+        return await self._pool.acquire(fresh=fresh)
+
+    async def release(self, peer: Peer) -> None:
+        if self._held is None and peer.reusable:
+            self._held = peer
+        else:
+            await self._pool.release(peer)
+
+    async def aclose(self) -> None:
+        peer, self._held = self._held, None
+        if peer is not None:
+            await self._pool.release(peer)
+
+
 async def close(peer: Peer) -> None:
     """Close a peer, also while being cancelled, within a few seconds."""
     with trio.move_on_after(CLOSING, shield=True):

@@ -2,8 +2,8 @@
 
 `move` takes them from whatever can read into a block to whatever can take one: a peer's body into an `Upload`, a
 `Download` into an upload, a file into a peer. Large ones go through two blocks that are used again and again: while
-one is being written, hashed or sent, the other is filled. `send` moves a `Download` into a peer, and leaves the bytes
-to the kernel where they are a file's.
+one is being written, hashed or sent, the other is filled. `send` moves a `Download` into a peer, `receive` a peer's
+body into an `Upload`; they leave the bytes to the kernel where they come from a file, or go from one peer to another.
 
 Memory is two blocks a transfer, whatever the content.
 """
@@ -16,7 +16,7 @@ import trio
 
 from p2pannex.peer import SMALL, Peer
 from p2pannex.protocol.errors import ConnectionLost
-from p2pannex.service import Download
+from p2pannex.service import Download, Upload
 
 BLOCK = 2 << 20
 """Bytes of a block. With blocks of half the size, hops to threads took another tenth of a large upload's time."""
@@ -131,6 +131,7 @@ async def send(download: Download, peer: Peer, progress: Progress | None = None)
     length = download.length
     file_range = download.file_range
     if file_range is None or length <= SMALL:
+        length -= await _pass(length, download.peer, peer, progress)
         await move(length, download.readinto, peer.write_body, progress)
         return
     while length:
@@ -147,3 +148,20 @@ async def send(download: Download, peer: Peer, progress: Progress | None = None)
         length -= sent
         if progress is not None:
             progress(sent)
+
+
+async def receive(length: int, peer: Peer, upload: Upload, progress: Progress | None = None) -> None:
+    """Move the body that the peer's far side has announced into an upload."""
+    length -= await _pass(length, peer, upload.peer, progress)
+    await move(length, peer.read_body, upload.send_all, progress)
+
+
+async def _pass(length: int, source: Peer | None, target: Peer | None, progress: Progress | None) -> int:
+    """Move bytes from one body to another, as far as that goes without reading them; how many were."""
+    passed = 0
+    if source is not None and target is not None and length > SMALL:
+        while passed < length and (count := await source.pass_body(target, min(length - passed, FILE_RANGE))):
+            passed += count
+            if progress is not None:
+                progress(count)
+    return passed

@@ -10,15 +10,18 @@ meanwhile, and REMOVE-BEFORE's deadline means nothing to a server that rebooted 
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import NoReturn, Self
 
 import trio
 
 from p2pannex.keys import Key
 from p2pannex.peer import TIMEOUT, Peer
-from p2pannex.pool import PeerPool, close
+from p2pannex.pool import CLOSING, HeldPool, PeerPool, close
 from p2pannex.protocol.conversation import State
 from p2pannex.protocol.errors import ConnectionLost, RemoteError, RemoteProtocolError, Unsupported
 from p2pannex.protocol.messages import (
@@ -56,11 +59,15 @@ from p2pannex.protocol.messages import (
 from p2pannex.service import AlreadyHave as Present
 from p2pannex.service import Download, Lock, NotStored, Removal, Service, Stored, Upload
 
-CONNECTIONS = 8
+CONNECTIONS = 10
 """Connections to a remote at a time, unless set otherwise."""
 
 Dial = Callable[[], Awaitable[Peer]]
 """Makes a new peer, of the client's side, with which nothing was spoken yet."""
+
+
+CONNECTIONS = 8
+"""Connections in use at a time, unless set otherwise, and how many are kept at most when they are not."""
 
 
 class WrongRepository(ConnectionLost):
@@ -118,7 +125,7 @@ async def receive(peer: Peer, timeout: float | None = None) -> Message:
 class Remote(Service):
     """A repository on the far side of connections that `dial` makes.
 
-    At most `connections` are open at a time; further requests wait for one, up to `timeout` seconds. `uuid` is the
+    At most `connections` are in use at a time; further requests wait for one, up to `timeout` seconds. `uuid` is the
     repository expected; without it `open` asks the server. `version` is the highest protocol version to speak.
     Close it with `aclose`, or use it as an ``async with`` block.
     """
@@ -141,7 +148,7 @@ class Remote(Service):
         self._credentials = credentials
         self._connections = connections
         self._bypass = bypass
-        self._pool = PeerPool(self._connect, limit=connections, keep=connections, timeout=timeout)
+        self._pool = PeerPool(self._connect, limit=connections, keep=min(connections, CONNECTIONS), timeout=timeout)
 
     @classmethod
     async def open(cls, dial: Dial, uuid: str | None = None, **settings: object) -> Self:
@@ -176,6 +183,13 @@ class Remote(Service):
                 await close(peer)
             raise
 
+    async def version(self) -> int:
+        """What was agreed upon with the server; it is connected to, where it is not yet."""
+        peer, _ = await self._pool.acquire()
+        version = peer.conversation.version
+        await self._pool.release(peer)
+        return version
+
     def bypassing(self, uuids: frozenset[str]) -> Remote:
         """The same repository over connections of its own, on which the gateways are told of first."""
         return Remote(
@@ -187,6 +201,15 @@ class Remote(Service):
             timeout=self.timeout,
             bypass=tuple(sorted(uuids.union(self._bypass))),
         )
+
+    @asynccontextmanager
+    async def consecutive(self) -> AsyncGenerator[Service, None]:
+        view = copy.copy(self)
+        view._pool = HeldPool(self._pool)
+        try:
+            yield view
+        finally:
+            await view.aclose()
 
     async def aclose(self) -> None:
         await self._pool.aclose()
@@ -331,6 +354,10 @@ class _RemoteDownload(_Held, Download):
         self._missing = missing
         self._valid: bool | None = None
 
+    @property
+    def peer(self) -> Peer | None:
+        return self._held
+
     async def readinto(self, view: memoryview) -> int:
         return await self._peer.read_body(view)
 
@@ -356,6 +383,10 @@ class _RemoteUpload(_Held, Upload):
         super().__init__(pool, peer)
         self._remote = remote
         self.offset = offset
+
+    @property
+    def peer(self) -> Peer | None:
+        return self._held
 
     async def begin(self, length: int) -> None:
         self._peer.queue(Data(length))
@@ -387,6 +418,15 @@ class _RemoteUpload(_Held, Upload):
             return Stored(others)
         assert isinstance(answer, Failure | FailurePlus)
         return NotStored(others)
+
+    async def aclose(self) -> None:
+        # Where it is left in the middle, what was sent is to arrive: a later upload resumes from there. At version 0
+        # the last byte would be a promise that all of them are good.
+        peer = self._held
+        if peer is not None and not peer.poisoned and (peer.conversation.version or peer.conversation.outgoing):
+            with trio.move_on_after(CLOSING, shield=True), contextlib.suppress(ConnectionLost):
+                await peer.flush()
+        await super().aclose()
 
     def _abandon(self, why: str) -> NoReturn:
         self._peer.poisoned = True

@@ -3,8 +3,9 @@
 ``serve(peer, store)`` is a server, ``serve(peer, remote)`` a proxy, ``serve(peer, cluster)`` a gateway.
 
 Nothing a client sends ends more than its own request, with three exceptions that the protocol foresees: its ERROR, a
-stream that stops in the middle of something, and content of ours that fails while it is being sent. What a service
-refuses (`RemoteError`) is answered with ERROR, and the conversation goes on.
+stream that stops in the middle of something, and content of ours that fails while it is being sent. A fourth is VERSION
+where a proxied repository cannot be reached. What a service refuses (`RemoteError`) is answered with ERROR, and the
+conversation goes on.
 """
 
 from __future__ import annotations
@@ -170,7 +171,15 @@ class _Session:
         raise ClientGaveUp(request.message)
 
     async def version(self, request: Version) -> None:
-        self.peer.queue(Version(min(request.version, self.max_version)))
+        # A client must not be offered what a repository that we are a proxy of does not understand.
+        try:
+            known = await self.service.version()
+        except (RemoteError, ConnectionLost) as error:
+            # ERROR would tell the client that we know no versions, and it would go on without deadlines and without
+            # VALID, for as long as the connection lives.
+            self.peer.poisoned = True
+            raise ConnectionLost(str(error)) from error
+        self.peer.queue(Version(min(request.version, self.max_version, known)))
 
     async def bypass(self, request: Bypass) -> None:
         before, self.service = self.service, self.service.bypassing(frozenset(request.uuids))
@@ -241,7 +250,7 @@ class _Session:
         failure: RemoteError | ConnectionLost | None = None
         try:
             await upload.begin(length)
-            await pump.move(length, peer.read_body, upload.send_all)
+            await pump.receive(length, peer, upload)
         except (RemoteError, ConnectionLost) as error:
             if isinstance(error, ConnectionLost) and peer.poisoned:
                 raise

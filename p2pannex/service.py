@@ -12,6 +12,7 @@ from __future__ import annotations
 import abc
 import time
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -19,9 +20,12 @@ from attrs import frozen
 
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import Unsupported
+from p2pannex.protocol.messages import LATEST_VERSION
 
 if TYPE_CHECKING:
     from trio.abc import HalfCloseableStream
+
+    from p2pannex.peer import Peer
 
 RETENTION = 600
 """Seconds for which content stays locked, from LOCKCONTENT on, when its holder is lost (protocol-spec section 7)."""
@@ -106,6 +110,12 @@ class Upload(_Closing):
     offset: int = 0
     """Where in the content, in bytes, to begin: what lies before was kept from an interrupted upload."""
 
+    @property
+    def peer(self) -> Peer | None:
+        """The conversation whose body the bytes become, where they are one's, so that they can be passed on to it
+        without passing through this process."""
+        return None
+
     @abc.abstractmethod
     async def begin(self, length: int) -> None:
         """Announce how many bytes follow; the first of them is the content's byte number `offset`."""
@@ -151,6 +161,11 @@ class Download(_Closing):
     @property
     def file_range(self) -> FileRange | None:
         """The bytes as a range of an open file, where they are one."""
+        return None
+
+    @property
+    def peer(self) -> Peer | None:
+        """The conversation whose body the bytes are, where they are one's."""
         return None
 
     @abc.abstractmethod
@@ -217,12 +232,22 @@ class Service(abc.ABC):
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         """Begin to read content. Content that is not here gives a download of no bytes that is not `valid`."""
 
+    async def version(self) -> int:
+        """The highest protocol version whose requests it can fulfil: of a remote one, what its server speaks."""
+        return LATEST_VERSION
+
     def bypassing(self, uuids: frozenset[str]) -> Service:
         """This service, as it is for a client that came through these gateways: they are not gone through again.
 
         The caller closes it where it is another than this one.
         """
         return self
+
+    @asynccontextmanager
+    async def consecutive(self) -> AsyncGenerator[Service, None]:
+        """This service, for requests that belong together: one follows the other with no wait in between, and over the
+        same connection, or not at all (ConnectionLost). One at a time; a transfer is closed before the next request."""
+        yield self
 
     async def connect(self, program: str, stream: HalfCloseableStream) -> int:
         """Run git-upload-pack or git-receive-pack, relaying `stream`; its exit code."""

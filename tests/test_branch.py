@@ -28,8 +28,8 @@ from p2pannex.branch import (
     merge_lines,
     merge_location_logs,
 )
+from p2pannex.branch.clock import format_clock, parse_clock
 from p2pannex.branch.commit import commit_journal
-from p2pannex.branch.location_log import format_clock, parse_clock
 from p2pannex.branch.names import is_location_log
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError

@@ -90,3 +90,20 @@ def test_a_special_remote_as_external_shows_it(tmp_path: Path, monkeypatch: pyte
     assert said == ["Stored(uuids=frozenset())", "world True", "Removal(ok=True, uuids=frozenset())"]
     for line in said:
         assert f"`{line}`" in (ROOT / "docs" / "external.md").read_text().replace("\n", " ")
+
+
+def test_a_simulation_as_simulator_shows_it(tmp_path: Path) -> None:
+    (program,) = python_blocks(ROOT / "docs" / "simulator.md")
+    lines = run(program, tmp_path).splitlines()
+    assert run(program, tmp_path).splitlines() == lines, "the same again"
+    assert sum("hangs" in line for line in lines) >= 100, "once for each seed, at least"
+
+
+def test_what_fails_in_a_simulation_is_told_as_simulator_shows_it(tmp_path: Path) -> None:
+    """With a claim in it that is wrong; the note is the document's, but for the seed."""
+    text = (ROOT / "docs" / "simulator.md").read_text()
+    (program,) = python_blocks(ROOT / "docs" / "simulator.md")
+    program = program.replace("assert not await attic", "assert await attic")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].strip().replace("seed 0", "seed 42").replace(", 0)", ", 42)") in text

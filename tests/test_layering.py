@@ -31,7 +31,16 @@ LAYERS = [
         "drop",
     ],
     ["cluster", "http", "keep"],
-    ["urls", "url_syntax", "gateway_config", "gateway_directory", "gateway_status"],
+    [
+        "urls",
+        "url_syntax",
+        "gateway_config",
+        "gateway_directory",
+        "gateway_repository",
+        "gateway_sizes",
+        "gateway_status",
+        "toml_values",
+    ],
     ["testing", "benchmarks"],
     ["cli"],
 ]

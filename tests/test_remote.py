@@ -20,7 +20,7 @@ from p2pannex.pool import close
 from p2pannex.protocol.conversation import Side
 from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.protocol.messages import LATEST_VERSION, Auth, AuthFailure, AuthSuccess
-from p2pannex.remote import AuthenticationFailed, Remote, WrongRepository
+from p2pannex.remote import CONNECTIONS, AuthenticationFailed, Remote, WrongRepository
 from p2pannex.server import Mode, serve
 from p2pannex.service import RETENTION, AlreadyHave, NotStored, Removal, Service, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
@@ -140,7 +140,7 @@ async def test_another_repository_is_told_nothing() -> None:
         async with Remote(server.dial, "v") as remote:
             with pytest.raises(WrongRepository, match="expected repository v, found u"):
                 await remote.check_present(K)
-            assert free_slots(remote) == 8
+            assert free_slots(remote) == CONNECTIONS
         with pytest.raises(ConnectionLost):
             await Remote.open(server.dial, "v")
         await trio.testing.wait_all_tasks_blocked()
@@ -154,7 +154,7 @@ async def test_a_repository_that_becomes_another() -> None:
         server.greeting = b"AUTH-SUCCESS other\n"
         with pytest.raises(WrongRepository):
             await remote.check_present(K)
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ async def test_a_dial_that_hangs(autojump_clock: trio.testing.MockClock) -> None
     with trio.fail_after(31):
         with pytest.raises(ConnectionLost, match="30 s"):
             await remote.check_present(K)
-    assert free_slots(remote) == 8
+    assert free_slots(remote) == CONNECTIONS
 
 
 async def test_a_dial_that_fails() -> None:
@@ -198,7 +198,7 @@ async def test_a_dial_that_fails() -> None:
     for _ in range(20):
         with pytest.raises(ConnectionLost, match="no route"):
             await remote.check_present(K)
-    assert free_slots(remote) == 8
+    assert free_slots(remote) == CONNECTIONS
 
 
 @pytest.mark.parametrize("transport", PEERS)
@@ -228,7 +228,7 @@ async def test_tokens(transport: str) -> None:
             async with Remote(dial, U, credentials=credentials) as remote:
                 with pytest.raises(AuthenticationFailed):
                     await remote.check_present(K)
-                assert free_slots(remote) == 8
+                assert free_slots(remote) == CONNECTIONS
         nursery.cancel_scope.cancel()
 
 
@@ -259,7 +259,7 @@ async def test_what_a_low_version_cannot_do(version: int) -> None:
             else:
                 assert isinstance(await upload.data_present(), NotStored)
         assert await remote.check_present(K), "the connection is used again"
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 async def test_an_upload_that_could_not_be_present_can_be_sent() -> None:
@@ -297,7 +297,7 @@ async def test_version_0_cannot_disown_what_was_sent() -> None:
             with pytest.raises(ConnectionLost, match="version 0"):
                 await upload.finish(False)
         assert not await remote.check_present(A)
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 # Connections are kept, and repeated over where that is safe --------------------------------------------------------
@@ -329,9 +329,9 @@ async def test_a_stale_connection_is_replaced_once(name: str) -> None:
         assert result
         assert server.dialled == 2
         if hasattr(result, "aclose"):
-            assert free_slots(remote) == 7
+            assert free_slots(remote) == CONNECTIONS - 1
             await result.aclose()
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
@@ -341,7 +341,7 @@ async def test_a_new_connection_that_breaks_is_not_replaced(name: str) -> None:
         with pytest.raises(ConnectionLost):
             await call(remote)
         assert server.dialled == 1
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
@@ -352,7 +352,7 @@ async def test_a_replacement_that_breaks_too(name: str) -> None:
         with pytest.raises(ConnectionLost):
             await call(remote)
         assert server.dialled == 2
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
@@ -363,7 +363,7 @@ async def test_a_replacement_that_cannot_be_had(name: str) -> None:
         for _ in range(3):
             with pytest.raises(ConnectionLost, match="nobody is there"):
                 await call(remote)
-            assert free_slots(remote) == 8, "a slot is given back once"
+            assert free_slots(remote) == CONNECTIONS, "a slot is given back once"
         assert server.dialled == 4
 
 
@@ -390,7 +390,7 @@ async def test_a_replacement_may_speak_a_lower_version() -> None:
             await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(Unsupported):
                 await remote.timestamp()
-            assert free_slots(remote) == 8
+            assert free_slots(remote) == CONNECTIONS
         nursery.cancel_scope.cancel()
 
 
@@ -402,7 +402,7 @@ async def test_a_removal_is_never_repeated(before: int | None) -> None:
         with pytest.raises(ConnectionLost):
             await remote.remove(K, before=before)
         assert server.dialled == 1
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 async def test_a_connection_that_is_known_to_be_dead_is_not_used() -> None:
@@ -431,7 +431,7 @@ async def test_an_error_fails_the_request_and_not_the_connection(name: str) -> N
             assert not isinstance(caught.value, ConnectionLost)
         assert await remote.check_present(K)
         assert server.dialled == 1
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 async def test_errors_in_the_middle_of_transfers() -> None:
@@ -459,7 +459,7 @@ async def test_errors_in_the_middle_of_transfers() -> None:
                 await upload.data_present()
         assert await remote.check_present(K)
         assert server.dialled == 1
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 NONSENSE = [b"PUT-FROM 0\n", b"FOO\n", b"\n", b"SUCC", b"x" * 40_000, b"VERSION 4\n", b"CHECKPRESENT SHA256--x\n"]
@@ -472,7 +472,7 @@ async def test_a_server_that_makes_no_sense(nonsense: bytes, autojump_clock: tri
             await remote.check_present(K)
         assert await remote.check_present(K)
         assert server.dialled == 2
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 @pytest.mark.parametrize("name", [*REPEATABLE, "remove"])
@@ -484,7 +484,7 @@ async def test_a_server_that_never_answers(name: str, autojump_clock: trio.testi
         with pytest.raises(ConnectionLost, match="5 s"):
             await call(remote)
         assert trio.current_time() - began == pytest.approx(5)
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 async def test_a_body_that_stops(autojump_clock: trio.testing.MockClock) -> None:
@@ -493,7 +493,7 @@ async def test_a_body_that_stops(autojump_clock: trio.testing.MockClock) -> None
             assert await download.readinto(memoryview(bytearray(10))) == 3
             with pytest.raises(ConnectionLost, match="5 s"):
                 await download.readinto(memoryview(bytearray(10)))
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 # UUIDs -------------------------------------------------------------------------------------------------------------
@@ -572,7 +572,7 @@ async def test_a_closed_remote_keeps_nothing() -> None:
             assert await download.valid()
             await download.finish(True)
         assert not remote._pool._idle
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 @pytest.mark.parametrize("transport", PEERS)
@@ -668,8 +668,8 @@ async def test_changes(transport: str) -> None:
             for n in range(10):
                 assert await anext(changes) == (f"r{n}", "s")
             assert here.watchers == 1
-            assert free_slots(remote) == 7
-        assert free_slots(remote) == 8
+            assert free_slots(remote) == CONNECTIONS - 1
+        assert free_slots(remote) == CONNECTIONS
         with trio.fail_after(5):
             while here.watchers:
                 await trio.sleep(0.001)
@@ -719,7 +719,7 @@ async def test_connect(transport: str) -> None:
                 await ours.send_all(b"d.")
                 assert await ours.receive_some(10) == b"D."
             assert codes == [7]
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
         assert not remote._pool._idle, "CONNECT is the last that a connection does"
 
 
@@ -772,7 +772,7 @@ async def test_connect_that_is_refused(transport: str) -> None:
         _, theirs = local_side()
         with pytest.raises(RemoteError, match="no git repository"):
             await remote.connect("git-upload-pack", theirs)
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
         assert await remote.check_present(K)
     async with served(Git(), transport=transport, mode=Mode.READ_ONLY) as remote:
         _, theirs = local_side()
@@ -787,7 +787,7 @@ async def test_connect_whose_local_side_breaks() -> None:
         await ours.send_all(b"abc")
         with pytest.raises(ConnectionLost, match="local side"):
             await remote.connect("git-upload-pack", FaultyStream(theirs, receives=3))
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
         with trio.fail_after(5):
             while here.running:
                 await trio.sleep(0.001)
@@ -799,7 +799,7 @@ async def test_connect_whose_server_dies() -> None:
         with pytest.raises(ConnectionLost):
             await remote.connect("git-upload-pack", theirs)
         assert await ours.receive_some(10) == b"abc"
-        assert free_slots(remote) == 8
+        assert free_slots(remote) == CONNECTIONS
 
 
 async def test_connect_through_a_proxy() -> None:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import frozen
 
@@ -176,13 +176,17 @@ GOALS = {
 
 @frozen
 class Result:
-    """The table, and the peak resident memory of both servers, in bytes."""
+    """The table, and the peak resident memory of both servers, in bytes; 0 where they are no processes of their own.
+
+    `columns` says what the two figures of a row are.
+    """
 
     rows: tuple[Row, ...]
     large: int
     rounds: int
     memory_p2pannex: int
     memory_git_annex: int
+    columns: tuple[str, str] = ("p2pannex", "git-annex")
 
 
 def run_stdio(
@@ -208,21 +212,49 @@ def compare(
     on_round: Callable[[int], None],
 ) -> Result:
     """Measure ours and theirs in turn, and what `goals` has names of."""
-    measured: list[tuple[_Figures, _Figures]] = []
-    ours, theirs = pair
+    ours, theirs = measure(pair, rounds=rounds, large=large, requests=requests, on_round=on_round)
+    return Result(tuple(rows(ours, theirs, goals, large)), large, rounds, ours.memory, theirs.memory)
+
+
+@frozen
+class Measured:
+    """The figures of one server, a list of seconds each, one of a round; and its peak resident memory in bytes."""
+
+    seconds: dict[str, list[float]]
+    memory: int
+
+
+def measure(
+    servers: Sequence[Server],
+    *,
+    rounds: int,
+    large: int,
+    requests: int,
+    on_round: Callable[[int], None],
+) -> list[Measured]:
+    """Measure the servers in turn, round after round."""
+    measured: list[list[_Figures]] = []
     for number in range(rounds + 1):
-        figures = (_Figures(ours, large, requests), _Figures(theirs, large, requests))
+        figures = [_Figures(server, large, requests) for server in servers]
         if number:  # the first round warms the caches up
             measured.append(figures)
         on_round(number)
-    rows = []
+    return [
+        Measured(
+            {name: [figures.seconds[name] for figures in of_one] for name in of_one[0].seconds},
+            max(figures.memory for figures in of_one),
+        )
+        for of_one in zip(*measured, strict=True)
+    ]
+
+
+def rows(ours: Measured, theirs: Measured, goals: dict[str, float], large: int, suffix: str = "") -> Iterator[Row]:
+    """Ours beside theirs: those figures that `goals` has names of."""
     for name, goal in goals.items():
-        us = [a.seconds[name] for a, _ in measured]
-        them = [b.seconds[name] for _, b in measured]
+        us, them = ours.seconds[name], theirs.seconds[name]
         ratio = statistics.median(b / a for a, b in zip(us, them, strict=True))
         ours_s, theirs_s = statistics.median(us), statistics.median(them)
         if "large" in name:
-            rows.append(Row(name, "GB/s", large / ours_s / 1e9, large / theirs_s / 1e9, ratio, goal))
+            yield Row(name + suffix, "GB/s", large / ours_s / 1e9, large / theirs_s / 1e9, ratio, goal)
         else:
-            rows.append(Row(name, "µs", ours_s * 1e6, theirs_s * 1e6, ratio, goal))
-    return Result(tuple(rows), large, rounds, max(a.memory for a, _ in measured), max(b.memory for _, b in measured))
+            yield Row(name + suffix, "µs", ours_s * 1e6, theirs_s * 1e6, ratio, goal)

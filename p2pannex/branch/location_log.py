@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import attrs
 
-Clock = tuple[int, str]
-"""A time: whole units, and the decimals without zeros at the end, which compare as text as they do as numbers."""
+from p2pannex.branch.clock import Clock, clock_at, format_clock, parse_clock
 
 PRESENT, ABSENT, DEAD = b"1", b"0", b"X"
 
@@ -101,26 +100,6 @@ def parse_line(line: bytes) -> LocationLine | None:
     if time is None or not uuid:
         return None
     return LocationLine(time, words[1], uuid.decode("utf-8", "surrogateescape"), line)
-
-
-def parse_clock(word: bytes) -> Clock | None:
-    """A time as logs have it: digits, perhaps a point and decimals, perhaps an ``s``. None when it is another word."""
-    whole, point, decimals = word.removesuffix(b"s").partition(b".")
-    if not whole.isdigit() or (point and not decimals.isdigit()) or len(whole) > 640:
-        return None
-    return int(whole), decimals.rstrip(b"0").decode("ascii")
-
-
-def clock_at(nanoseconds: int) -> Clock:
-    """The time that many nanoseconds after 1970."""
-    seconds, rest = divmod(nanoseconds, 10**9)
-    return seconds, f"{rest:09d}".rstrip("0")
-
-
-def format_clock(time: Clock) -> bytes:
-    """The time as it is written, without the ``s``."""
-    whole, decimals = time
-    return f"{whole}.{decimals}".encode("ascii") if decimals else b"%d" % whole
 
 
 def _just_after(time: Clock) -> Clock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pannex.branch.location_log import Clock, parse_clock
+from p2pannex.branch.clock import Clock, parse_clock
 
 
 def parse_numcopies_log(text: bytes) -> int | None:

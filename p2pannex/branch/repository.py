@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -60,17 +60,26 @@ class BlockingBranch:
 
     def log_location(self, key: Key, uuid: str, present: bool) -> bool:
         """As `Branch.log_location`."""
-        if not uuid or any(c in uuid for c in " \n\r\0"):
-            raise ValueError(f"not a uuid: {uuid!r}")
+        return self.log_locations(key, [uuid], present)
+
+    def log_locations(self, key: Key, uuids: Iterable[str], present: bool) -> bool:
+        """As `Branch.log_locations`."""
+        known = sorted(uuids)
+        for uuid in known:
+            if not uuid or any(c in uuid for c in " \n\r\0"):
+                raise ValueError(f"not a uuid: {uuid!r}")
         path = location_log_path(key)
         with self._changing(), self.journal.opened(path) as file:
             log = LocationLog.parse(self._committed(path) if file is None else file.text)
-            line = log.news(uuid, present=present, now=self._clock())
-            if line is None:
-                return False
-            if file is None or not file.append(line.line + b"\n"):
-                self.journal.write(path, log.with_line(line).compacted())
-            return True
+            added = b""
+            for uuid in known:
+                line = log.news(uuid, present=present, now=self._clock())
+                if line is not None:
+                    log = log.with_line(line)
+                    added += line.line + b"\n"
+            if added and (file is None or not file.append(added)):
+                self.journal.write(path, log.compacted())
+            return bool(added)
 
     def change(self, path: bytes, change: Callable[[bytes], bytes | None]) -> bool:
         """Give a log the content that `change` makes of its present one. It may return None: then nothing happens."""
@@ -157,8 +166,12 @@ class Branch:
         It is in the journal afterwards, where git-annex finds it; `commit` puts it on the branch, or git-annex's next
         command does. Cancellation waits for the end of a change that has begun.
         """
+        return await self.log_locations(key, [uuid], present)
+
+    async def log_locations(self, key: Key, uuids: Iterable[str], present: bool) -> bool:
+        """The same for several repositories, in one change. Whether any of it was news."""
         async with self._change:
-            return await trio.to_thread.run_sync(self.blocking.log_location, key, uuid, present)
+            return await trio.to_thread.run_sync(self.blocking.log_locations, key, frozenset(uuids), present)
 
     async def commit(self, message: str = "update") -> bool:
         """Commit the journal: ours, and what git-annex has left in it. Whether there was anything.

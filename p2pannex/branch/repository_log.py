@@ -9,7 +9,7 @@ a uuid the newest counts, and of several as new, the first. Lines that are not u
 
 from __future__ import annotations
 
-from p2pannex.branch.location_log import Clock, parse_clock
+from p2pannex.branch.clock import Clock, parse_clock
 
 _UNKNOWN: Clock = (-1, "")
 _TIMESTAMP = " timestamp="

@@ -8,7 +8,7 @@ and of several as new, the first. Lines that are not understood mean nothing.
 
 from __future__ import annotations
 
-from p2pannex.branch.location_log import Clock, parse_clock
+from p2pannex.branch.clock import Clock, parse_clock
 
 
 def parse_timed_log(text: bytes) -> dict[str, str]:

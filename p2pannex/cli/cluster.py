@@ -41,11 +41,16 @@ def settings_of_a_node(command: F) -> F:
             type=click.FloatRange(min=0.1),
             help="Seconds that it may leave a question unanswered.  [default: 30]",
         ),
-        click.option("--transfers", type=click.IntRange(min=1), help="Transfers at a time.  [default: 6]"),
+        click.option("--transfers", type=click.IntRange(min=1), help="Transfers at a time.  [default: 8]"),
         click.option(
             "--wanted",
             metavar="EXPRESSION",
             help="Preferred content: what is stored there. Everything, where no node has an expression.",
+        ),
+        click.option(
+            "--max-size",
+            metavar="SIZE",
+            help="How much it may hold, such as 500GB, for balanced= and sizebalanced=. Of directories here only.",
         ),
         click.option("--group", "groups", metavar="GROUP", multiple=True, help="A group it is in. May be repeated."),
     ]
@@ -124,7 +129,7 @@ def add(
         raise click.UsageError("a node is a URL, or a special remote (--external)")
     if external is None and (settings or uuid):
         raise click.UsageError("--set and --uuid are for special remotes (--external)")
-    node = NodeConfig("", **_given(options))
+    node = NodeConfig("", url or "", external=(external or "",) if external else (), **_given(options))
     try:
         with_it(config, directory, name, node).preferred()  # before anything is asked of the node
     except ValueError as error:
@@ -193,7 +198,8 @@ def set_(
 ) -> None:
     """Change settings of the node NAME, or of the cluster. Those that are not named stay as they are.
 
-    --wanted "" takes the expression away. --group names all the groups that the node is to be in.
+    --wanted "" takes the expression away, and --max-size "" the limit. --group names all the groups that the node is
+    to be in.
     """
     import attrs
 

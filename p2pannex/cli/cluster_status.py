@@ -97,6 +97,8 @@ async def _look(gateway: GatewayDirectory, keys: _Keys) -> dict[str, Any]:
     rows: list[dict[str, Any]] = [{"name": name, "problem": problem} for name, problem in gateway.problems.items()]
     async with trio.open_nursery() as nursery:
         for node in gateway.nodes:
+            if node.name in gateway.problems:
+                continue
             nursery.start_soon(_look_at, node, gateway, keys, rows)
     for row in rows:
         row["transfers"] = sum(process.transfers.get(row["name"], 0) for process in processes)
@@ -107,9 +109,9 @@ async def _look(gateway: GatewayDirectory, keys: _Keys) -> dict[str, Any]:
 async def _look_at(node: Node, gateway: GatewayDirectory, keys: _Keys, rows: list[dict[str, Any]]) -> None:
     from p2pannex.protocol.errors import ConnectionLost, RemoteError
 
-    config = gateway.config.nodes[node.name]
+    config = gateway.config.nodes.get(node.name)
     row: dict[str, Any] = {"name": node.name, "uuid": node.uuid, "cost": node.cost, "limit": node.limit}
-    if config.wanted:
+    if config is not None and config.wanted:  # it may have been taken away in this moment
         row["wanted"] = config.wanted
     began = time.perf_counter()
     try:

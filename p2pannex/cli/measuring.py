@@ -11,7 +11,13 @@ from p2pannex.cli.options import prints
 from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from p2pannex.benchmarks.stdio import Result as Table
     from p2pannex.testing.conformance import Result
+
+
+WORD = str.maketrans("- ", "__")
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -83,23 +89,27 @@ def conformance(
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["stdio", "annex"]), default="stdio")
+@click.argument("which", type=click.Choice(["stdio", "annex", "cluster", "throttled"]), default="stdio")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="The median is of so many.")
 @click.option(
-    "--size", type=click.IntRange(min=1), default=256, show_default=True, metavar="MIB", help="Of large content."
+    "--size", type=click.IntRange(min=1), metavar="MIB", help="Of large content.  [default: 256; of cluster 1024]"
 )
 @click.option("--large", "gigabyte", is_flag=True, help="With annex: store 1 GB at once too, in each round.")
 @click.option("--dir", "directory", type=click.Path(file_okay=False, exists=True), help="The disk to measure on.")
 @prints
-def bench(which: str, rounds: int, size: int, gigabyte: bool, directory: str | None, output: Output) -> int:
+def bench(which: str, rounds: int, size: int | None, gigabyte: bool, directory: str | None, output: Output) -> int:
     """Measure speed beside git-annex-shell.
 
-    stdio measures p2pannex-shell on a store of its own, annex on a git-annex repository that both change in turn. Both
-    are measured in the same run, with the same client. Ratios above 1 say that p2pannex-shell is faster.
+    stdio measures p2pannex-shell on a store of its own, annex on a git-annex repository that both change in turn,
+    cluster a gateway of three nodes on this machine. Both are measured in the same run, with the same client. Ratios
+    above 1 say that p2pannex-shell is faster.
+
+    throttled measures a cluster whose nodes have slow lines, beside what these lines could do.
     """
     import functools
 
     from p2pannex.benchmarks.annex import run_annex
+    from p2pannex.benchmarks.cluster import run_cluster
     from p2pannex.benchmarks.stdio import run_stdio
 
     if gigabyte and which != "annex":
@@ -109,33 +119,46 @@ def bench(which: str, rounds: int, size: int, gigabyte: bool, directory: str | N
         if output.bars:
             click.echo(f"\rround {number} of {rounds} …", err=True, nl=False)
 
-    run = functools.partial(run_annex, gigabyte=gigabyte) if which == "annex" else run_stdio
-    result = run(rounds=rounds, large=size << 20, directory=directory, on_round=on_round)
+    if which == "throttled":
+        from p2pannex.benchmarks.throttled import run_throttled
+
+        return _print(run_throttled(rounds=rounds, on_round=on_round), output)
+    runs: dict[str, Callable[..., Table]] = {
+        "stdio": run_stdio,
+        "annex": functools.partial(run_annex, gigabyte=gigabyte),
+        "cluster": run_cluster,
+    }
+    size = size or (1024 if which == "cluster" else 256)
+    result = runs[which](rounds=rounds, large=size << 20, directory=directory, on_round=on_round)
+    return _print(result, output)
+
+
+def _print(result: Table, output: Output) -> int:
     if output.bars:
         click.echo("\r\x1b[K", err=True, nl=False)
-    head = f"{'':24}{'p2pannex':>10}{'git-annex':>11}{'':7}{'times':>7}{'goal':>7}"
+    ours, theirs = result.columns
+    head = f"{'':28}{ours:>10}{theirs:>11}{'':7}{'times':>7}{'goal':>7}"
     if not output.as_json:
         output.result(head)
     for row in result.rows:
         goal = f"{row.goal:7.2f}" if row.limit is None else f"{row.limit:4.0f} {row.unit}"
         output.result(
-            f"{row.name:24}{row.p2pannex:10.2f}{row.git_annex:11.2f} {row.unit:5} {row.ratio:7.2f}{goal}"
+            f"{row.name:28}{row.p2pannex:10.2f}{row.git_annex:11.2f} {row.unit:5} {row.ratio:7.2f}{goal}"
             f"  {'reached' if row.reached else 'missed'}",
             name=row.name,
             unit=row.unit,
-            p2pannex=row.p2pannex,
-            git_annex=row.git_annex,
+            **{name.translate(WORD): figure for name, figure in ((ours, row.p2pannex), (theirs, row.git_annex))},
             ratio=row.ratio,
             goal=row.goal,
             limit=row.limit,
             reached=row.reached,
         )
-    ours, theirs = result.memory_p2pannex / 2**20, result.memory_git_annex / 2**20
-    output.result(
-        f"{'peak memory':24}{ours:10.1f}{theirs:11.1f} MiB",
-        name="peak memory",
-        unit="bytes",
-        p2pannex=result.memory_p2pannex,
-        git_annex=result.memory_git_annex,
-    )
+    if result.memory_p2pannex:
+        output.result(
+            f"{'peak memory':28}{result.memory_p2pannex / 2**20:10.1f}{result.memory_git_annex / 2**20:11.1f} MiB",
+            name="peak memory",
+            unit="bytes",
+            p2pannex=result.memory_p2pannex,
+            git_annex=result.memory_git_annex,
+        )
     return exit_codes.DONE

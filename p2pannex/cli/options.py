@@ -104,8 +104,8 @@ class Connection:
             self.settings["version"] = version
 
     @asynccontextmanager
-    async def open(self, url: str, *, token: str | None = None) -> AsyncIterator[Service]:
-        """The repository that `url` names, closed at the end."""
+    async def open(self, url: str, *, token: str | None = None, **more: Any) -> AsyncIterator[Service]:
+        """The repository that `url` names, closed at the end. `more` are settings of `open_url`."""
         from p2pannex.protocol.errors import ConnectionLost
         from p2pannex.urls import open_url
 
@@ -113,7 +113,7 @@ class Connection:
         # our own line, so that an error is one line.
         capture = not sys.stderr.isatty()
         try:
-            service = await open_url(url, token=token or self.token, capture_stderr=capture, **self.settings)
+            service = await open_url(url, token=token or self.token, capture_stderr=capture, **self.settings, **more)
         except ConnectionLost as error:
             if url not in str(error):
                 error.add_note(url if len(url) <= 80 else f"{url[:79]}…")

@@ -30,6 +30,7 @@ COMMANDS = {
     "lock": "locking",
     "copy": "content",
     "serve": "serving",
+    "proxy": "serving",
     "cluster": "cluster",
     "token": "token",
     "conformance": "measuring",

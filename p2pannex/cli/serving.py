@@ -1,29 +1,31 @@
-"""`p2pannex serve`: a store, or a cluster, on sockets and P2P networks."""
+"""`p2pannex serve`: a store, or a cluster, on sockets and P2P networks. `p2pannex proxy`: another repository, there or
+on stdio.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
 import ssl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from p2pannex.cli import exit_codes
 from p2pannex.cli.errors import line
-from p2pannex.cli.options import prints
+from p2pannex.cli.options import URL, Connection, connects, prints
 from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
     import trio
 
-    from p2pannex.gateway_directory import GatewayDirectory
     from p2pannex.listen import Tokens
     from p2pannex.server import Mode
-    from p2pannex.stores.annex import AnnexStore
-    from p2pannex.stores.directory import DirectoryStore
+    from p2pannex.service import Service
     from p2pannex.tokens import TokenFile
     from p2pannex.transports.listeners import SocketListener
     from p2pannex.transports.network import NetworkAddress
@@ -33,30 +35,46 @@ log = logging.getLogger(__name__)
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
+CONNECTIONS = 1000
+"""Clients that a proxy on sockets serves at a time: each may hold a connection to the repository behind it."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _listens(*, required: bool) -> Callable[[F], F]:
+    """The options of commands that serve; the function gets them as `urls`, `mode`, `tls_cert` and `tls_key`."""
+
+    def decorate(command: F) -> F:
+        @click.option(
+            "--listen",
+            "urls",
+            metavar="URL",
+            multiple=True,
+            required=required,
+            help="Where: unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS; port 0 is any that is "
+            "free. May be repeated.",
+        )
+        @click.option("--read-only", is_flag=True, help="Clients may fetch and lock only.")
+        @click.option("--append-only", is_flag=True, help="Clients may not remove.")
+        @click.option("--tls-cert", metavar="FILE", type=click.Path(), help="For tls://: the certificate chain, PEM.")
+        @click.option("--tls-key", metavar="FILE", type=click.Path(), help="Its private key, if that is another file.")
+        @functools.wraps(command)
+        def wrapped(*args: Any, read_only: bool, append_only: bool, **rest: Any) -> object:
+            if read_only and append_only:
+                raise click.UsageError("--read-only and --append-only are two different things")
+            return command(*args, mode=_mode(read_only, append_only), **rest)
+
+        return wrapped  # type: ignore[return-value]
+
+    return decorate
+
+
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
-@click.option(
-    "--listen",
-    "urls",
-    metavar="URL",
-    multiple=True,
-    required=True,
-    help="Where: unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS; port 0 is any that is free. "
-    "May be repeated.",
-)
-@click.option("--read-only", is_flag=True, help="Clients may fetch and lock only.")
-@click.option("--append-only", is_flag=True, help="Clients may not remove.")
-@click.option("--tls-cert", metavar="FILE", type=click.Path(), help="For tls://: the certificate chain, PEM.")
-@click.option("--tls-key", metavar="FILE", type=click.Path(), help="Its private key, if that is another file.")
+@_listens(required=True)
 @prints
 def serve(
-    directory: str,
-    urls: tuple[str, ...],
-    read_only: bool,
-    append_only: bool,
-    tls_cert: str | None,
-    tls_key: str | None,
-    output: Output,
+    directory: str, urls: tuple[str, ...], mode: Mode, tls_cert: str | None, tls_key: str | None, output: Output
 ) -> int:
     """Serve a directory store, a git-annex repository or a cluster on sockets and P2P networks.
 
@@ -67,13 +85,82 @@ def serve(
     """
     import trio
 
-    if read_only and append_only:
-        raise click.UsageError("--read-only and --append-only are two different things")
+    _log_to_stderr(output)
+
+    async def run() -> int:
+        from p2pannex.urls import open_local
+
+        store = open_local(directory)
+        return await _serve(store, directory, store.tokens_directory(), urls, mode, tls_cert, tls_key, output)
+
+    return trio.run(run)
+
+
+@click.command()
+@click.argument("url", type=URL)
+@click.option("--uuid", metavar="UUID", help="Which repository it is: then clients are greeted before it is asked.")
+@click.option("--tokens", "tokens_of", metavar="DIR", help="With --listen: whose tokens let clients in.")
+@_listens(required=False)
+@connects
+@prints
+def proxy(
+    url: str,
+    uuid: str | None,
+    tokens_of: str | None,
+    urls: tuple[str, ...],
+    mode: Mode,
+    tls_cert: str | None,
+    tls_key: str | None,
+    connection: Connection,
+    output: Output,
+) -> int:
+    """Serve the repository that URL names, wherever it is: a proxy.
+
+    On standard input and output, as p2pannex-shell does for what is on its own machine (make it the command of an ssh
+    key), or with --listen on sockets, to those who show a token of the store DIR (p2pannex token create DIR).
+
+    Clients speak the version of the protocol that the repository speaks.
+
+    \b
+    p2pannex proxy 'ssh://server/srv/annex?uuid=UUID'
+    """
+    import trio
+
+    if bool(urls) != (tokens_of is not None):
+        raise click.UsageError("--listen and --tokens go together")
+
+    async def run() -> int:
+        from p2pannex.urls import SshURL, open_local, parse_url
+
+        known = parsed.uuid if isinstance(parsed := parse_url(url), SshURL) and uuid is None else uuid
+        if tokens_of is None:
+            async with connection.open(url, uuid=known) as service:
+                await _serve_stdio(service, mode)
+            return exit_codes.DONE
+        tokens = open_local(tokens_of).tokens_directory()
+        async with connection.open(url, uuid=known, connections=CONNECTIONS) as service:
+            return await _serve(service, tokens_of, tokens, urls, mode, tls_cert, tls_key, output)
+
+    if urls:
+        _log_to_stderr(output)
+    return trio.run(run)
+
+
+async def _serve_stdio(service: Service, mode: Mode) -> None:
+    from p2pannex.cli.shell import claim_output
+    from p2pannex.peer import StreamPeer
+    from p2pannex.protocol.conversation import Side
+    from p2pannex.server import serve
+    from p2pannex.transports.descriptor import DescriptorStream
+
+    await serve(StreamPeer(DescriptorStream(0, claim_output(), keep_open=True), Side.SERVER), service, mode=mode)
+
+
+def _log_to_stderr(output: Output) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine())
     logging.getLogger("p2pannex").addHandler(handler)
     logging.getLogger("p2pannex").setLevel(logging.WARNING if output.quiet else logging.INFO)
-    return trio.run(_serve, directory, urls, _mode(read_only, append_only), tls_cert, tls_key, output)
 
 
 class _OneLine(logging.Formatter):
@@ -88,29 +175,36 @@ def _mode(read_only: bool, append_only: bool) -> Mode:
 
 
 async def _serve(
-    directory: str, urls: tuple[str, ...], mode: Mode, tls_cert: str | None, tls_key: str | None, output: Output
+    service: Service,
+    directory: str,
+    tokens_directory: bytes,
+    urls: tuple[str, ...],
+    mode: Mode,
+    tls_cert: str | None,
+    tls_key: str | None,
+    output: Output,
 ) -> int:
+    """Serve until told to stop. `directory` is whose tokens those in `tokens_directory` are."""
     import trio
 
     from p2pannex.listen import serve_listeners
     from p2pannex.tokens import TokenFile
     from p2pannex.transports.network import NetworkAddress, network_listener
-    from p2pannex.urls import NetworkURL, open_local, parse_url
+    from p2pannex.urls import NetworkURL, parse_url
 
     listening: dict[Tokens, list[SocketListener]] = {}  # git-annex's tokens are good for one address each
     stopping = trio.Event()
-    store = open_local(directory)
     try:
         async with trio.open_nursery() as nursery:
             # Before anybody is told that we listen: who then tells us to stop is to be heard. Until all is tidied up.
             await nursery.start(_stop_when_told, stopping, nursery.cancel_scope)
-            async with store, AsyncExitStack() as stack:
-                tokens = TokenFile(store.tokens_directory())
+            async with service, AsyncExitStack() as stack:
+                tokens = TokenFile(tokens_directory)
                 no_tokens = not tokens.grants()
                 for url in urls:
                     if isinstance(parsed := parse_url(url), NetworkURL):
                         address = NetworkAddress(parsed.net, parsed.address)
-                        good, top = _network_tokens(store, address, tokens)
+                        good, top = _network_tokens(service, address, tokens)
                         listener = await stack.enter_async_context(network_listener(address, top))
                         listening.setdefault(good, []).append(listener)
                         output.result(str(address), listening=str(address))
@@ -121,7 +215,7 @@ async def _serve(
                 async with trio.open_nursery() as serving:
                     for good, listeners in listening.items():
                         serving.start_soon(
-                            partial(serve_listeners, listeners, store, tokens=good, mode=mode, stopping=stopping)
+                            partial(serve_listeners, listeners, service, tokens=good, mode=mode, stopping=stopping)
                         )
             nursery.cancel_scope.cancel()
     finally:
@@ -131,19 +225,17 @@ async def _serve(
     return exit_codes.DONE
 
 
-def _network_tokens(
-    store: DirectoryStore | AnnexStore | GatewayDirectory, address: NetworkAddress, tokens: TokenFile
-) -> tuple[Tokens, bytes | None]:
+def _network_tokens(service: Service, address: NetworkAddress, tokens: TokenFile) -> tuple[Tokens, bytes | None]:
     """Who is let in on a P2P network, and where its program is to run."""
     from p2pannex.creds import P2PAuth
     from p2pannex.stores.annex import AnnexStore
 
-    if not isinstance(store, AnnexStore):
+    if not isinstance(service, AnnexStore):
         return tokens, None
-    known = P2PAuth(store.config.git_dir, str(address))
+    known = P2PAuth(service.config.git_dir, str(address))
     if known.empty():
         log.warning("%s: no tokens for it yet, so nobody is let in: git annex p2p --gen-addresses", address)
-    return known, store.top
+    return known, service.top
 
 
 async def _stop_when_told(stopping: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:

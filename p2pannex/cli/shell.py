@@ -20,6 +20,9 @@ TYPE_CHECKING = False  # typing itself takes as long to import as Python takes t
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from p2pannex.gateway_repository.reading import Served
+    from p2pannex.stores.annex_config import AnnexConfig
+
 NAMES = ("git-annex-shell", "p2pannex-shell")
 """What clients may call this program in a command line that a login shell gets."""
 
@@ -33,7 +36,8 @@ USAGE = """\
 usage: p2pannex-shell [-c] COMMAND [PARAMETER...]
 
   configlist DIR                       print the UUID of the repository in DIR
-  p2pstdio DIR CLIENTUUID [--uuid UUID]  serve it over standard input and output
+  p2pstdio DIR CLIENTUUID [--uuid UUID]  serve it over standard input and output, or a cluster or
+                                       repository that it is the gateway of
   notifychanges DIR                    tell of changes to its git refs
   inannex DIR KEY...                   exit status 0 if the content of all keys is there, 1 if not
   dropkey DIR --force KEY...           remove the content of keys, without asking for other copies
@@ -41,6 +45,14 @@ usage: p2pannex-shell [-c] COMMAND [PARAMETER...]
 It is run by ssh, as the command of a key or as a login shell. Everything else goes to git-shell. Environment:
 GIT_ANNEX_SHELL_READONLY, GIT_ANNEX_SHELL_APPENDONLY, GIT_ANNEX_SHELL_LIMITED, GIT_ANNEX_SHELL_DIRECTORY.
 """
+
+
+class OtherRepository(Refused):
+    """Not the repository that the client expects. `config` is that of a git-annex repository, which may serve it."""
+
+    def __init__(self, problem: str, config: AnnexConfig | None) -> None:
+        super().__init__(problem)
+        self.config = config
 
 
 def main() -> int:
@@ -138,7 +150,7 @@ def identify(directory: str, expected: str | None) -> tuple[str, str]:
     This is where kinds are told apart; `p2pannex.cli.shell_session.OPEN` opens them.
     """
     path = os.fsencode(directory)
-    kind = "directory"
+    kind, config = "directory", None
     try:
         uuid = read_uuid(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -147,7 +159,8 @@ def identify(directory: str, expected: str | None) -> tuple[str, str]:
         if looks_like_git(path):
             kind = "annex"
             try:
-                uuid = read_annex_config(path).uuid
+                config = read_annex_config(path)
+                uuid = config.uuid
             except NotInitialised as error:
                 if expected is not None:
                     raise Refused(f"expected repository UUID {expected} but found uninitialized repository") from None
@@ -163,8 +176,19 @@ def identify(directory: str, expected: str | None) -> tuple[str, str]:
     except ValueError as error:
         raise Refused(f"cannot use {os.fsdecode(config_path(path))}: {error}") from error
     if expected is not None and expected != uuid:
-        raise Refused(f"expected repository UUID {expected} but found UUID {uuid}")
+        raise OtherRepository(f"expected repository UUID {expected} but found UUID {uuid}", config)
     return kind, uuid
+
+
+def standing_for(config: AnnexConfig, uuid: str, client: str) -> Served:
+    """What the git-annex repository has to serve for a client that asks for another than itself."""
+    from p2pannex.gateway_repository.reading import read_served
+    from p2pannex.gateway_repository.rules import NotServed
+
+    try:
+        return read_served(config, uuid, client)
+    except NotServed as error:
+        raise Refused(str(error)) from None
 
 
 def configlist(directory: str, given: Given) -> int:
@@ -185,7 +209,14 @@ def configlist(directory: str, given: Given) -> int:
 def p2pstdio(directory: str, given: Given) -> int:
     if len(given.positional) != 1:
         raise Refused("missing UUID parameter" if not given.positional else "too many parameters")
-    kind, uuid = identify(directory, given.uuid)
+    served = None
+    try:
+        kind, uuid = identify(directory, given.uuid)
+    except OtherRepository as error:
+        if given.uuid is None or error.config is None:
+            raise
+        served = standing_for(error.config, given.uuid, given.positional[0])
+        kind, uuid = "gateway", given.uuid
     output = claim_output()
     write(output, f"AUTH-SUCCESS {uuid}\n")
 
@@ -198,6 +229,7 @@ def p2pstdio(directory: str, given: Given) -> int:
         descriptors=(0, output),
         read_only=is_set("GIT_ANNEX_SHELL_READONLY"),
         append_only=is_set("GIT_ANNEX_SHELL_APPENDONLY"),
+        served=served,
     )
     return complain(problem) if problem else 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -21,6 +22,9 @@ from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.identity import is_gateway
 from p2pannex.transports.descriptor import DescriptorStream
 
+if TYPE_CHECKING:
+    from p2pannex.gateway_repository.reading import Served
+
 
 def _store(path: str) -> Service:
     return DirectoryStore(path, single_client=True)
@@ -31,6 +35,12 @@ def _gateway(path: str) -> Service:
     from p2pannex.urls import open_url
 
     return GatewayDirectory(path, open_url)
+
+
+def _served(served: Served) -> Service:
+    from p2pannex.gateway_repository import service_of
+
+    return service_of(served, single_client=True)
 
 
 OPEN: dict[str, Callable[[str], Service]] = {
@@ -48,13 +58,17 @@ def run_session(
     descriptors: tuple[int, int],
     read_only: bool,
     append_only: bool,
+    served: Served | None = None,
 ) -> str | None:
-    """Serve a client that knows our UUID already, until it goes. Why it ended, where that was not in order."""
+    """Serve a client that knows our UUID already, until it goes. Why it ended, where that was not in order.
+
+    `served` is what it gets instead of the repository in `directory`, which is the gateway of that.
+    """
     mode = Mode.READ_ONLY if read_only else Mode.APPEND_ONLY if append_only else Mode.READ_WRITE
 
     async def session() -> None:
         stream = DescriptorStream(*descriptors, keep_open=True)
-        service = OPEN[kind](directory)
+        service = OPEN[kind](directory) if served is None else _served(served)
         if service.uuid != uuid:
             raise RemoteError(f"the repository in {directory} was replaced by another")
         async with service:

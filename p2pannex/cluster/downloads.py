@@ -1,7 +1,8 @@
 """A download from a cluster: one body, whichever nodes it comes from.
 
 Where the node that it comes from fails, another goes on at the byte that was reached. The reader notices nothing but a
-pause.
+pause. Small content is read at once, so that one node's deadline, place and connection serve for all of it, and it is
+known to be good before the reader is told that there is any.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import trio
+from attrs import frozen
 
 from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.node import Node
@@ -18,6 +20,9 @@ from p2pannex.service import Download, FileRange, Service
 
 CLOSING = 5.0
 """Seconds that closing a node's transfer may take."""
+
+SMALL = 64 * 1024
+"""Bytes of content that are read at once."""
 
 
 class _Counted:
@@ -39,6 +44,23 @@ class _Counted:
         self._whole.reached += count
 
 
+@frozen
+class _Small:
+    """Content that was read at once, or the rest of one."""
+
+    content: memoryview
+    valid: bool
+
+    @property
+    def length(self) -> int:
+        return len(self.content)
+
+
+async def _close(source: Download) -> None:
+    with trio.move_on_after(CLOSING, shield=True):
+        await source.aclose()
+
+
 class ClusterDownload(Download):
     """Content from the first of `candidates` that has it. Opened with `open`, which the cluster calls."""
 
@@ -56,6 +78,8 @@ class ClusterDownload(Download):
         self._candidates = iter(candidates)
         self._node: Node | None = None
         self._source: Download | None = None
+        self._small: _Small | None = None
+        """What there is instead of a source that is open."""
         self.reached = offset
         """The offset in the content of the next byte."""
         self.length = 0
@@ -65,54 +89,79 @@ class ClusterDownload(Download):
         """Find the first source. Where every node says that the content is not there, this is a download of nothing;
         RemoteError where some could not be asked, so that nobody can say."""
         problems: list[str] = []
-        source = await self._next(None, problems)
-        if source is None:
-            if problems:
-                raise RemoteError("no node could give the content: " + "; ".join(problems))
-            return
-        self.length = source.length
-        self._end = self.reached + source.length
+        await self._next(None, problems)
+        found = self._source or self._small
+        if found is not None:
+            self.length = found.length
+            self._end = self.reached + found.length
+        elif problems:
+            raise RemoteError("no node could give the content: " + "; ".join(problems))
 
-    async def _next(self, length: int | None, problems: list[str]) -> Download | None:
+    async def _next(self, length: int | None, problems: list[str]) -> None:
         """Open the content at the next candidate that has it, with `length` bytes left where that is known."""
         for node, service in self._candidates:
             try:
-                source = await self._open(node, service)
+                found = await self._open(node, service)
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
                 continue
-            self._node, self._source = node, source
-            try:
-                if source.length == 0 and length is None:
-                    if await node.ask(source.valid):
-                        return source
-                elif length is None or source.length == length:
-                    return source
-                else:
-                    problems.append(f"{node.name}: has content of another length")
-            except (RemoteError, ConnectionLost) as error:
-                problems.append(f"{node.name}: {error}")
-            await self._leave()
-        return None
+            if length is not None and found.length != length:
+                problems.append(f"{node.name}: has content of another length")
+            elif isinstance(found, Download):
+                self._node, self._source, self._small = node, found, None
+                return
+            elif found.valid:
+                self._small = found
+                return
+            elif length is not None:
+                problems.append(f"{node.name}: has no good content")
+            elif found.length and self._small is None:
+                self._small = found  # unless another has good content, this is what there is
+            if isinstance(found, Download):
+                await self._close(node, found)
 
-    async def _open(self, node: Node, service: Service) -> Download:
-        """The node's download, and our place there, where we wait for one. The last one was given back before."""
+    async def _open(self, node: Node, service: Service) -> Download | _Small:
+        """The node's download, and our place there, where we wait for one; or all there is, and no place is held any
+        more. The last one was given back before."""
         await self._admission.enter([node])
+        found: Download | _Small | None = None
         try:
-            return await node.ask(service.get, self._key, offset=self.reached, file=self._file)
-        except BaseException:
+            found = await node.ask(self._begin, service)
+            return found
+        finally:
+            if not isinstance(found, Download):
+                self._admission.leave(node)
+
+    async def _begin(self, service: Service) -> Download | _Small:
+        """Open the content at a node, where we are, and read it where it is small."""
+        source = await service.get(self._key, offset=self.reached, file=self._file)
+        if source.length > SMALL:
+            return source
+        try:
+            content = memoryview(bytearray(source.length))
+            reached = 0
+            while reached < source.length:
+                count = await source.readinto(content[reached:])
+                if not count:
+                    raise ConnectionLost("its content ended early")
+                reached += count
+            valid = await source.valid()
+            await source.finish(valid)
+            return _Small(content, valid)
+        finally:
+            await _close(source)
+
+    async def _close(self, node: Node, source: Download) -> None:
+        try:
+            await _close(source)
+        finally:
             self._admission.leave(node)
-            raise
 
     async def _leave(self) -> None:
         node, source = self._node, self._source
         self._node = self._source = None
         if node is not None and source is not None:
-            try:
-                with trio.move_on_after(CLOSING, shield=True):
-                    await source.aclose()
-            finally:
-                self._admission.leave(node)
+            await self._close(node, source)
 
     @property
     def file_range(self) -> FileRange | None:
@@ -137,13 +186,17 @@ class ClusterDownload(Download):
                 continue
             self.reached += count
             return count
-        raise ConnectionLost(f"no node could go on at byte {self.reached}: " + "; ".join(problems))
+        if self._small is None:
+            raise ConnectionLost(f"no node could go on at byte {self.reached}: " + "; ".join(problems))
+        rest = self._small.content[self.reached - self._end :]
+        count = min(len(view), len(rest))
+        view[:count] = rest[:count]
+        self.reached += count
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return count
 
     async def valid(self) -> bool:
         """What the source says; where it fails before it has said it, the next that has the content is asked."""
-        if self._node is None or self._source is None:
-            await trio.lowlevel.checkpoint()
-            return False
         problems: list[str] = []
         while self._node is not None and self._source is not None:
             node, source = self._node, self._source
@@ -157,7 +210,10 @@ class ClusterDownload(Download):
                 problems.append(f"{node.name}: {error}")
             await self._leave()
             await self._next(0, problems)
-        raise ConnectionLost("no node could vouch for the content: " + "; ".join(problems))
+        if problems and self._small is None:
+            raise ConnectionLost("no node could vouch for the content: " + "; ".join(problems))
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return self._small is not None and self._small.valid
 
     async def finish(self, received: bool) -> None:
         if self._node is not None and self._source is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -26,6 +25,7 @@ from p2pannex.cluster.uploads import QUEUE, ClusterUpload
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Service, SystemClock, Upload
+from p2pannex.stores.background import Background
 
 T = TypeVar("T")
 
@@ -36,6 +36,14 @@ Wanted = Callable[[Key, bytes | None, Sequence[Node]], Awaitable[Iterable[Node]]
 def counts_as_nodes(uuid: str) -> bool:
     """Whether git-annex takes `uuid` for a cluster's (version 8, beginning with "ac"): it counts the nodes instead."""
     return len(uuid) == 36 and uuid.startswith("ac") and uuid[14] == "8"
+
+
+class NotAllAsked(RemoteError):
+    """No node has the content that was asked for, as far as they could be asked. `silent` are those that could not."""
+
+    def __init__(self, message: str, silent: frozenset[str]) -> None:
+        super().__init__(message)
+        self.silent = silent
 
 
 class Cluster(Gateway):
@@ -75,7 +83,7 @@ class Cluster(Gateway):
         self._bypass: frozenset[str] = frozenset()
         self._services: dict[tuple[Node, frozenset[str]], Service] = {}
         self._nursery: trio.Nursery | None = None
-        self._nursery_manager: AbstractAsyncContextManager[trio.Nursery] | None = None
+        self._background: Background | None = None
         for node in nodes:
             self.add(node)
 
@@ -139,7 +147,8 @@ class Cluster(Gateway):
     async def check_present(self, key: Key) -> bool:
         """True as soon as one node says so; False only where every node does, since a client may believe it."""
         problems: list[str] = []
-        nodes = self._reach()
+        silent: set[str] = set()
+        nodes = await self.order(key, self._reach())
         for node in nodes:
             service = self._service(node, nodes)
             try:
@@ -147,14 +156,15 @@ class Cluster(Gateway):
                     return True
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
+                silent.add(node.uuid)
         if problems:
-            raise RemoteError("not every node could be asked: " + "; ".join(problems))
+            raise NotAllAsked("not every node could be asked: " + "; ".join(problems), frozenset(silent))
         await trio.lowlevel.checkpoint_if_cancelled()
         return False
 
     async def lock(self, key: Key) -> Lock | None:
         """The first node's lock. One that a node may have taken without our hearing of it keeps content, no more."""
-        nodes = self._reach()
+        nodes = await self.order(key, self._reach())
         for node in nodes:
             service = self._service(node, nodes)
             try:
@@ -220,6 +230,11 @@ class Cluster(Gateway):
             return list(nodes)
         return list(await self.wanted(key, file, nodes))
 
+    async def order(self, key: Key, nodes: list[Node]) -> list[Node]:
+        """The nodes, which come by health and cost, in the order in which to ask them for this content until one has
+        it."""
+        return nodes
+
     async def presence(self, key: Key, nodes: Iterable[Node]) -> dict[Node, bool]:
         """Whether nodes have a content, all asked at once. Those that do not answer, or did not the last time, are
         left out."""
@@ -231,7 +246,7 @@ class Cluster(Gateway):
         return answers
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        nodes = self._reach()
+        nodes = await self.order(key, self._reach())
         candidates = ((node, self._service(node, nodes)) for node in nodes)
         download = ClusterDownload(key, offset, file, candidates, self._admission)
         try:
@@ -244,23 +259,20 @@ class Cluster(Gateway):
     # Its life ---------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._nursery_manager = trio.open_nursery()
-        self._nursery = await self._nursery_manager.__aenter__()
+        self._background = await Background().__aenter__()
+        self._nursery = self._background.nursery
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        manager, self._nursery_manager = self._nursery_manager, None
-        nursery, self._nursery = self._nursery, None
-        assert manager is not None
-        assert nursery is not None
-        nursery.cancel_scope.cancel()
+        background, self._background, self._nursery = self._background, None, None
+        assert background is not None
+        background.stop()
         try:
             await self.aclose()
         finally:
-            # What the block raised comes out as it is, not as a part of a group.
-            await manager.__aexit__(None, None, None)
+            await background.__aexit__(kind, error, trace)
 
     async def aclose(self) -> None:
         """Close what was opened for the clients of a gateway. The nodes' own services belong to whoever made them."""

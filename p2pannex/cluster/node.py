@@ -33,8 +33,8 @@ COST = 100.0
 TIMEOUT = 30.0
 """Seconds that a node may leave a question, or a block of content, unanswered."""
 
-TRANSFERS = 6
-"""Uploads and downloads of a node at a time. A `Remote` has eight connections: two are left for questions."""
+TRANSFERS = 8
+"""Uploads and downloads of a node at a time. A `Remote` has ten connections: two are left for questions."""
 
 FIRST_BACK_OFF = 1.0
 LONGEST_BACK_OFF = 60.0

@@ -26,7 +26,7 @@ class Part:
 
     `nodes` are those of which a place is held meanwhile. `timeout`, in seconds, is how long a block may take.
     `stands_for` are the repositories that have the content when `upload` says Stored; several nodes name themselves.
-    `unhurried` says that its end has deadlines of its own, and may take longer than the others' by far.
+    `unhurried` says that it has deadlines of its own, and that its end may take longer than the others' by far.
     """
 
     name: str

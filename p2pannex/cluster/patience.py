@@ -86,7 +86,10 @@ async def ask_all(
         if patience is not None and not waiting and answers:
             patience.spend(node, trio.current_time() - last)
 
+    nodes = list(nodes)
     async with trio.open_nursery() as nursery:
-        for node in nodes:
+        for node in nodes[1:]:
             nursery.start_soon(ask, node)
+        for node in nodes[:1]:
+            await ask(node)  # which needs no task of its own
     return answers, problems

@@ -15,9 +15,10 @@ between A and R, and, B being no earlier than A, less than that between B and R.
 any, and every delay on the way shortens the time allowed. What the two clocks show, how far they are apart, and whether
 the node, or we, restarted since the client asked, does not enter.
 
-Two assumptions are left. A node that restarts between its answer and the removal, with a clock that begins again at
-zero, must refuse or have lost the connection; the two messages are adjacent for that reason, nothing is asked in
-between. And a node whose monotonic clock stands still while it sleeps can err by the sleep between A and R, no more.
+What is left is a node that restarts, and one that sleeps. For their sake the two messages are adjacent: they go over
+one connection, and nothing is asked, and nothing waited for, in between. A node that restarts after its answer, with a
+clock that begins again at zero, has lost that connection, and so it is not asked to remove. A node whose monotonic
+clock stands still while it sleeps can err by the sleep between A and R, no more.
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ async def remove_from(
     """
     if before is None:
         return await node.ask(service.remove, key)
+    async with service.consecutive() as service:
+        return await _remove_before(node, service, key, before, clock, require_deadline=require_deadline)
+
+
+async def _remove_before(
+    node: Node, service: Service, key: Key, before: int, clock: Clock, *, require_deadline: bool
+) -> Removal:
     try:
         theirs = await node.ask(service.timestamp)
     except Unsupported:

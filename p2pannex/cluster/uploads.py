@@ -16,7 +16,7 @@ import trio
 
 from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.block_queue import PIECES, QUEUE, BlockQueue
-from p2pannex.cluster.downloads import CLOSING
+from p2pannex.cluster.downloads import CLOSING, SMALL
 from p2pannex.cluster.part import Part
 from p2pannex.cluster.patience import Patience
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
@@ -64,8 +64,9 @@ class _Child:
 
     def hurry(self, seconds: float) -> None:
         """Leave the node out where it takes longer than that over anything; also over what it is doing now."""
-        self._limit = seconds
-        self._asking.deadline = self._asked_at + seconds
+        if not self.part.unhurried:
+            self._limit = seconds
+            self._asking.deadline = self._asked_at + seconds
 
     async def _ask(self, question: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
         self._asked_at = trio.current_time()
@@ -90,24 +91,35 @@ class _Child:
         """Send what the queue gives, then learn what became of it. Never raises: the outcome says it all."""
         try:
             with self.scope:
-                await self._send(length)
+                await self._send(length, at_once=self.queue.ended and length <= SMALL)
         finally:
             self.queue.drop()
             self.done.set()
         if self.problem is not None:
             await self.aclose()  # here, since nobody should have to wait for a node that may hang in this, too
 
-    async def _send(self, length: int) -> None:
+    async def _send(self, length: int, *, at_once: bool) -> None:
         upload = self.upload
         try:
-            await self._ask(upload.begin, length)
-            while (block := await self.queue.get()) is not None:
-                await self._ask(upload.send_all, block)
-            if self.valid is not None:
-                self.outcome = await self._ask(upload.finish, self.valid)
+            if at_once and self.valid is not None:
+                self.outcome = await self._ask(self._send_all, length, self.valid)
+            else:
+                await self._ask(upload.begin, length)
+                while (block := await self.queue.get()) is not None:
+                    await self._ask(upload.send_all, block)
+                if self.valid is not None:
+                    self.outcome = await self._ask(upload.finish, self.valid)
+            if self.outcome is not None:
                 self.leave()
         except (RemoteError, ConnectionLost) as error:
             self.problem = error
+
+    async def _send_all(self, length: int, valid: bool) -> Stored | NotStored:
+        """All that is queued, with one deadline."""
+        await self.upload.begin(length)
+        while (block := await self.queue.get()) is not None:
+            await self.upload.send_all(block)
+        return await self.upload.finish(valid)
 
     async def data_present(self) -> None:
         try:
@@ -144,13 +156,14 @@ class ClusterUpload(Upload):
         self._present = present
         self._named = named
         self._patience = patience
-        self._begun = False
+        self._length: int | None = None
+        self._started = False
         self._closed = False
         self._sent = 0
         self.offset = min(child.upload.offset for child in self._children)
 
     async def begin(self, length: int) -> None:
-        self._begun = True
+        self._length = length
         for child in self._children:
             child.skip = child.upload.offset - self.offset
             if child.skip > length:
@@ -158,12 +171,21 @@ class ClusterUpload(Upload):
                 child.problem = RemoteError("kept more than there is")
                 child.queue.drop()
                 child.done.set()
-            else:
-                self._nursery.start_soon(child.run, length - child.skip)
         await trio.lowlevel.checkpoint_if_cancelled()
+
+    def _start(self) -> None:
+        """Have the nodes take what is queued, and what will be. Small content waits until all of it is here: then one
+        question to each node does."""
+        if not self._started and self._length is not None:
+            self._started = True
+            for child in self._children:
+                if not child.done.is_set():
+                    self._nursery.start_soon(child.run, self._length - child.skip)
 
     async def send_all(self, view: memoryview) -> None:
         block = memoryview(bytes(view))  # the view is ours during this call only; the copy is shared by all nodes
+        if self._sent + len(block) > SMALL or any(child.queue.full(block) for child in self._children):
+            self._start()
         for child in self._children:
             begin = min(max(child.skip - self._sent, 0), len(block))
             if begin < len(block):
@@ -176,7 +198,8 @@ class ClusterUpload(Upload):
         for child in self._children:
             child.valid = valid
             child.queue.end()
-            child.hurry(self._rest(child))
+            child.hurry(self._patience.rest(child.part))
+        self._start()
         for child in self._children:
             await child.done.wait()
         return self._outcome()
@@ -184,12 +207,9 @@ class ClusterUpload(Upload):
     async def data_present(self) -> Stored | NotStored:
         async with trio.open_nursery() as nursery:
             for child in self._children:
-                child.hurry(self._rest(child))
+                child.hurry(self._patience.rest(child.part))
                 nursery.start_soon(child.data_present)
         return self._outcome()
-
-    def _rest(self, child: _Child) -> float:
-        return math.inf if child.part.unhurried else self._patience.rest(child.part)
 
     def _outcome(self) -> Stored | NotStored:
         """Which repositories have the content now: those that stored it, and those that had it before.
@@ -213,20 +233,27 @@ class ClusterUpload(Upload):
             return
         self._closed = True
         try:
-            if self._begun:
+            if not all(child.done.is_set() for child in self._children):
                 await self._stop()
         finally:
             try:
-                await close_all(self._children)
+                # Those that have their outcome have nothing left to close that could take time.
+                for child in self._children:
+                    if child.outcome is not None:
+                        await child.aclose()
+                await close_all(child for child in self._children if not child.closed)
             finally:
                 for child in self._children:
                     child.leave()
 
     async def _stop(self) -> None:
         """Give the nodes what was queued for them, for a later upload to resume from, if they take it soon."""
+        if self._length is None:
+            return
         with trio.move_on_after(CLOSING, shield=True):
             for child in self._children:
                 child.queue.end()
+            self._start()
             for child in self._children:
                 await child.done.wait()
         with trio.CancelScope(shield=True):
@@ -237,7 +264,13 @@ class ClusterUpload(Upload):
 
 async def close_all(uploads: Iterable[Upload | _Child]) -> None:
     """Close uploads, all at once, also while being cancelled, within seconds."""
+    uploads = list(uploads)
+    if not uploads:
+        return
     with trio.move_on_after(CLOSING, shield=True):
+        if len(uploads) == 1:
+            await uploads[0].aclose()
+            return
         async with trio.open_nursery() as nursery:
             for upload in uploads:
                 nursery.start_soon(upload.aclose)

@@ -16,7 +16,7 @@ import trio
 from p2pannex.peer import TIMEOUT, Peer
 from p2pannex.protocol.errors import ConnectionLost
 from p2pannex.protocol.messages import LATEST_VERSION
-from p2pannex.remote import Remote
+from p2pannex.remote import CONNECTIONS, Remote
 from p2pannex.server import Mode, serve
 from p2pannex.service import Service
 from p2pannex.testing.pair import PEERS, Pair
@@ -30,7 +30,7 @@ async def served(
     version: int = LATEST_VERSION,
     mode: Mode = Mode.READ_WRITE,
     timeout: float = TIMEOUT,
-    connections: int = 8,
+    connections: int = CONNECTIONS,
     peers: Callable[..., Pair] | None = None,
 ) -> AsyncIterator[Remote]:
     """Serve `service` to a `Remote`, each connection over a new pair of peers of `transport` (one of `PEERS`).

@@ -1,8 +1,8 @@
 """A stream over raw file descriptors: pipes and sockets alike.
 
 trio's own streams give bytes objects; content needs three more things, which is why this exists: reading into a block
-that is used again (`receive_into`), sending a file without reading it (`send_file`), and pipes of a mebibyte instead
-of 64 KiB, so that a large transfer takes a sixteenth of the wake-ups.
+that is used again (`receive_into`), sending a file, or what arrives, without reading it (`send_file`, `splice_nowait`),
+and pipes of a mebibyte instead of 64 KiB, so that a large transfer takes a sixteenth of the wake-ups.
 
 What is cancelled has not happened: bytes that were read are always handed out, and a file's are counted once sent.
 """
@@ -20,6 +20,8 @@ import trio
 
 PIPE_SIZE = 1 << 20
 F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)
+SPLICE = getattr(os, "splice", None)
+SPLICE_FLAGS = getattr(os, "SPLICE_F_NONBLOCK", 0) | getattr(os, "SPLICE_F_MOVE", 0)
 
 
 def _prepare(fd: int) -> bool:
@@ -131,6 +133,26 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
             except (BrokenPipeError, ConnectionError) as error:
                 raise trio.BrokenResourceError(str(error)) from error
             return sent
+
+    def splice_nowait(self, target: object, count: int) -> int | None:
+        """Move up to `count` bytes that have arrived here to another such stream, in the kernel; how many.
+
+        0 where nothing can be moved now. None where the kernel cannot, or the stream has ended or is broken: reading
+        and sending will find out. One of the two has to be a pipe.
+        """
+        if SPLICE is None or not isinstance(target, DescriptorStream):
+            return None
+        try:
+            moved: int = SPLICE(self._open(self._read_fd), self._open(target._write_fd), count, flags=SPLICE_FLAGS)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return None
+        return moved or None
+
+    async def wait_receive_might_not_block(self) -> None:
+        """Wait until something has arrived, or the stream has ended."""
+        await trio.lowlevel.wait_readable(self._open(self._read_fd))
 
     async def wait_send_all_might_not_block(self) -> None:
         await trio.lowlevel.wait_writable(self._open(self._write_fd))

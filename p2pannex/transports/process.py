@@ -80,6 +80,13 @@ class ProcessStream(DescriptorStream):
         await self._received(len(data))
         return data
 
+    def splice_nowait(self, target: object, count: int) -> int | None:
+        moved = super().splice_nowait(target, count)
+        if moved:
+            self._heard = True
+            self._forget()
+        return moved
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
             await super().send_all(data)

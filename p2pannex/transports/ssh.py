@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid as uuid_module
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from p2pannex.peer import TIMEOUT, StreamPeer
 from p2pannex.transports.process import open_process_peer
@@ -46,15 +46,17 @@ def ssh_argv(
     user: str | None,
     command: str,
     *,
+    options: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """The command line that runs `command` on `host`. `environ` replaces our own environment variables."""
+    """The command line that runs `command` on `host`. `options` are the user's own for ssh. `environ` replaces our own
+    environment variables."""
     environ = os.environ if environ is None else environ
     if not host or host.startswith("-"):
         raise InvalidHost(f"{host!r} is not the name of a host")
     if user is not None and (not user or user.startswith("-")):
         raise InvalidHost(f"{user!r} is not the name of a user")
-    arguments = ["-p", str(port)] if port is not None else []
+    arguments = [*options, *(["-p", str(port)] if port is not None else [])]
     arguments += [f"{user}@{host}" if user is not None else host, command]
     if snippet := environ.get("GIT_SSH_COMMAND"):
         return ["sh", "-c", f'{snippet} "$@"', snippet, *arguments]
@@ -74,17 +76,18 @@ async def open_ssh_peer(
     uuid: str | None = None,
     client_uuid: str | None = None,
     shell: str | None = None,
+    options: Sequence[str] = (),
     timeout: float = TIMEOUT,
     capture_stderr: bool = False,
 ) -> StreamPeer:
     """A client's peer of the repository in `directory` on `host`. The caller closes it.
 
-    The other arguments are those of `remote_command` and `open_process_peer`. `client_uuid` is whom we say we are; a
-    new one where it is None. Where ssh cannot connect, the peer's first wait raises `Unreachable`.
+    The other arguments are those of `remote_command`, `ssh_argv` and `open_process_peer`. `client_uuid` is whom we say
+    we are; a new one where it is None. Where ssh cannot connect, the peer's first wait raises `Unreachable`.
     """
     command = remote_command(directory, client_uuid or str(uuid_module.uuid4()), uuid=uuid, shell=shell)
     return await open_process_peer(
-        ssh_argv(host, port, user, command),
+        ssh_argv(host, port, user, command, options=options),
         timeout=timeout,
         describe=host,
         unreachable_status=SSH_UNREACHABLE,

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from p2pannex.cli import exit_codes
 from p2pannex.cli.program import program
+from p2pannex.cluster.node import COST, TIMEOUT, TRANSFERS
 from p2pannex.gateway_config import GatewayConfig
 
 P2PANNEX = [sys.executable, "-m", "p2pannex.cli.main"]
@@ -41,13 +42,19 @@ def gateway(tmp_path: Path) -> Path:
 
 def test_add_with_all_that_can_be_said(gateway: Path, tmp_path: Path) -> None:
     words = ["--cost", "5", "--timeout", "7", "--transfers", "2", "--wanted", "standard", "--group", "archive"]
-    run("cluster", "add", gateway, "attic", tmp_path / "a", *words, "--group", "old")
+    run("cluster", "add", gateway, "attic", tmp_path / "a", *words, "--group", "old", "--max-size", "2 GB")
     node = GatewayConfig.load(gateway).nodes["attic"]
     assert (node.cost, node.timeout, node.transfers) == (5, 7, 2)
-    assert (node.wanted, node.groups) == ("standard", ("archive", "old"))
+    assert (node.wanted, node.groups, node.max_bytes) == ("standard", ("archive", "old"), 2 * 10**9)
     run("cluster", "add", gateway, "plain", tmp_path / "b")
     node = GatewayConfig.load(gateway).nodes["plain"]
-    assert (node.cost, node.timeout, node.transfers, node.wanted, node.groups) == (100, 30, 6, "", ())
+    assert (node.cost, node.timeout, node.transfers, node.wanted, node.groups) == (100, 30, 8, "", ())
+
+
+def test_help_tells_the_defaults_that_there_are() -> None:
+    words = " ".join(run("cluster", "add", "--help").stdout.split())
+    for option, default in (("cost", COST), ("timeout", TIMEOUT), ("transfers", TRANSFERS)):
+        assert re.search(rf"--{option} [^-]*\[default: {default:g}\]", words)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +64,9 @@ def test_add_with_all_that_can_be_said(gateway: Path, tmp_path: Path) -> None:
         (["attic", "{tmp}/a", "--wanted", "url=x"], exit_codes.FAILED, "node attic: url=x cannot be judged"),
         (["attic", "{tmp}/a", "--wanted", "anything\nor"], exit_codes.FAILED, "a term is missing"),
         (["attic", "{tmp}/a", "--wanted", "include=\x01"], exit_codes.FAILED, "no usable wanted"),
+        (["attic", "{tmp}/a", "--max-size", "much"], exit_codes.FAILED, "node attic: max_size is not a size"),
+        (["attic", "tcp://localhost:1", "--max-size", "1GB"], exit_codes.FAILED, "for directories of this machine"),
+        (["attic", "--external", "x", "--max-size", "1GB"], exit_codes.FAILED, "for directories of this machine"),
         (["attic"], exit_codes.USAGE, "a node is a URL, or a special remote"),
         (["attic", "{tmp}/a", "--external", "x"], exit_codes.USAGE, "a node is a URL, or a special remote"),
         (["attic", "{tmp}/a", "--set", "a=b"], exit_codes.USAGE, "are for special remotes"),
@@ -150,7 +160,7 @@ def test_status(gateway: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     run("put", gateway, tmp_path / "file")
     table = run("cluster", "status", gateway).stdout
-    assert "0 of 6" in table
+    assert "0 of 8" in table
     assert "nobody serves it now" in table
     rows = [json.loads(line) for line in run("cluster", "status", gateway, "--json").stdout.splitlines()]
     assert [(row["name"], row["keys"], row["transfers"], row["clock_offset"]) for row in rows] == [

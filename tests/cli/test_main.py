@@ -20,6 +20,7 @@ import pytest
 import trustme
 from click.testing import CliRunner, Result
 
+from p2pannex.benchmarks.cluster import run_cluster
 from p2pannex.cli import exit_codes
 from p2pannex.cli.errors import describe, line, one_of
 from p2pannex.cli.program import COMMANDS, program
@@ -276,9 +277,9 @@ def test_an_interrupt_is_left_to_the_command_under_lock(full: str, tmp_path: Pat
 
 
 @contextmanager
-def serving(store: str, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A running `p2pannex serve`, and the URL that it printed."""
-    child = subprocess.Popen([*P2PANNEX, "serve", store, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def serving(store: str, *options: str, command: str = "serve") -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A running `p2pannex serve`, or `proxy`, and the URL that it printed."""
+    child = subprocess.Popen([*P2PANNEX, command, store, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stdout is not None
     try:
         yield child.stdout.readline().decode().strip(), child
@@ -319,6 +320,31 @@ def test_serve_less_than_everything(full: str, tmp_path: Path, option: str, may_
     with serving(full, "--listen", f"unix:{tmp_path}/sock", option) as (url, _):
         run("remove", url, KEY, "--token", token, code=exit_codes.FAILED)
         run("put", url, str(tmp_path / "b"), "--token", token, code=0 if may_put else exit_codes.FAILED)
+
+
+def test_proxy_on_a_socket(full: str, tmp_path: Path) -> None:
+    """The tokens are those of a store of its own; the content is that of the repository behind it."""
+    door = str(tmp_path / "door")
+    run("init", door)
+    token = run("token", "create", door).stdout.strip()
+    (tmp_path / "b").write_bytes(b"b")
+    options = ["--listen", f"unix:{tmp_path}/sock", "--tokens", door, "--append-only"]
+    with serving(served(full), *options, command="proxy") as (url, _):
+        assert "token" in run("check", url, KEY, code=exit_codes.UNREACHABLE).stderr
+        assert run("get", url, KEY, "--token", token, "-o", str(tmp_path / "out")).stderr == ""
+        put = json.loads(run("put", url, str(tmp_path / "b"), "--token", token, "--json").stdout)
+        run("remove", url, KEY, "--token", token, code=exit_codes.FAILED)
+    assert (tmp_path / "out").read_bytes() == CONTENT
+    assert run("check", full, put["key"]).stdout.startswith("present")
+
+
+def test_proxy_on_stdio(full: str) -> None:
+    uuid = json.loads(run("info", full, "--json").stdout)["uuid"]
+    words = [*P2PANNEX, "proxy", served(full), "--protocol-version", "1"]
+    assert json.loads(run("info", f"exec:{shlex.join(words)}", "--json").stdout)["uuid"] == uuid
+    assert run("check", f"exec:{shlex.join([*words, '--uuid', uuid])}", KEY).stdout.startswith("present")
+    wrong = shlex.join([*words, "--uuid", "00000000-0000-4000-8000-0000000000bb"])
+    assert "expected repository" in run("check", f"exec:{wrong}", KEY, code=exit_codes.UNREACHABLE).stderr
 
 
 def test_a_second_signal_leaves_nothing_behind(full: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,6 +420,9 @@ ERRORS = [
     ("serve STORE", exit_codes.USAGE, "--listen"),
     ("serve STORE --listen ssh://host/dir", exit_codes.USAGE, "unix:PATH"),
     ("serve STORE --listen unix:sock --read-only --append-only", exit_codes.USAGE, "--read-only"),
+    ("proxy STORE --listen unix:sock", exit_codes.USAGE, "--tokens"),
+    ("proxy STORE --tokens STORE", exit_codes.USAGE, "--listen"),
+    ("proxy nowhere:", exit_codes.USAGE, "nowhere"),
     ("token create STORE --expires yesterday", exit_codes.USAGE, "90d"),
     ("token create STORE --expires 1999-01-31", exit_codes.USAGE, "past"),
     ("token list nowhere", exit_codes.FAILED, "p2pannex init"),
@@ -605,3 +634,18 @@ def test_bench_prints_every_figure_of_both(tmp_path: Path) -> None:
     figures = {each["name"]: each for each in map(json.loads, out.splitlines())}
     assert {"CHECKPRESENT", "PUT large", "GET 10 kB", "REMOVE", "peak memory"} <= set(figures)
     assert all(each["p2pannex"] > 0 and each["git_annex"] > 0 for each in figures.values())
+
+
+def test_bench_of_slow_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pannex.benchmarks.throttled.RATE", 500e6)
+    monkeypatch.setattr("p2pannex.benchmarks.throttled.SECONDS", 0.2)
+    figures = [json.loads(each) for each in run("bench", "throttled", "--rounds", "1", "--json").stdout.splitlines()]
+    assert len(figures) == 2
+    assert all(each["cluster"] > 0 and each["at_best"] > 0 for each in figures)
+
+
+@pytest.mark.compat
+def test_bench_of_a_cluster(tmp_path: Path) -> None:
+    result = run_cluster(rounds=1, large=1 << 20, requests=2, directory=str(tmp_path))
+    assert {"PUT large", "REMOVE, annex nodes", "PUT 10 kB, annex.jobs"} <= {row.name for row in result.rows}
+    assert all(row.p2pannex > 0 and row.git_annex > 0 for row in result.rows)

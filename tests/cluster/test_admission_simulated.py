@@ -147,7 +147,7 @@ def test_downloads_go_to_nodes_that_have_room() -> None:
     async def scenario(world: Simulation) -> None:
         made = [world.node(name) for name in "ab"]
         async with world.cluster() as cluster:
-            key = await store(cluster, sample(1000))
+            key = await store(cluster, sample(100_000))
             near = cluster.nodes[0]
             near.cost, near.limit = 1, 1
             before = [node.asked.get("get", 0) for node in made]

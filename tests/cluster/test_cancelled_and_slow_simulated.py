@@ -137,6 +137,25 @@ def test_a_thousand_cancelled_requests() -> None:
     assert simulate(thousand_cancelled, 3) > 100
 
 
+async def test_what_the_block_raises_leaves_it_as_it_is() -> None:
+    """Not in a group, with an upload under way."""
+
+    async def block() -> None:
+        async with Cluster("cluster", [Node("a", MemoryStore())]) as cluster:
+            upload = await cluster.put(key_of(ABSENT))
+            assert not isinstance(upload, AlreadyHave)
+            await upload.begin(len(ABSENT))
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match=r"^mine$"):
+        await block()
+    with trio.CancelScope() as scope:
+        async with Cluster("cluster", [Node("a", MemoryStore())]):
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
 def test_a_slow_node_holds_nobody_up_while_its_queue_lasts() -> None:
     async def scenario(world: Simulation) -> dict[str, float]:
         content = sample(4 << 20)

@@ -2,94 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from deadlines import MILLION, REMOVED, setting
 
 from p2pannex.cluster import Cluster, Node
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
-from p2pannex.service import Removal, Service
-from p2pannex.testing.pair import PEERS, Pair
+from p2pannex.service import Service
 from p2pannex.testing.samples import key_of
 from p2pannex.testing.serving import served
-from p2pannex.testing.simulator import Failing, SimulatedClock, SimulatedNode, Simulation, simulate
-
-MILLION = 1e6
-REMOVED = f"remove: {Removal(True)!r}"
-
-
-class Connections:
-    """The connections to one server, all of which can be cut."""
-
-    def __init__(self) -> None:
-        self._pairs: list[Pair] = []
-
-    def make(self, **settings: float) -> Pair:
-        pair = PEERS["memory"](**settings)
-        self._pairs.append(pair)
-        return pair
-
-    async def cut(self) -> None:
-        pairs, self._pairs = self._pairs, []
-        for _, server in pairs:
-            await server.aclose()
-
-
-class Setting:
-    """A client of a gateway of nodes, joined by connections."""
-
-    def __init__(self, world: Simulation, client: Service, clock: SimulatedClock, connections: list[Connections]):
-        self.world = world
-        self.client = client
-        self.clock = clock
-        self.connections = connections
-
-    async def removes_in_time(self, key: Key, allowed: int, *, pause: float, between: Callable[[], object]) -> bool:
-        """Ask for the clock, let `pause` seconds pass and `between` happen, ask for removal; whether it was removed.
-
-        AssertionError where it happened at the true time of the deadline, or later.
-        """
-        world = self.world
-        for node in world.nodes:
-            node.store.contents[key] = b""
-        before = await self.client.timestamp() + allowed
-        deadline = self.clock.true_time(before)
-        await trio.sleep(pause)
-        between()
-        for connections in self.connections:
-            if world.random.random() < 0.5:
-                await connections.cut()
-        begun = len(world.trace)
-        removal = await self.client.remove(key, before=before)
-        for time, name, event in world.trace[begun:]:
-            assert event != REMOVED or time < deadline, f"{name} removed {time - deadline} s after the deadline"
-        assert removal.ok == all(key not in node.store.contents for node in world.nodes)
-        return removal.ok
-
-
-@asynccontextmanager
-async def setting(
-    world: Simulation, versions: list[int], *, skew: float, client_version: int
-) -> AsyncIterator[Setting]:
-    connections = [Connections() for _ in range(len(versions) + 1)]
-    clock = SimulatedClock(skew)
-    async with AsyncExitStack() as stack:
-        nodes = []
-        for node, version, to_node in zip(world.nodes, versions, connections[1:], strict=True):
-            remote = await stack.enter_async_context(served(node, version=version, peers=to_node.make))
-            nodes.append(Node(node.name, remote))
-        cluster = await stack.enter_async_context(Cluster("cluster", nodes, clock=clock))
-        client = await stack.enter_async_context(
-            served(cluster, version=client_version, peers=connections[0].make, timeout=300)
-        )
-        yield Setting(world, client, clock, connections)
+from p2pannex.testing.simulator import SimulatedClock, SimulatedNode, Simulation, simulate
 
 
 async def skewed_and_jumping(world: Simulation) -> tuple[int, int]:
@@ -136,6 +59,39 @@ def test_no_removal_after_the_deadline() -> None:
     assert sum(none for _, none in runs) > 20, "and such that must not"
 
 
+async def through_gateways(world: Simulation) -> bool:
+    """A removal through gateways of gateways, each with a clock of its own; whether it was done."""
+    random = world.random
+    node = world.node("a", skew=random.uniform(-MILLION, MILLION), latency=random.uniform(0, 2))
+    key = key_of(b"content")
+    node.store.contents[key] = b"content"
+    async with AsyncExitStack() as stack:
+        service: Service = await stack.enter_async_context(served(node, version=random.choice([3, 4])))
+        clocks = [SimulatedClock(random.uniform(-MILLION, MILLION)) for _ in range(random.randint(2, 5))]
+        for number, clock in enumerate(clocks):
+            gateway = Cluster(
+                f"cluster-{number}", [Node("a", service, timeout=1000)], gateway=f"g{number}", clock=clock
+            )
+            await stack.enter_async_context(gateway)
+            service = await stack.enter_async_context(served(gateway, timeout=1000))
+        allowed, pause = random.randint(5, 40), random.uniform(0, 30)
+        before = await service.timestamp() + allowed
+        deadline = clocks[-1].true_time(before)
+        await trio.sleep(pause)
+        node.clock.jump(random.uniform(-MILLION, MILLION))
+        removal = await service.remove(key, before=before)
+    times = world.times(REMOVED)
+    assert removal.ok is bool(times)
+    assert all(time < deadline for time in times)
+    assert not times or pause < allowed
+    return removal.ok
+
+
+def test_deadlines_through_gateways_of_gateways() -> None:
+    done = [simulate(through_gateways, seed) for seed in range(60)]
+    assert 10 < sum(done) < 50, "some are done and some are not"
+
+
 @pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize("skew", [-MILLION, -0.5, 0.0, 0.999, MILLION])
 def test_the_last_moment(skew: float, version: int) -> None:
@@ -154,104 +110,6 @@ def test_the_last_moment(skew: float, version: int) -> None:
                     assert not removed
 
     simulate(scenario)
-
-
-@given(
-    asleep=st.floats(0, 5000),
-    falls_asleep=st.floats(0, 12),
-    counts_sleep=st.booleans(),
-    allowed=st.integers(1, 40),
-)
-@settings(max_examples=80, deadline=None)
-def test_sleep_errs_by_its_length_at_most(asleep: float, falls_asleep: float, counts_sleep: bool, allowed: int) -> None:
-    """A node that sleeps between the gateway's question and its removal: late by the sleep at most, and not at all
-    with a clock that goes on in sleep."""
-
-    async def scenario(world: Simulation) -> None:
-        node = world.node("a", latency=2, seek=1, counts_sleep=counts_sleep)
-        key = key_of(b"content")
-        node.store.contents[key] = b"content"
-
-        async def sleep_later() -> None:
-            await trio.sleep(falls_asleep)
-            node.clock.sleep(asleep)
-
-        async with setting(world, [4], skew=MILLION, client_version=4) as it, trio.open_nursery() as nursery:
-            before = await it.client.timestamp() + allowed
-            deadline = it.clock.true_time(before)
-            nursery.start_soon(sleep_later)
-            try:
-                await it.client.remove(key, before=before)
-            finally:
-                await trio.sleep(asleep + 100)  # what reached the node before it slept is done when it wakes
-        late = [time - deadline for time in world.times(REMOVED)]
-        assert all(seconds < (0 if counts_sleep else asleep) for seconds in late), late
-
-    simulate(scenario)
-
-
-def test_the_bound_is_met() -> None:
-    """The error by sleep is real: it is stated, not overstated."""
-
-    async def scenario(world: Simulation) -> float:
-        node = world.node("a", latency=2, counts_sleep=False)
-        key = key_of(b"content")
-        node.store.contents[key] = b"content"
-        async with setting(world, [4], skew=0, client_version=4) as it, trio.open_nursery() as nursery:
-            before = await it.client.timestamp() + 10
-
-            async def sleep_later() -> None:
-                await trio.sleep(5)  # the question takes until 4, the request is on its way until 6
-                node.clock.sleep(1000)
-
-            nursery.start_soon(sleep_later)
-            assert not (await it.client.remove(key, before=before)).ok, "no answer came in time"
-            await trio.sleep(2000)
-        (time,) = world.times(REMOVED)
-        return time
-
-    assert math.isclose(simulate(scenario), 1005)
-
-
-@given(nodes=st.integers(1, 5), busy=st.booleans(), seed=st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
-def test_the_question_and_the_removal_are_adjacent(nodes: int, busy: bool, seed: int) -> None:
-    """Sleep does harm only between a node's answer to the question for its clock and its removal. So nothing lies
-    between the two but the way there and back: no other question to that node, and no wait, neither for other nodes
-    nor for other clients."""
-
-    async def scenario(world: Simulation) -> None:
-        random = world.random
-        key = key_of(b"content")
-        for number in range(nodes):
-            node = world.node(str(number), latency=random.uniform(0, 3), seek=random.uniform(0, 3))
-            node.store.contents[key] = b"content"
-        if nodes > 1:
-            world.nodes[-1].fail(random.choice(list(Failing)))
-        async with setting(world, [4] * nodes, skew=0, client_version=4) as it, trio.open_nursery() as nursery:
-
-            async def another() -> None:
-                while True:
-                    await trio.sleep(random.uniform(0, 1))
-                    with contextlib.suppress(RemoteError, ConnectionLost):
-                        await it.client.remove(key_of(b"another"))
-
-            if busy:
-                for _ in range(3):
-                    nursery.start_soon(another)
-            await it.client.remove(key, before=await it.client.timestamp() + 1000)
-            nursery.cancel_scope.cancel()
-        for node in world.nodes[: nodes - 1] or world.nodes:
-            events = [(time, event) for time, name, event in world.trace if name == node.name]
-            (asked,) = [number for number, (_, event) in enumerate(events) if event.startswith("timestamp")]
-            removed = [number for number, (_, event) in enumerate(events) if number > asked and event == REMOVED]
-            if not busy:
-                assert removed == [asked + 1]
-            apart = [events[number][0] - events[asked][0] for number in removed]
-            way = 2 * node.conditions.latency + node.conditions.seek
-            assert any(math.isclose(seconds, way, abs_tol=1e-6) for seconds in apart), (apart, way)
-
-    simulate(scenario, seed)
 
 
 @pytest.mark.parametrize("skew", [-MILLION, MILLION])

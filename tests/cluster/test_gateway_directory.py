@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import attrs
@@ -9,9 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.gateway_directory import LOOK, GatewayConfig, GatewayDirectory, NodeConfig, NotAGateway, create
+from p2pannex.gateway_directory import LOOK, GatewayConfig, GatewayDirectory, NodeConfig, NotAGateway, change, create
 from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.directory import DirectoryStore, NotAStore
 from p2pannex.testing.samples import fetch, key_of, store
 from p2pannex.urls import open_url
@@ -39,7 +41,10 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     nodes = {
         name: NodeConfig("u" + str(i), f"exec:a 'b' \\ {name}", 2.5, 7) for i, name in enumerate(["a b", 'q"', "ü"])
     }
-    config = GatewayConfig("uuid", "gateway", 'a "cluster"', nodes)
+    nodes["s"] = NodeConfig(
+        "us", wanted='groupwanted and include="*', groups=("g", 'h"'), external=("a b", "ü"), settings={"x y": "=\\'#"}
+    )
+    config = GatewayConfig("uuid", "gateway", 'a "cluster"', nodes, 3, {"g": "copies=1 and nothing"}, 5)
     config.save(tmp_path)
     assert GatewayConfig.load(tmp_path) == config
 
@@ -53,6 +58,19 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
         ('cluster = "c"\nuuid = "x"\ngateway = "y"\n[nodes.a]\nuuid = "z"', "no usable url"),
         ('cluster = "c"\nuuid = "x"\ngateway = "y"\n[nodes.a]\nuuid = "z"\nurl = "/"\ncost = "1"', "cost of a node"),
         ('cluster = "c"\nuuid = "x"\ngateway = "y"\nnodes = 3', "cannot use"),
+        ('cluster = "c"\nuuid = "x"\ngateway = "y"\nnumcopy = 2', "a setting that is not known: numcopy"),
+        ('cluster = "c"\nuuid = "x"\ngateway = "y"\nnumcopies = 0', "numcopies has to be a number, 1 or more"),
+        *(
+            (f'cluster = "c"\nuuid = "x"\ngateway = "y"\n[nodes.a]\nuuid = "z"\n{rest}', problem)
+            for rest, problem in (
+                ('url = "/"\nwantd = "nothing"', "node a has a setting that is not known: wantd"),
+                ('url = "/"\nwanted = "metadata=a"', "node a: metadata=a cannot be judged"),
+                ('url = "/"\ngroups = "archive"', "groups has to be a list"),
+                ('url = "/"\ntransfers = 0', "transfers has to be a number, 1 or more"),
+                ('url = "/"\nexternal = ["x"]', "node a has a url, and is a special remote"),
+                ('external = ["x"]\nsettings = 3', "settings has to be a table"),
+            )
+        ),
         ("cluster", "cannot use"),
         ("\xff", "cannot use"),
     ],
@@ -98,19 +116,50 @@ async def test_nodes_come_and_go_without_a_restart(tmp_path: Path, autojump_cloc
         assert not cluster.nodes
 
 
-async def test_a_node_that_cannot_be_opened_is_left_out_and_tried_again(
+async def test_a_node_that_is_taken_away_ends_its_transfers_first(tmp_path: Path) -> None:
+    store_of_a = DirectoryStore.create(tmp_path / "a")
+    command = f"exec:{sys.executable} -m p2pannex.cli.shell p2pstdio {tmp_path}/a {store_of_a.uuid}"
+    path = gateway(tmp_path)
+    change(path, lambda config: attrs.evolve(config, nodes={"a": NodeConfig(store_of_a.uuid, command)}))
+    content = b"content" * 10
+    async with GatewayDirectory(path, open_url) as cluster:
+        (node,) = cluster.nodes
+        upload = await cluster.put(key_of(content))
+        assert not isinstance(upload, AlreadyHave)
+        async with upload:
+            await upload.begin(len(content))
+            change(path, lambda config: attrs.evolve(config, nodes={}))
+            await cluster.reload()
+            assert cluster.nodes == ()
+            await upload.send_all(memoryview(content))
+            assert isinstance(await upload.finish(True), Stored)
+        assert await has(tmp_path / "a", key_of(content))
+        with trio.fail_after(20):
+            while node in cluster._nodes._closed:  # noqa: ASYNC110 - its event is gone when it is set
+                await trio.sleep(0.05)
+        with pytest.raises(ConnectionLost, match="closed"):
+            await node.service.check_present(key_of(content))
+
+
+async def test_a_node_that_cannot_be_opened_is_tried_again(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     path = gateway(tmp_path, "a", "b")
     (tmp_path / "b").rename(tmp_path / "away")
     async with GatewayDirectory(path, open_url) as cluster:
-        assert {found.name for found in cluster.nodes} == {"a"}
-        assert "no p2pannex store" in cluster.problems["b"] or "such" in cluster.problems["b"]
-        await store(cluster, b"content")
+        assert list(cluster.problems) == ["b"]
+        assert "no p2pannex store" in cluster.problems["b"]
+        key = await store(cluster, b"content")
+        assert await cluster.check_present(key)
+        assert await fetch(cluster, key) == b"content"
+        with pytest.raises(RemoteError, match=r"not every node could be asked: b: .*no p2pannex store"):
+            await cluster.check_present(key_of(b"another"))
+        assert not (await cluster.remove(key)).ok, "it may be there as well"
         (tmp_path / "away").rename(tmp_path / "b")
         await trio.sleep(2 * LOOK)
-        assert {found.name for found in cluster.nodes} == {"a", "b"}
         assert not cluster.problems
+        assert not await cluster.check_present(key_of(b"another"))
+        assert (await cluster.remove(key)).ok
 
 
 async def test_another_repository_in_a_nodes_place_is_not_used(tmp_path: Path) -> None:
@@ -118,8 +167,9 @@ async def test_another_repository_in_a_nodes_place_is_not_used(tmp_path: Path) -
     (tmp_path / "b").rename(tmp_path / "away")
     DirectoryStore.create(tmp_path / "b")
     async with GatewayDirectory(path, open_url) as cluster:
-        assert {found.name for found in cluster.nodes} == {"a"}
         assert "it is repository" in cluster.problems["b"]
+        await store(cluster, b"content")
+    assert not await has(tmp_path / "b", key_of(b"content"))
 
 
 def test_names_of_nodes_are_told_to_those_only_who_do_not_count_the_cluster(tmp_path: Path) -> None:

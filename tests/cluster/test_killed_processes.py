@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -153,6 +154,26 @@ async def test_a_node_that_is_killed_in_an_upload(tmp_path: Path) -> None:
             assert await upload.finish(True) == Stored(frozenset({a, b, c}))
     for each in stores:
         assert await fetch(each, key) == content
+
+
+async def test_a_node_that_is_stopped_in_an_upload(tmp_path: Path) -> None:
+    """A process that hangs (SIGSTOP) is left out, and nobody waits until it is gone."""
+    content = sample(1 << 20)
+    key = key_of(content)
+    stores = stores_in(tmp_path, "abc")
+    a, _, c = (each.uuid for each in stores)
+    async with hosts_of(stores) as (hosts, nodes), Cluster("cluster", nodes) as cluster:
+        upload = await begun(cluster, key, len(content))
+        async with upload:
+            await send_pieces(upload, content[:1000])
+            (stopped,) = hosts[1].living
+            stopped.send_signal(signal.SIGSTOP)
+            nodes[1].timeout = 1  # the others may take their time
+            await send_pieces(upload, content[1000:])
+            assert await upload.finish(True) == Stored(frozenset({a, c}))
+        assert hosts[1].living == [stopped], "it is given time to end by itself"
+    assert not hosts[1].living
+    assert not await stores[1].check_present(key)
 
 
 async def begun(service: Cluster | Remote, key: Key, length: int | None = None) -> Upload:

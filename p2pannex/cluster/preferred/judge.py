@@ -59,7 +59,7 @@ class _Judge:
             case Include(glob):
                 return facts.file is not None and glob.matches(facts.file)
             case Exclude(glob):
-                return facts.file is not None and not glob.matches(facts.file)
+                return facts.file is None or not glob.matches(facts.file)
             case Copies():
                 return self._copies(expression) >= expression.number
             case LackingCopies(number):

@@ -27,12 +27,13 @@ def needs_holders(expression: Expression) -> bool:
     )
 
 
-def balanced_by_size(expression: Expression) -> str | None:
-    """A term of it, as it was written, that depends on how many bytes each repository holds; None without one."""
+def balanced_groups(expression: Expression) -> Iterator[tuple[str, str, bool]]:
+    """Its terms that choose among the repositories of a group: each as it was written, without a number; the group; and
+    whether it goes by how full they are. The others do too where repositories have a maximum size."""
     for term in leaves(expression):
-        if isinstance(term, Balanced) and term.by_size:
-            return f"{'fully' if term.fully else ''}sizebalanced={term.group}"
-    return None
+        if isinstance(term, Balanced):
+            word = f"{'fully' if term.fully else ''}{'size' if term.by_size else ''}balanced={term.group}"
+            yield word, term.group, term.by_size
 
 
 def leaves(expression: Expression) -> Iterator[Expression]:

@@ -26,7 +26,7 @@ class Include:
 
 @attrs.frozen
 class Exclude:
-    """``exclude=GLOB``: the associated file does not match. Without one, it is false as well."""
+    """``exclude=GLOB``: the associated file does not match. Without one, it does not match either."""
 
     glob: Glob
 

@@ -1,0 +1,56 @@
+"""Which special remotes can be served, by what git-annex says of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pannex.branch.remote_log import parse_remote_log
+from p2pannex.gateway_repository.remotes import GitRemote
+from p2pannex.gateway_repository.special import program_of
+from p2pannex.protocol.errors import RemoteError
+
+
+def program(settings: str, **configured: str) -> list[str]:
+    config = {name.replace("_", "-"): value for name, value in configured.items()}
+    (described,) = parse_remote_log(f"uuid {settings} timestamp=1s\n".encode()).values()
+    return program_of(GitRemote("cloud", config, None), described)
+
+
+def test_those_that_are() -> None:
+    assert program("type=external externaltype=foo encryption=none") == ["git-annex-remote-foo"]
+    assert program("type=external externaltype=foo exporttree=no") == ["git-annex-remote-foo"]
+    assert program("type=external externaltype=foo", annex_externaltype="bar") == ["git-annex-remote-bar"]
+    assert program("type=rclone encryption=none") == ["rclone", "gitannex"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "configured", "named"),
+    [
+        ("type=S3 encryption=none", {}, "type=S3"),
+        ("type=external encryption=none", {}, "externaltype="),
+        ("type=external externaltype=readonly", {}, "externaltype=readonly"),
+        ("type=external externaltype=../foo", {}, "externaltype=../foo"),
+        ("type=rclone encryption=shared", {}, "encryption=shared"),
+        ("type=rclone encryption=none chunk=1MiB", {}, "chunk=1MiB"),
+        ("type=rclone exporttree=yes", {}, "exporttree=yes"),
+        ("type=rclone", {"annex_readonly": "true"}, "read-only"),
+        ("type=rclone", {"annex_config_uuid": "x"}, "sameas"),
+    ],
+)
+def test_those_that_are_not(settings: str, configured: dict[str, str], named: str) -> None:
+    with pytest.raises(RemoteError, match=rf"special remote cloud .*{named}"):
+        program(settings, **configured)
+
+
+def test_remote_log_as_git_annex_writes_it() -> None:
+    """The second was written by git-annex 10.20261026, given ``rcloneprefix=/cl oud&x;%41\u00e9=z``."""
+    log = (
+        "u1 type=external externaltype=foo name=a timestamp=1s\n"
+        "u2 encryption=none name=cl2 rcloneprefix=/cl&32;oud&38;x;%41\u00e9=z type=rclone timestamp=1795279572s\n"
+        "u1 type=external externaltype=foo name=b timestamp=2s\n"
+        "u3 odd&9999999;=& =1 timestamp=1s\n"
+    )
+    parsed = parse_remote_log(log.encode())
+    assert parsed["u1"]["name"] == "b"
+    assert parsed["u2"]["rcloneprefix"] == "/cl oud&x;%41\u00e9=z"
+    assert parsed["u3"] == {"odd&9999999;": "&", "": "1"}
