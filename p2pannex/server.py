@@ -19,7 +19,7 @@ import trio
 
 from p2pannex import pump
 from p2pannex.peer import Peer
-from p2pannex.protocol.conversation import BETWEEN_REQUESTS, TABLE, Side, State
+from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TABLE, State
 from p2pannex.protocol.errors import ConnectionLost, RemoteError, RemoteProtocolError
 from p2pannex.protocol.messages import (
     LATEST_VERSION,
@@ -118,7 +118,7 @@ class _Session:
 
     async def run(self) -> None:
         peer = self.peer
-        if Side.SERVER in TABLE[peer.conversation.state]:
+        if SERVER in TABLE[peer.conversation.state]:
             peer.queue(AuthSuccess(self.service.uuid))
         while not peer.poisoned:
             try:
@@ -137,13 +137,13 @@ class _Session:
                 if isinstance(error, ConnectionLost) and peer.poisoned:
                     raise  # it is this connection that is lost, not one that the service has behind it
                 await self.failed(error)
-            if Side.CLIENT not in TABLE[peer.conversation.state]:
+            if CLIENT not in TABLE[peer.conversation.state]:
                 return
 
     async def failed(self, error: RemoteError | ConnectionLost) -> None:
         """Tell the client that its request failed, where it waits for an answer."""
         conversation = self.peer.conversation
-        if Error in conversation.allowed(Side.SERVER):
+        if Error in conversation.allowed(SERVER):
             await self.peer.send(Error(str(error)))
         elif conversation.state not in {*BETWEEN_REQUESTS, State.ENDED}:
             # In the middle of our body nobody can say anything, and closing is what the protocol leaves us.

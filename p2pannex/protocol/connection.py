@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from p2pannex.protocol.conversation import BODIES, TABLE, Conversation, Side, State, opening_state
+from p2pannex.protocol.conversation import BODIES, ENDED, TABLE, Conversation, Side, State, opening_state
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
 from p2pannex.protocol.messages import MAX_LINE, Message, UnparsableMessage, parse_message
 
@@ -72,7 +72,7 @@ class Connection(Conversation):
 
         RemoteProtocolError for a line that is not allowed; when `fatal` the connection is of no further use.
         """
-        if self.state is State.ENDED or self._failed:
+        if self.state is ENDED or self._failed:
             return CLOSED
         if self.incoming or self._other not in TABLE[self.state] or self.state in BODIES:
             return CLOSED if self._eof and not self.buffered else PAUSED
@@ -137,7 +137,7 @@ class Connection(Conversation):
     @property
     def ended(self) -> bool:
         """True once nothing more can be said by either side."""
-        return self.state is State.ENDED or self._failed
+        return self.state is ENDED or self._failed
 
 
 __all__ = ["CLOSED", "NEED_DATA", "PAUSED", "Connection", "Wait"]

@@ -101,6 +101,7 @@ class State(Enum):
 Rules = dict[type[Message], State]
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
+ENDED = State.ENDED
 S = State
 
 REQUESTS: Rules = {
@@ -316,5 +317,5 @@ class Conversation:
             self._body_ended()
 
     def _body_ended(self) -> None:
-        if self.state is not State.ENDED:  # CONNECT can end while a body is on its way
+        if self.state is not ENDED:  # CONNECT can end while a body is on its way
             self.state = after_body(self.state, self.version)

@@ -31,11 +31,10 @@ import trio
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Service, Upload
-from p2pannex.stores import exclusion
 from p2pannex.stores.disk_errors import disk_errors, explained
 from p2pannex.stores.downloads import Nothing, ObjectDownload
 from p2pannex.stores.durability import fsync_up
-from p2pannex.stores.exclusion import Busy
+from p2pannex.stores.exclusion import TIMEOUT, Busy
 from p2pannex.stores.parts import Exclusive, Layout, Promise, Promises
 from p2pannex.stores.tidying import Untidy
 from p2pannex.stores.uploads import Claim, NoClaim, ObjectUpload
@@ -92,7 +91,15 @@ class ObjectStore(Service):
 
     def present(self, key: Key) -> bool:
         """Whether the object is there, with the size that the key says: a shorter one was damaged by others."""
-        return self._whole_object(key) is not None
+        for path in self.layout.places(key):
+            try:
+                status = os.lstat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError:
+                return self._whole_object(key) is not None  # which can say why it cannot be told
+            return _whole(key, status)
+        return False
 
     def _whole_object(self, key: Key) -> bytes | None:
         """The path of the object, where it is present."""
@@ -159,11 +166,11 @@ class ObjectStore(Service):
             await trio.to_thread.run_sync(self._untidy.tidy)
         return Removal(outcome is not Outcome.KEPT)
 
-    def _remove(self, key: Key, before: int | None, timeout: float = exclusion.TIMEOUT) -> Outcome:
+    def _remove(self, key: Key, before: int | None, timeout: float = TIMEOUT) -> Outcome:
         found = self._find(key, doing="cannot remove the content")
         if found is None:
             return Outcome.ABSENT
-        path, _ = found
+        path = found[0]
         # With the exclusion held no lock can be recorded, and no content stored, until this is over.
         with (
             disk_errors("cannot remove the content"),
