@@ -1,8 +1,8 @@
 """A gateway of three nodes on this disk: p2pannex-shell beside git-annex-shell, in one run.
 
 git-annex's is a gateway repository as ``git annex initcluster`` and ``updatecluster`` leave it, whose nodes are three
-repositories that it reaches by their paths. Ours is a gateway directory, once with three directory stores, once with
-three git-annex repositories as nodes: the same work as git-annex's. What `stdio` says of ratios and of fsync holds
+repositories that it reaches by their paths. Ours is once a gateway directory with three directory stores, and once such
+a gateway repository of git-annex's as well: the same work. What `stdio` says of ratios and of fsync holds
 here too; it is three times as many fsyncs. `annex.jobs` makes git-annex's gateway a little faster; it is set to the
 number of nodes in a second repository, which small requests are compared with as well.
 """
@@ -47,14 +47,14 @@ def run_cluster(
         env = environment(work)
         servers = (
             _directories(work, env),
-            _repositories(work, env),
-            _git_annex(work, "theirs", env),
-            _git_annex(work, "jobs", env, jobs=len(NODES)),
+            our_shell(*_git_annex(work, "same", env), env),
+            their_shell(*_git_annex(work, "theirs", env), env),
+            their_shell(*_git_annex(work, "jobs", env, jobs=len(NODES)), env),
         )
         ours, same, theirs, jobs = measure(servers, rounds=rounds, large=large, requests=requests, on_round=on_round)
     table = [
         *rows(ours, theirs, GOALS, large),
-        *rows(same, theirs, GOALS, large, ", annex nodes"),
+        *rows(same, theirs, GOALS, large, ", same gateway"),
         *rows(ours, jobs, SMALL_GOALS, large, ", annex.jobs"),
         *rows(same, jobs, SMALL_GOALS, large, ", both"),
     ]
@@ -74,27 +74,17 @@ def _annex(work: str, name: str, env: dict[str, str]) -> str:
     return path
 
 
-def _gateway(work: str, name: str, nodes: dict[str, NodeConfig], env: dict[str, str]) -> Server:
-    path = os.path.join(work, name)
-    config = gateway_directory.create(path, name)
+def _directories(work: str, env: dict[str, str]) -> Server:
+    path = os.path.join(work, "directories")
+    config = gateway_directory.create(path, "directories")
+    stores = {name: DirectoryStore.create(os.path.join(work, f"store-{name}")) for name in NODES}
+    nodes = {name: NodeConfig(store.uuid, os.fsdecode(store.path)) for name, store in stores.items()}
     GatewayConfig(config.uuid, config.gateway, config.cluster, nodes).save(path)
     return our_shell(path, config.uuid, env)
 
 
-def _directories(work: str, env: dict[str, str]) -> Server:
-    stores = {name: DirectoryStore.create(os.path.join(work, f"store-{name}")) for name in NODES}
-    nodes = {name: NodeConfig(store.uuid, os.fsdecode(store.path)) for name, store in stores.items()}
-    return _gateway(work, "directories", nodes, env)
-
-
-def _repositories(work: str, env: dict[str, str]) -> Server:
-    paths = {name: _annex(work, f"annex-{name}", env) for name in NODES}
-    nodes = {name: NodeConfig(_git(env, path, "config", "annex.uuid"), path) for name, path in paths.items()}
-    return _gateway(work, "repositories", nodes, env)
-
-
-def _git_annex(work: str, name: str, env: dict[str, str], *, jobs: int | None = None) -> Server:
-    """git-annex's own gateway, and three nodes of its own."""
+def _git_annex(work: str, name: str, env: dict[str, str], *, jobs: int | None = None) -> tuple[str, str]:
+    """A gateway repository of git-annex's with three nodes of its own; its path, and the cluster's UUID."""
     path = _annex(work, name, env)
     _git(env, path, "annex", "initcluster", "bench")
     for node in NODES:
@@ -104,4 +94,4 @@ def _git_annex(work: str, name: str, env: dict[str, str], *, jobs: int | None = 
     _git(env, path, "annex", "updatecluster")
     if jobs is not None:
         _git(env, path, "config", "annex.jobs", str(jobs))
-    return their_shell(path, _git(env, path, "config", "annex.cluster.bench"), env)
+    return path, _git(env, path, "config", "annex.cluster.bench")

@@ -19,6 +19,7 @@ import trio
 
 from p2pannex.branch import Branch
 from p2pannex.keys import Key
+from p2pannex.peer import Peer
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
 from p2pannex.stores.annex_log import IDLE
@@ -160,6 +161,9 @@ class LoggedRemote(Service):
     def bypassing(self, uuids: frozenset[str]) -> Service:
         inner = self._inner.bypassing(uuids)
         return self if inner is self._inner else LoggedRemote(inner, self._log)
+
+    async def version(self) -> int:
+        return await self._inner.version()
 
     async def connect(self, program: str, stream: trio.abc.HalfCloseableStream) -> int:
         return await self._inner.connect(program, stream)

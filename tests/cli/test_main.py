@@ -647,5 +647,5 @@ def test_bench_of_slow_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.compat
 def test_bench_of_a_cluster(tmp_path: Path) -> None:
     result = run_cluster(rounds=1, large=1 << 20, requests=2, directory=str(tmp_path))
-    assert {"PUT large", "REMOVE, annex nodes", "PUT 10 kB, annex.jobs"} <= {row.name for row in result.rows}
+    assert {"PUT large", "REMOVE, same gateway", "PUT 10 kB, annex.jobs"} <= {row.name for row in result.rows}
     assert all(row.p2pannex > 0 and row.git_annex > 0 for row in result.rows)
