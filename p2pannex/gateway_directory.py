@@ -25,7 +25,7 @@ import attrs
 import trio
 
 from p2pannex.cluster import Cluster, Node
-from p2pannex.cluster.gateway import counts_as_nodes
+from p2pannex.cluster.gateway import NotAllAsked, counts_as_nodes
 from p2pannex.cluster.held import HeldNodes
 from p2pannex.cluster.unavailable import Unavailable
 from p2pannex.gateway_config import GatewayConfig, NodeConfig, NotAGateway, change, create
@@ -107,6 +107,20 @@ class GatewayDirectory(Cluster):
     def tokens_directory(self) -> bytes:
         """Where the tokens of its sockets are kept."""
         return os.fsencode(self.path)
+
+    async def check_present(self, key: Key) -> bool:
+        """As `Cluster` does; but where some nodes do not answer, the others' "no" is the answer.
+
+        Otherwise no new content could be sent to the cluster while one node is down: git-annex asks this first. The
+        answer is wrong where only those have the content. That loses none: nobody removes a copy because another is
+        *not* there. Nobody is told "no" when no node has said it.
+        """
+        try:
+            return await super().check_present(key)
+        except NotAllAsked as error:
+            if not error.some_answered:
+                raise
+            return False
 
     async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
         preferred = self._current.preferred

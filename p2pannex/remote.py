@@ -59,14 +59,11 @@ from p2pannex.protocol.messages import (
 from p2pannex.service import AlreadyHave as Present
 from p2pannex.service import Download, Lock, NotStored, Removal, Service, Stored, Upload
 
-CONNECTIONS = 10
-"""Connections to a remote at a time, unless set otherwise."""
-
 Dial = Callable[[], Awaitable[Peer]]
 """Makes a new peer, of the client's side, with which nothing was spoken yet."""
 
 
-CONNECTIONS = 8
+CONNECTIONS = 10
 """Connections in use at a time, unless set otherwise, and how many are kept at most when they are not."""
 
 

@@ -39,11 +39,13 @@ def counts_as_nodes(uuid: str) -> bool:
 
 
 class NotAllAsked(RemoteError):
-    """No node has the content that was asked for, as far as they could be asked. `silent` are those that could not."""
+    """No node has the content that was asked for, as far as they could be asked. `silent` are those that could not.
+    `some_answered` is whether any has said that it has not."""
 
-    def __init__(self, message: str, silent: frozenset[str]) -> None:
+    def __init__(self, message: str, silent: frozenset[str], *, some_answered: bool) -> None:
         super().__init__(message)
         self.silent = silent
+        self.some_answered = some_answered
 
 
 class Cluster(Gateway):
@@ -158,7 +160,8 @@ class Cluster(Gateway):
                 problems.append(f"{node.name}: {error}")
                 silent.add(node.uuid)
         if problems:
-            raise NotAllAsked("not every node could be asked: " + "; ".join(problems), frozenset(silent))
+            message = "not every node could be asked: " + "; ".join(problems)
+            raise NotAllAsked(message, frozenset(silent), some_answered=len(silent) < len(nodes))
         await trio.lowlevel.checkpoint_if_cancelled()
         return False
 

@@ -162,9 +162,6 @@ class LoggedRemote(Service):
         inner = self._inner.bypassing(uuids)
         return self if inner is self._inner else LoggedRemote(inner, self._log)
 
-    async def version(self) -> int:
-        return await self._inner.version()
-
     async def connect(self, program: str, stream: trio.abc.HalfCloseableStream) -> int:
         return await self._inner.connect(program, stream)
 

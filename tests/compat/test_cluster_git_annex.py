@@ -74,6 +74,25 @@ def test_everyday_work(annex_env: AnnexEnvironment, client: Path, gateway: Path)
     assert "(1 copy)" in annex("whereis", "file1")
 
 
+def test_a_node_that_is_down(annex_env: AnnexEnvironment, client: Path) -> None:
+    """New content is stored by the others, and got from them; it is removed when the node is back."""
+
+    def annex(*words: str, check: bool = True) -> int:
+        return annex_env.run("git", "annex", *words, cwd=client, check=check).returncode
+
+    (client / "file").write_text("content")
+    annex("add", "file")
+    attic = annex_env.home / "attic"
+    attic.rename(annex_env.home / "away")
+    annex("copy", "--to", "cluster", "file")
+    annex("drop", "file")
+    annex("get", "file")
+    assert (client / "file").read_text() == "content"
+    assert annex("drop", "--from", "cluster", "file", check=False) != 0, "the node that is down may have it"
+    (annex_env.home / "away").rename(attic)
+    annex("drop", "--from", "cluster", "file")
+
+
 def test_git_annex_testremote(annex_env: AnnexEnvironment, client: Path) -> None:
     done = annex_env.run("git", "annex", "testremote", "cluster", cwd=client, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
