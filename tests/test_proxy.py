@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.branch import Branch
-from p2pannex.gateway_repository.locations import LoggedRemote, NodeLog
 from p2pannex.peer import Peer, StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
@@ -349,13 +347,3 @@ async def test_a_repository_that_dies_in_the_middle_costs_its_request_only(trans
             assert not await client.check_present(key_of(content))
         assert died
         nursery.cancel_scope.cancel()
-
-
-async def test_a_service_in_front_of_a_remote_speaks_what_that_speaks(tmp_path: Path) -> None:
-    """As the one does that logs what is done to a repository behind a gateway repository."""
-    async with trio.open_nursery() as nursery, behind(MemoryStore(), nursery, max_version=1) as remote:
-        branch = Branch(tmp_path)
-        async with LoggedRemote(remote, NodeLog(branch, [], blocking=True)) as logged, talking(logged) as client:
-            await client.hear()
-            assert await client.ask("VERSION 4") == "VERSION 1"
-        await branch.aclose()

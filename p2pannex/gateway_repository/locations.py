@@ -150,9 +150,6 @@ class LoggedRemote(Service):
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         return await self._inner.get(key, offset=offset, file=file)
 
-    async def version(self) -> int:
-        return await self._inner.version()
-
     @asynccontextmanager
     async def consecutive(self) -> AsyncGenerator[Service, None]:
         async with self._inner.consecutive() as inner:
