@@ -126,6 +126,7 @@ class _Figures:
 
     def __init__(self, server: Server, large: int, requests: int) -> None:
         self.seconds: dict[str, float] = {}
+        os.sync()  # what the other has written, and left to the system to bring to disk, is not to be in our way
         client = RawClient(server.argv, server.env)
         try:
             self.seconds["start to AUTH-SUCCESS"] = client.start

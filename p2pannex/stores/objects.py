@@ -83,7 +83,7 @@ class ObjectStore(Service):
         self.single_client = single_client
         self._exclusion = exclusive
         self._promises = promises
-        self._untidy = Untidy(layout.root, exclusive)
+        self._untidy = Untidy(layout.root, exclusive, free_later=single_client)
 
     async def check_present(self, key: Key) -> bool:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -179,7 +179,7 @@ class ObjectStore(Service):
         ):
             if not free:
                 return Outcome.KEPT
-            self._untidy.add(key, os.path.dirname(path))
+            self._untidy.add(key, path)
             # The deadline comes last: waiting for the exclusion, and for the look at the records, may have taken any
             # time. Between this line and the unlink there is nothing that waits.
             if before is not None and int(self.clock.monotonic()) >= before:
