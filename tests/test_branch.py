@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -324,28 +325,52 @@ async def test_tasks_that_change_one_log_lose_nothing(repository: Path) -> None:
     assert os.listdir(repository / "annex/journal") == []
 
 
+@contextlib.contextmanager
+def locked_by_another(repository: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process has the journal's lock, until it has nothing to read any more."""
+    holder = f"""
+        import fcntl, sys
+        file = open({str(repository / "annex/journal.lck")!r}, "r+")
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        print("locked", flush=True)
+        sys.stdin.read()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", "if 1:" + holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"locked\n"
+        yield process
+        process.communicate()
+
+
 async def test_a_journal_locked_by_others(repository: Path) -> None:
     async with Branch(repository, lock_timeout=0.05) as branch:
         await branch.log_location(KEY, A, True)
-        holder = f"""
-            import fcntl, sys
-            file = open({str(repository / "annex/journal.lck")!r}, "r+")
-            fcntl.lockf(file, fcntl.LOCK_EX)
-            print("locked", flush=True)
-            sys.stdin.read()
-        """
-        with subprocess.Popen(
-            [sys.executable, "-c", "if 1:" + holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"locked\n"
-            with pytest.raises(RemoteError, match="busy"):
-                await branch.log_location(KEY, B, True)
+        with locked_by_another(repository):
+            for at_once in (False, True):
+                with pytest.raises(RemoteError, match="busy"):
+                    await branch.log_location(KEY, B, True, at_once=at_once)
             with pytest.raises(RemoteError, match="busy"):
                 await branch.commit()
             assert await branch.locations(KEY) == {A}
-            process.communicate()
         assert await branch.log_location(KEY, B, True)
+
+
+async def test_what_is_logged_at_once_does_not_hold_up_the_loop_where_others_have_the_lock(repository: Path) -> None:
+    async with Branch(repository, lock_timeout=60) as branch, trio.open_nursery() as nursery:
+        assert await branch.log_location(KEY, A, True, at_once=True)
+        with locked_by_another(repository) as process:
+            nursery.start_soon(functools.partial(branch.log_location, KEY, B, True, at_once=True))
+            for _ in range(10):
+                await trio.sleep(0.01)
+            assert await branch.locations(KEY) == {A}
+            assert process.stdin is not None
+            process.stdin.close()
+            process.stdin = None
+            with trio.fail_after(30):
+                while await branch.locations(KEY) != {A, B}:  # noqa: ASYNC110 - a file has no event
+                    await trio.sleep(0.01)
 
 
 def test_a_log_in_the_journal_is_added_to_while_it_is_small(repository: Path, blocking: BlockingBranch) -> None:

@@ -36,6 +36,13 @@ PAGE = 4096
 """Bytes of a file that are changed at once, on every machine."""
 
 
+class JournalBusy(RemoteError):
+    """Others have the lock."""
+
+    def __init__(self) -> None:
+        super().__init__("the repository is busy; try again later")
+
+
 class Journal:
     """The journal of the repository at `git_dir`, and the files beside it. Calls block; any thread may make them.
 
@@ -51,18 +58,20 @@ class Journal:
         self._turn = threading.Lock()
 
     @contextmanager
-    def lock(self) -> Iterator[int]:
+    def lock(self, timeout: float | None = None) -> Iterator[int]:
         """Nobody else changes journal, index or branch meanwhile. Gives the lock's descriptor, for git to inherit.
 
-        RemoteError when others hold it for longer than `timeout` seconds, or it cannot be taken at all.
+        JournalBusy when others hold it for longer than `timeout` seconds, the journal's own where it is None.
+        RemoteError when it cannot be taken at all.
         """
-        if not self._turn.acquire(timeout=self.timeout):
-            raise RemoteError("the repository is busy; try again later")
+        timeout = self.timeout if timeout is None else timeout
+        if not self._turn.acquire(timeout=timeout):
+            raise JournalBusy
         try:
             with disk_errors("cannot lock the journal of the git-annex branch"):
                 fd = self._open_lock(b"journal.lck")
                 try:
-                    _wait_for_lock(fd, fcntl.F_WRLCK, self.timeout)
+                    _wait_for_lock(fd, fcntl.F_WRLCK, timeout)
                 except BaseException:
                     os.close(fd)
                     raise
@@ -240,6 +249,6 @@ def _wait_for_lock(fd: int, kind: int, timeout: float) -> None:
             return
         except (BlockingIOError, PermissionError) as error:  # POSIX allows both errors for "others hold it"
             if time.monotonic() >= deadline:
-                raise RemoteError("the repository is busy; try again later") from error
+                raise JournalBusy from error
         time.sleep(pause)
         pause = min(2 * pause, 0.02)

@@ -16,7 +16,7 @@ from p2pannex.branch.commit import commit_journal
 from p2pannex.branch.git import TIMEOUT as GIT_TIMEOUT
 from p2pannex.branch.git import Git
 from p2pannex.branch.journal import TIMEOUT as LOCK_TIMEOUT
-from p2pannex.branch.journal import Journal
+from p2pannex.branch.journal import Journal, JournalBusy
 from p2pannex.branch.location_log import LocationLog
 from p2pannex.branch.names import UUID_LOG, InvalidName, location_log_path
 from p2pannex.keys import Key
@@ -62,14 +62,16 @@ class BlockingBranch:
         """As `Branch.log_location`."""
         return self.log_locations(key, [uuid], present)
 
-    def log_locations(self, key: Key, uuids: Iterable[str], present: bool) -> bool:
-        """As `Branch.log_locations`."""
+    def log_locations(
+        self, key: Key, uuids: Iterable[str], present: bool, *, lock_timeout: float | None = None
+    ) -> bool:
+        """As `Branch.log_locations`. JournalBusy where others have the lock for so many seconds."""
         known = sorted(uuids)
         for uuid in known:
             if not uuid or any(c in uuid for c in " \n\r\0"):
                 raise ValueError(f"not a uuid: {uuid!r}")
         path = location_log_path(key)
-        with self._changing(), self.journal.opened(path) as file:
+        with self._changing(lock_timeout), self.journal.opened(path) as file:
             log = LocationLog.parse(self._committed(path) if file is None else file.text)
             added = b""
             for uuid in known:
@@ -91,8 +93,8 @@ class BlockingBranch:
             return True
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
-        with self.journal.lock(), disk_errors("cannot write to the journal of the git-annex branch"):
+    def _changing(self, lock_timeout: float | None = None) -> Iterator[None]:
+        with self.journal.lock(lock_timeout), disk_errors("cannot write to the journal of the git-annex branch"):
             try:
                 yield
             except InvalidName as error:
@@ -160,16 +162,24 @@ class Branch:
         """The log that describes repositories."""
         return await self.read(UUID_LOG)
 
-    async def log_location(self, key: Key, uuid: str, present: bool) -> bool:
+    async def log_location(self, key: Key, uuid: str, present: bool, *, at_once: bool = False) -> bool:
         """Log that the repository `uuid` has the content of `key`, or has it not. Whether that was news.
 
         It is in the journal afterwards, where git-annex finds it; `commit` puts it on the branch, or git-annex's next
         command does. Cancellation waits for the end of a change that has begun.
-        """
-        return await self.log_locations(key, [uuid], present)
 
-    async def log_locations(self, key: Key, uuids: Iterable[str], present: bool) -> bool:
+        With `at_once` it is done on the loop where nobody else is at the journal, because the two changes of thread
+        would take as long as the work: for a process that serves one client.
+        """
+        return await self.log_locations(key, [uuid], present, at_once=at_once)
+
+    async def log_locations(self, key: Key, uuids: Iterable[str], present: bool, *, at_once: bool = False) -> bool:
         """The same for several repositories, in one change. Whether any of it was news."""
+        if at_once:
+            try:
+                return self.blocking.log_locations(key, uuids, present, lock_timeout=0)
+            except JournalBusy:
+                pass  # to wait for the others is for a thread
         async with self._change:
             return await trio.to_thread.run_sync(self.blocking.log_locations, key, frozenset(uuids), present)
 

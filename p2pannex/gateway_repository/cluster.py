@@ -93,7 +93,8 @@ class RepositoryCluster(Cluster):
         self._config = config
         self._client = client
         self._branch = Branch(self._config.git_dir, shared_mode=AnnexLayout(self._config).sharing.file_bits)
-        self._log = NodeLog(self._branch, (), blocking=single_client)
+        self._log = NodeLog(self._branch, (), at_once=single_client)
+        self._single_client = single_client
         self._known = _Known()
         self._held = HeldNodes()
         self._choosing = trio.Lock()
@@ -240,7 +241,7 @@ class RepositoryCluster(Cluster):
             self._held.leave(known.wholes.pop(way))
 
         async def open_one(way: Way, uuid: str, into: dict[Way, Node]) -> None:
-            service = await open_way(way, config, uuid)
+            service = await open_way(way, config, uuid, single_client=self._single_client)
             via = () if way.gateway is None else (way.gateway,)
             node = node_of(way.name, service, await cost_of(way.remote), via)
             await self._held.hold(node, tasks)

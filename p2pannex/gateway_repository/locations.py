@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 class NodeLog:
     """The location log of the `members`; of other repositories that are named nothing is logged.
 
-    With `blocking`, changes are written on the loop: for a process that serves one client.
+    `at_once` is that of `Branch.log_location`.
     """
 
-    def __init__(self, branch: Branch, members: Iterable[str], *, blocking: bool) -> None:
+    def __init__(self, branch: Branch, members: Iterable[str], *, at_once: bool) -> None:
         self.members = frozenset(members)
         self._branch = branch
-        self._blocking = blocking
+        self._at_once = at_once
         self._dirty = False
         self._last_change = 0.0
         self._change = trio.Event()
@@ -49,11 +49,7 @@ class NodeLog:
             return
         # What happened has happened, also where the client has gone meanwhile.
         with trio.CancelScope(shield=True):
-            if self._blocking:
-                news = self._branch.blocking.log_locations(key, uuids, present)
-            else:
-                news = await self._branch.log_locations(key, uuids, present)
-            if news:
+            if await self._branch.log_locations(key, uuids, present, at_once=self._at_once):
                 self._dirty = True
                 self._last_change = trio.current_time()
                 self._change.set()
@@ -154,6 +150,9 @@ class LoggedRemote(Service):
     async def consecutive(self) -> AsyncGenerator[Service, None]:
         async with self._inner.consecutive() as inner:
             yield LoggedRemote(inner, self._log)
+
+    async def version(self) -> int:
+        return await self._inner.version()
 
     def bypassing(self, uuids: frozenset[str]) -> Service:
         inner = self._inner.bypassing(uuids)

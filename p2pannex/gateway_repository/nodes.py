@@ -48,11 +48,11 @@ def node_of(name: str, service: Service, cost: float, via: Iterable[str]) -> Nod
     return Node(name, service, cost=cost, via=via)
 
 
-async def open_way(way: Way, config: AnnexConfig, uuid: str | None = None) -> Service:
+async def open_way(way: Way, config: AnnexConfig, uuid: str | None = None, *, single_client: bool = False) -> Service:
     """The Service that is reached by `way`, from the repository of `config`. Whoever calls closes it.
 
-    `uuid` is what is asked for behind a gateway, where that is not the way's own: the cluster. Where it cannot be
-    opened, the answer is `Unavailable`.
+    `uuid` is what is asked for behind a gateway, where that is not the way's own: the cluster. `single_client`
+    says that this process serves one client. Where it cannot be opened, the answer is `Unavailable`.
     """
     uuid = uuid or way.uuid
     try:
@@ -60,18 +60,14 @@ async def open_way(way: Way, config: AnnexConfig, uuid: str | None = None) -> Se
             from p2pannex.gateway_repository.special import open_special
 
             return await trio.to_thread.run_sync(open_special, way.remote, uuid, config)
-        return await _open(way.remote, way.remote.url, uuid, config, local=way.gateway is None)
+        path = way.remote.path
+        if path is None:
+            return await _open_url(way.remote.url, way.remote, uuid, config)
+        if way.gateway is not None:
+            raise RemoteError(f"the gateway {way.remote.name} is on this machine; give it an ssh:// url")
+        return await _open_store(os.path.join(_top(config), os.path.expanduser(path)), uuid, single_client)
     except RemoteError as error:
         return Unavailable(uuid, str(error))
-
-
-async def _open(remote: GitRemote, url: str, uuid: str, config: AnnexConfig, *, local: bool) -> Service:
-    path = remote.path
-    if path is not None and local:
-        return await _open_store(os.path.join(_top(config), os.path.expanduser(path)), uuid)
-    if path is not None:
-        raise RemoteError(f"the gateway {remote.name} is on this machine; give it an ssh:// url")
-    return await _open_url(url, remote, uuid, config)
 
 
 async def _open_url(url: str, remote: GitRemote, uuid: str, config: AnnexConfig) -> Service:
@@ -94,12 +90,13 @@ def _top(config: AnnexConfig) -> str:
     return os.fsdecode(config.git_dir if config.bare else os.path.dirname(config.git_dir))
 
 
-async def _open_store(path: str, uuid: str) -> Service:
+async def _open_store(path: str, uuid: str, single_client: bool) -> Service:
     store: Service
     if looks_like_git(os.fsencode(path)):
         from p2pannex.stores.annex import AnnexStore
 
-        store = await trio.to_thread.run_sync(AnnexStore, path)
+        open_it = functools.partial(AnnexStore, path, single_client=single_client, side_by_side=single_client)
+        store = await trio.to_thread.run_sync(open_it)
     else:
         from p2pannex.urls import open_directory
 

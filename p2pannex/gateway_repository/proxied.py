@@ -28,8 +28,9 @@ class ProxiedRemote(LoggedRemote):
     def __init__(self, config: AnnexConfig, way: Way, *, single_client: bool = False) -> None:
         self._config = config
         self._way = way
+        self._single_client = single_client
         self._branch = Branch(config.git_dir, shared_mode=AnnexLayout(config).sharing.file_bits)
-        log = NodeLog(self._branch, [way.uuid], blocking=single_client)
+        log = NodeLog(self._branch, [way.uuid], at_once=single_client)
         self._opened: Service = Unavailable(way.uuid, "it has to be entered with async with")
         self._background = Background(log.commit_when_idle)
         super().__init__(self._opened, log)
@@ -40,7 +41,7 @@ class ProxiedRemote(LoggedRemote):
         return super().bypassing(uuids)
 
     async def __aenter__(self) -> Self:
-        self._inner = self._opened = await open_way(self._way, self._config)
+        self._inner = self._opened = await open_way(self._way, self._config, single_client=self._single_client)
         if self._way.gateway is not None:
             self._inner = self._opened.bypassing(frozenset({self._config.uuid}))
         await self._background.__aenter__()

@@ -43,7 +43,8 @@ class AnnexStore(ObjectStore):
     Use it in ``async with``. In the block the location log is committed when nothing has changed for two seconds, and
     at its end. Without a block, `aclose` commits; content is stored and removed just as well.
 
-    `single_client` says that this process serves one client and no other. `clock` and `boot` are for tests that skew
+    `single_client` says that this process serves one client and no other, `side_by_side` that it has other stores
+    for that one, which store the same at the same time. `clock` and `boot` are for tests that skew
     time.
     """
 
@@ -52,6 +53,7 @@ class AnnexStore(ObjectStore):
         path: str | bytes | os.PathLike[str],
         *,
         single_client: bool = False,
+        side_by_side: bool = False,
         clock: Clock | None = None,
         boot: str | None = None,
     ) -> None:
@@ -74,10 +76,11 @@ class AnnexStore(ObjectStore):
             clock=clock,
             disk_reserve=self.config.disk_reserve,
             single_client=single_client,
+            side_by_side=side_by_side,
         )
         self._annex_layout = layout
         self._branch = Branch(self.config.git_dir, shared_mode=layout.sharing.file_bits)
-        self._log = AnnexLog(self._branch, self.uuid, self.present, blocking=single_client)
+        self._log = AnnexLog(self._branch, self.uuid, self.present, at_once=single_client)
         self._background: Background | None = None
         self._settled = False
 

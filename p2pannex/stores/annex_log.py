@@ -26,14 +26,14 @@ REMEMBERED = 10_000
 class AnnexLog:
     """The log of what the repository `uuid` has. `present` tells, by a look at the disk.
 
-    With `blocking`, changes are written on the loop: for a process that serves nobody else meanwhile.
+    `at_once` is that of `Branch.log_location`.
     """
 
-    def __init__(self, branch: Branch, uuid: str, present: Callable[[Key], bool], *, blocking: bool) -> None:
+    def __init__(self, branch: Branch, uuid: str, present: Callable[[Key], bool], *, at_once: bool) -> None:
         self._branch = branch
         self._uuid = uuid
         self._present = present
-        self._blocking = blocking
+        self._at_once = at_once
         self._uncommitted: dict[Key, None] = {}  # in the order of their last changes
         self._last_change = 0.0
         self._change = trio.Event()
@@ -41,11 +41,8 @@ class AnnexLog:
 
     async def changed(self, key: Key, present: bool) -> None:
         """Log whether the content is here, in the journal. RemoteError when that cannot be done."""
-        if self._blocking:
-            await self._record(key, present)  # which nothing can cancel
-        else:
-            with trio.CancelScope(shield=True):
-                await self._record(key, present)
+        with trio.CancelScope(shield=True):
+            await self._record(key, present)
         self._uncommitted.pop(key, None)
         self._uncommitted[key] = None
         if len(self._uncommitted) > REMEMBERED:
@@ -56,10 +53,7 @@ class AnnexLog:
     async def _record(self, key: Key, present: bool) -> None:
         """Looked at afterwards: who stored and removed it at the same time may have logged in another order."""
         while True:
-            if self._blocking:
-                self._branch.blocking.log_location(key, self._uuid, present)
-            else:
-                await self._branch.log_location(key, self._uuid, present)
+            await self._branch.log_location(key, self._uuid, present, at_once=self._at_once)
             now = self._present(key)
             if now == present:
                 return
@@ -89,14 +83,9 @@ class AnnexLog:
                 try:
                     for key in keys:
                         present = self._present(key)
-                        if (self._uuid in await self._locations(key)) != present:
+                        if (self._uuid in await self._branch.locations(key)) != present:
                             await self._record(key, present)
                     await self._branch.commit()
                 except BaseException:
                     self._uncommitted = {**keys, **self._uncommitted}
                     raise
-
-    async def _locations(self, key: Key) -> set[str]:
-        if self._blocking:
-            return self._branch.blocking.locations(key)
-        return await self._branch.locations(key)

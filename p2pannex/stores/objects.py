@@ -62,7 +62,9 @@ class Outcome(Enum):
 class ObjectStore(Service):
     """A Service over files. Subclasses give it a layout, the exclusion, and the records of what was promised.
 
-    `single_client` says that this process serves one client and no other, as p2pannex-shell does.
+    `single_client` says that this process serves one client and no other, as p2pannex-shell does. With `side_by_side`
+    it has other stores for that client, which store the same at the same time: then what waits for the disk is done in
+    a thread all the same, so that they wait together.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class ObjectStore(Service):
         clock: Clock,
         disk_reserve: int,
         single_client: bool = False,
+        side_by_side: bool = False,
     ) -> None:
         self.uuid = uuid
         self.layout = layout
         self.clock = clock
         self.disk_reserve = disk_reserve
         self.single_client = single_client
+        self._side_by_side = side_by_side
         self._exclusion = exclusive
         self._promises = promises
         self._untidy = Untidy(layout.root, exclusive, free_later=single_client)
@@ -126,6 +130,12 @@ class ObjectStore(Service):
             await trio.lowlevel.checkpoint_if_cancelled()
             return function(*arguments)
         return await trio.to_thread.run_sync(function, *arguments)
+
+    async def durably(self, function: Callable[[bool], bool], argument: bool) -> bool:
+        """Run what ends with waiting for the disk, as `briefly`."""
+        if self._side_by_side:
+            return await trio.to_thread.run_sync(function, argument)
+        return await self.briefly(function, argument)
 
     async def timestamp(self) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()

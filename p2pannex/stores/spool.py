@@ -157,7 +157,7 @@ class _Target:
     async def changed(self, key: Key, present: bool) -> None:
         pass
 
-    async def briefly(self, function: Callable[[bool], bool], argument: bool, /) -> bool:
+    async def durably(self, function: Callable[[bool], bool], argument: bool, /) -> bool:
         return await trio.to_thread.run_sync(function, argument)
 
     def commit(self, key: Key, partial: bytes, fd: int) -> None:

@@ -63,7 +63,7 @@ class Target(Protocol):
 
     async def changed(self, key: Key, present: bool) -> None: ...
 
-    async def briefly(self, function: Callable[[bool], bool], argument: bool, /) -> bool: ...
+    async def durably(self, function: Callable[[bool], bool], argument: bool, /) -> bool: ...
 
     def commit(self, key: Key, partial: bytes, fd: int) -> None: ...
 
@@ -182,7 +182,7 @@ class ObjectUpload(Upload):
     async def finish(self, valid: bool) -> Stored | NotStored:
         with disk_errors("cannot store the content"):
             if self._verifier is not None and self._verifier.received <= SMALL:
-                stored = await self._store.briefly(self._finish, valid)
+                stored = await self._store.durably(self._finish, valid)
             else:
                 stored = await trio.to_thread.run_sync(self._finish, valid)
         if not stored:

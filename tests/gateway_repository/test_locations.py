@@ -26,7 +26,7 @@ async def branch(tmp_path: Path) -> AsyncIterator[Branch]:
 
 
 async def test_only_nodes_are_logged(branch: Branch) -> None:
-    log = NodeLog(branch, ["u1", "u2"], blocking=False)
+    log = NodeLog(branch, ["u1", "u2"], at_once=False)
     await log.record(KEY, ["u1", "stranger", "u2"], True)
     assert await branch.locations(KEY) == {"u1", "u2"}
     await log.record(KEY, ["u2", "stranger"], False)
@@ -34,7 +34,7 @@ async def test_only_nodes_are_logged(branch: Branch) -> None:
 
 
 async def test_what_a_repository_does_is_logged_and_the_rest_is_passed_on(branch: Branch) -> None:
-    log = NodeLog(branch, ["u1"], blocking=True)
+    log = NodeLog(branch, ["u1"], at_once=True)
     async with served(MemoryStore("u1"), version=3) as remote:
         service = LoggedRemote(remote, log)
         assert await service.version() == 3
