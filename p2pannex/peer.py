@@ -243,8 +243,8 @@ class StreamPeer(Peer):
                 data = self._receive_nowait()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = None  # receive_some will find the same
-            if data is not None:
-                return data
+            if data:
+                return data  # of an end, receive_some knows what it means
         return await self._in_time(self.stream.receive_some, SMALL, seconds)
 
     async def wait_left(self) -> None:

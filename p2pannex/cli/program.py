@@ -111,7 +111,8 @@ def _flushed(code: int) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.OUTPUT_CLOSED
     except OSError as error:
-        complain(f"standard output: {error.strerror}")
+        if code != exit_codes.LOCAL_FILE:  # else it was told of already: what could not be written is still there
+            complain(f"standard output: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.LOCAL_FILE
     return code

@@ -80,6 +80,13 @@ class ProcessStream(DescriptorStream):
         await self._received(len(data))
         return data
 
+    def receive_nowait(self) -> bytes | None:
+        data = super().receive_nowait()
+        if data:
+            self._heard = True
+            self._forget()
+        return data
+
     def splice_nowait(self, target: object, count: int) -> int | None:
         moved = super().splice_nowait(target, count)
         if moved:

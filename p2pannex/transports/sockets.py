@@ -183,6 +183,12 @@ class FairStream(DescriptorStream):
         await self._in_turn()
         return await super().receive_some(max_bytes)
 
+    def receive_nowait(self) -> bytes | None:
+        if self._turns <= 0:
+            return None  # receive_some is called then, which lets the others run
+        self._turns -= 1
+        return super().receive_nowait()
+
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         if self._turns <= 0:
             return 0  # send_all is called then, which lets the others run

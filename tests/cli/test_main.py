@@ -532,9 +532,15 @@ def test_a_reader_that_goes_away(store: str) -> None:
     assert result.stderr == b""
 
 
-def test_a_full_disk_under_standard_output(store: str) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_standard_output(store: str, unbuffered: str) -> None:
     with open("/dev/full", "wb") as full:
-        result = subprocess.run([*P2PANNEX, "check", store, ABSENT], stdout=full, stderr=subprocess.PIPE)
+        result = subprocess.run(
+            [*P2PANNEX, "check", store, ABSENT],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
     assert result.returncode == exit_codes.LOCAL_FILE
     assert re.fullmatch(rb"p2pannex: [^\n]+\n", result.stderr)
 

@@ -72,6 +72,22 @@ async def test_an_end_before_the_greeting_is_explained(code: str, message: str, 
     assert not isinstance(caught.value, Unreachable)
 
 
+@pytest.mark.parametrize("greeting", ["", GREETING])
+async def test_an_end_that_was_there_before_anybody_read_is_explained(greeting: str) -> None:
+    async with aclosing(await open_process_peer(python(greeting + "sys.exit(3)"), describe="server")) as peer:
+        await process_of(peer).wait()
+        with pytest.raises(ProcessEnded, match=r"server: failed \(exit status 3\)"):
+            await greet(peer)
+
+
+async def test_an_ordinary_end_that_was_there_before_anybody_read() -> None:
+    async with aclosing(await open_process_peer(python(GREETING), describe="server")) as peer:
+        await process_of(peer).wait()
+        assert isinstance(peer.stream, ProcessStream)
+        assert peer.stream.receive_nowait() == f"AUTH-SUCCESS {UUID}\n".encode()
+        assert await peer.stream.receive_some() == b""
+
+
 async def test_a_program_may_have_a_status_for_hosts_that_it_cannot_reach() -> None:
     code = "print('no route', file=sys.stderr); sys.exit(255)"
     peer = await open_process_peer(python(code), describe="example.org", unreachable_status=255, capture_stderr=True)
