@@ -220,9 +220,9 @@ class JournalFile:
         """Add a line, with its end; False where the file is to be replaced instead. Hold the journal's lock.
 
         To replace it takes ten times as long: a file is made and one removed, and some file systems write the new one
-        to disk at once. git-annex appends to these files too where annex.alwayscompact is false, and whoever reads
-        them bears a line that is not all there. This one always is: it goes into the file's first page by one write,
-        and only then does the file get longer.
+        to disk at once. git-annex takes a log with several lines of one repository, of which the newest counts: its
+        merges leave such. Nobody reads half of the line: it goes into the file's first page by one write, and only
+        then does the file get longer.
         """
         if not self.text or len(self.text) != self._size or self._size + len(line) > PAGE:
             return False
