@@ -39,7 +39,6 @@ from __future__ import annotations
 
 import os
 import tomllib
-import uuid as uuid_module
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -50,7 +49,7 @@ from p2pannex.protocol.errors import RemoteError
 from p2pannex.stores.disk_errors import disk_errors
 from p2pannex.stores.durability import replace_file
 from p2pannex.stores.exclusion import sole_writer
-from p2pannex.stores.identity import checked_uuid, config_path, read_config
+from p2pannex.stores.identity import checked_uuid, config_path, new_uuid, read_config
 from p2pannex.stores.spool import DISK_RESERVE
 from p2pannex.toml_values import count, lines_of, number, quoted, refuse_unknown, texts, word, words
 
@@ -205,11 +204,7 @@ def create(directory: str, name: str, *, uuid: str | None = None) -> GatewayConf
     """Make a gateway directory for a new cluster. RemoteError where there is one, or something else."""
     if not name.isprintable() or not name.strip():
         raise RemoteError("a cluster's name is one line of text")
-    try:
-        uuid = checked_uuid(uuid or str(uuid_module.uuid4()))
-    except ValueError:
-        raise RemoteError(f"{uuid!r} cannot be a uuid: it is one word, without spaces or quotes") from None
-    config = GatewayConfig(uuid, str(uuid_module.uuid4()), name)
+    config = GatewayConfig(new_uuid(uuid), new_uuid(), name)
     with disk_errors(f"cannot make {directory}"):
         os.makedirs(directory, exist_ok=True)
         path = config_path(os.fsencode(directory))

@@ -118,9 +118,10 @@ def add(
     import attrs
     import trio
 
-    from p2pannex.cli.cluster_nodes import absolute, argv_of, ask_special, checked, uuid_of
+    from p2pannex.cli.cluster_nodes import absolute, argv_of, ask_special, uuid_of
     from p2pannex.gateway_config import GatewayConfig, NodeConfig, change
     from p2pannex.protocol.errors import RemoteError
+    from p2pannex.stores.identity import new_uuid
 
     config = GatewayConfig.load(directory)
     if not name.isprintable() or not name.strip():
@@ -136,7 +137,7 @@ def add(
         raise RemoteError(str(error)) from error
     if external is not None:
         argv = argv_of(external)
-        uuid = checked(uuid)
+        uuid = new_uuid(uuid)
         node = attrs.evolve(node, uuid=uuid, external=argv, settings=dict(settings))
         cost = trio.run(ask_special, directory, name, node)
         if options["cost"] is None and cost is not None:

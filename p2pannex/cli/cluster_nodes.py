@@ -26,19 +26,6 @@ def argv_of(command: str) -> tuple[str, ...]:
     return argv
 
 
-def checked(uuid: str | None) -> str:
-    """A UUID that can be one; a new one where none is given. RemoteError for others."""
-    from uuid import uuid4
-
-    from p2pannex.protocol.errors import RemoteError
-    from p2pannex.stores.identity import checked_uuid
-
-    try:
-        return checked_uuid(uuid or str(uuid4()))
-    except ValueError:
-        raise RemoteError(f"{uuid!r} cannot be a uuid: it is one word, without spaces or quotes") from None
-
-
 def absolute(url: str) -> str:
     """A URL that means the same wherever it is opened. RemoteError for a gateway directory."""
     from p2pannex.gateway_directory import GATEWAY_NODE

@@ -20,6 +20,7 @@ import trio
 from p2pannex.cluster.node import Node
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 
+N = TypeVar("N", bound=Node)
 T = TypeVar("T")
 
 
@@ -51,15 +52,15 @@ class Patience:
 
 
 async def ask_all(
-    nodes: Iterable[Node], question: Callable[[Node], Awaitable[T]], patience: Patience | None = None
-) -> tuple[dict[Node, T], list[str]]:
+    nodes: Iterable[N], question: Callable[[N], Awaitable[T]], patience: Patience | None = None
+) -> tuple[dict[N, T], list[str]]:
     """Ask nodes, all at once: the answers, and in words what kept the others from answering.
 
     With `patience`, those that have not answered when it ends, counted from the first answer on, are left out.
     """
-    answers: dict[Node, T] = {}
+    answers: dict[N, T] = {}
     problems: list[str] = []
-    waiting: dict[Node, trio.CancelScope] = {}
+    waiting: dict[N, trio.CancelScope] = {}
     first = last = trio.current_time()
 
     def hurry() -> None:
@@ -67,7 +68,7 @@ async def ask_all(
             for node, scope in waiting.items():
                 scope.deadline = first + patience.pause(node)
 
-    async def ask(node: Node) -> None:
+    async def ask(node: N) -> None:
         nonlocal first, last
         with trio.CancelScope() as waiting[node]:
             hurry()

@@ -19,6 +19,7 @@ import trio
 
 from p2pannex.cluster.node import COST, TRANSFERS, Node
 from p2pannex.cluster.part import Part
+from p2pannex.cluster.patience import ask_all
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.service import NotStored, Stored, Upload
@@ -79,18 +80,7 @@ def _part(name: str, nodes: Sequence[SpecialNode], upload: Upload) -> Part:
 
 async def _presence(key: Key, nodes: Collection[SpecialNode]) -> tuple[frozenset[str], list[SpecialNode], list[str]]:
     """Who has the content, who has not, and what kept others from answering."""
-    answers: dict[SpecialNode, bool] = {}
-    problems: list[str] = []
-
-    async def look(node: SpecialNode) -> None:
-        try:
-            answers[node] = await node.ask(node.store.check_present, key)
-        except (RemoteError, ConnectionLost) as error:
-            problems.append(f"{node.name}: {error}")
-
-    async with trio.open_nursery() as nursery:
-        for node in nodes:
-            nursery.start_soon(look, node)
+    answers, problems = await ask_all(nodes, lambda node: node.ask(node.store.check_present, key))
     present = frozenset([node.uuid for node, there in answers.items() if there])
     return present, [node for node in nodes if answers.get(node) is False], problems
 

@@ -74,8 +74,11 @@ class _Known:
     problems: tuple[str, ...] = ()
     sizes: dict[str, int] = attrs.field(factory=dict)
     sizes_at: float = -float("inf")
-    elsewhere: bool = False
-    """Whether any node is not on this machine."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether any node is not on this machine."""
+        return any(way.remote.path is None for way in self.opened)
 
 
 class RepositoryCluster(Cluster):
@@ -150,11 +153,8 @@ class RepositoryCluster(Cluster):
     async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
         preferences = self._known.preferences
         assert preferences is not None
-        holders: Iterable[str] = ()
-        sizes: dict[str, int] = {}
-        if preferences.expressions:
-            holders = await self._branch.locations(key)
-            sizes = await self._sizes() if preferences.needs_sizes else {}
+        holders: Iterable[str] = await self._branch.locations(key) if preferences.needs_holders else ()
+        sizes = await self._sizes() if preferences.needs_sizes else {}
         chosen = preferences.choose(key, file, [node.uuid for node in nodes], holders, sizes)
         wanting = [node for node in nodes if node.uuid in chosen]
         for whole in self._known.wholes.values():
@@ -224,7 +224,6 @@ class RepositoryCluster(Cluster):
             numcopies=int(numcopies) if numcopies.isdecimal() and len(numcopies) < 10 else 1,
         )
         await self._open(ways, wholes, config)
-        known.elsewhere = any(way.remote.path is None for way in ways)
         self._report()
 
     async def _open(self, ways: list[Way], wholes: list[Way], config: AnnexConfig) -> None:

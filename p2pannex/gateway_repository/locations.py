@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2pannex.branch import Branch
+from p2pannex.branch.idle import IdleCommits
 from p2pannex.keys import Key
 from p2pannex.peer import Peer
-from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
-from p2pannex.stores.annex_log import IDLE
 
 if TYPE_CHECKING:
     from p2pannex.peer import Peer
@@ -39,8 +38,7 @@ class NodeLog:
         self._branch = branch
         self._at_once = at_once
         self._dirty = False
-        self._last_change = 0.0
-        self._change = trio.Event()
+        self._idle = IdleCommits(self.commit)
 
     async def record(self, key: Key, uuids: Iterable[str], present: bool) -> None:
         """Log that repositories have the content, or have it no more. RemoteError where that cannot be done."""
@@ -51,22 +49,11 @@ class NodeLog:
         with trio.CancelScope(shield=True):
             if await self._branch.log_locations(key, uuids, present, at_once=self._at_once):
                 self._dirty = True
-                self._last_change = trio.current_time()
-                self._change.set()
+                self._idle.changed()
 
     async def commit_when_idle(self) -> None:
         """Commit whenever nothing has changed for some time, until cancelled."""
-        while True:
-            await self._change.wait()
-            self._change = trio.Event()
-            last = None
-            while last != self._last_change:
-                last = self._last_change
-                await trio.sleep_until(last + IDLE)
-            try:
-                await self.commit()
-            except (RemoteError, OSError):
-                pass  # the journal keeps it, and the next commit takes it along
+        await self._idle.run()
 
     async def commit(self) -> None:
         """Commit what was changed since the last time, if anything. Cancellation waits for the end."""

@@ -11,7 +11,7 @@ the node and the term; everything else goes on.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -28,7 +28,6 @@ from p2pannex.protocol.errors import RemoteError
 
 if TYPE_CHECKING:
     from p2pannex.cluster.preferred import Expression, Facts
-    from p2pannex.cluster.preferred.terms import Balanced
 
 LOGS = (
     names.GROUP_LOG,
@@ -94,8 +93,24 @@ class Preferences:
     @property
     def needs_sizes(self) -> bool:
         """Whether it matters how much each repository holds."""
-        trees = [tree for expressions in self.expressions.values() for tree in expressions]
-        return any(term.by_size or self.max_sizes for tree in trees for term in _balanced(tree))
+        if not self.expressions:
+            return False
+        from p2pannex.cluster.preferred.needs import balanced_groups
+
+        return any(by_size or self.max_sizes for tree in self._trees() for _, _, by_size in balanced_groups(tree))
+
+    @property
+    def needs_holders(self) -> bool:
+        """Whether it matters who has a content: what a repository holds is counted without it, too."""
+        if not self.expressions:
+            return False
+        from p2pannex.cluster.preferred.needs import needs_holders
+
+        return self.needs_sizes or any(needs_holders(tree) for tree in self._trees())
+
+    def _trees(self) -> Iterator[Expression]:
+        for expressions in self.expressions.values():
+            yield from expressions
 
     def choose(
         self,
@@ -133,16 +148,3 @@ class Preferences:
 
         expressions = self.expressions.get(uuid)
         return expressions is None or any(wants(expression, facts, uuid) for expression in expressions)
-
-
-def _balanced(tree: Expression) -> Iterable[Balanced]:
-    from p2pannex.cluster.preferred.terms import And, Balanced, Not, Or
-
-    match tree:
-        case Not(operand):
-            yield from _balanced(operand)
-        case And(left, right) | Or(left, right):
-            yield from _balanced(left)
-            yield from _balanced(right)
-        case Balanced():
-            yield tree

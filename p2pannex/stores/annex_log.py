@@ -13,11 +13,8 @@ from collections.abc import Callable
 import trio
 
 from p2pannex.branch import Branch
+from p2pannex.branch.idle import IdleCommits
 from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
-
-IDLE = 2.0
-"""Seconds without a change after which the location log is committed."""
 
 REMEMBERED = 10_000
 """Keys that are checked once more at most, the latest ones."""
@@ -35,8 +32,7 @@ class AnnexLog:
         self._present = present
         self._at_once = at_once
         self._uncommitted: dict[Key, None] = {}  # in the order of their last changes
-        self._last_change = 0.0
-        self._change = trio.Event()
+        self._idle = IdleCommits(self.commit)
         self._committing = trio.Lock()
 
     async def changed(self, key: Key, present: bool) -> None:
@@ -47,8 +43,7 @@ class AnnexLog:
         self._uncommitted[key] = None
         if len(self._uncommitted) > REMEMBERED:
             del self._uncommitted[next(iter(self._uncommitted))]
-        self._last_change = trio.current_time()
-        self._change.set()
+        self._idle.changed()
 
     async def _record(self, key: Key, present: bool) -> None:
         """Looked at afterwards: who stored and removed it at the same time may have logged in another order."""
@@ -61,17 +56,7 @@ class AnnexLog:
 
     async def commit_when_idle(self) -> None:
         """Commit whenever nothing has changed for some time, until cancelled."""
-        while True:
-            await self._change.wait()
-            self._change = trio.Event()
-            last = None
-            while last != self._last_change:
-                last = self._last_change
-                await trio.sleep_until(last + IDLE)
-            try:
-                await self.commit()
-            except (RemoteError, OSError):
-                pass  # the journal keeps it, and the next commit takes it along
+        await self._idle.run()
 
     async def commit(self) -> None:
         """Commit what was changed since the last time, if anything. Cancellation waits for the end."""

@@ -15,7 +15,6 @@ are flock(2), and time is the machine's.
 from __future__ import annotations
 
 import os
-import uuid as uuid_module
 from collections.abc import Iterator
 
 from p2pannex.keys import Key
@@ -25,7 +24,7 @@ from p2pannex.stores.contents import Contents, count, objects
 from p2pannex.stores.disk_errors import disk_errors
 from p2pannex.stores.durability import fsync_up, make_directories
 from p2pannex.stores.exclusion import Exclusion
-from p2pannex.stores.identity import checked_uuid, config_path, read_config
+from p2pannex.stores.identity import checked_uuid, config_path, new_uuid, read_config
 from p2pannex.stores.objects import ObjectStore
 from p2pannex.stores.retention import Retention
 
@@ -128,10 +127,7 @@ class DirectoryStore(ObjectStore):
         """Make a store in `path`, a new or an empty directory. RemoteError where that cannot be done."""
         directory = os.path.abspath(os.fsencode(path))
         shown = os.fsdecode(directory)
-        try:
-            uuid = checked_uuid(uuid or str(uuid_module.uuid4()))
-        except ValueError:
-            raise RemoteError(f"{uuid!r} cannot be a uuid: it is one word, without spaces or quotes") from None
+        uuid = new_uuid(uuid)
         with disk_errors(f"cannot make a store in {shown}"):
             os.makedirs(directory, exist_ok=True)
             if os.path.lexists(config_path(directory)):

@@ -45,8 +45,6 @@ TIMEOUT = 60.0
 TRANSFER_TIMEOUT = 3600.0
 """Seconds that a program may take to store or fetch content, each time that it says that it got further."""
 
-SPACE = "special remotes cannot store content whose key has a space; git annex migrate gives it another"
-
 
 class ExternalStore(Service):
     """The special remote that `program` reaches: its name, or its command line.

@@ -45,6 +45,18 @@ def checked_uuid(value: object) -> str:
     return value
 
 
+def new_uuid(given: str | None = None) -> str:
+    """`given`, or a new one where nothing is. RemoteError for one that cannot be a UUID."""
+    from uuid import uuid4
+
+    from p2pannex.protocol.errors import RemoteError
+
+    try:
+        return checked_uuid(given or str(uuid4()))
+    except ValueError:
+        raise RemoteError(f"{given!r} cannot be a uuid: it is one word, without spaces or quotes") from None
+
+
 def is_gateway(directory: bytes) -> bool:
     """Whether the directory is not a store, but the gateway of a cluster: its configuration names one."""
     try:

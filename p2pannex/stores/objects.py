@@ -37,6 +37,7 @@ from p2pannex.stores.durability import fsync_up
 from p2pannex.stores.exclusion import TIMEOUT, Busy
 from p2pannex.stores.parts import Exclusive, Layout, Promise, Promises
 from p2pannex.stores.tidying import Untidy
+from p2pannex.stores.turn import Turn
 from p2pannex.stores.uploads import Claim, NoClaim, ObjectUpload
 
 T = TypeVar("T")
@@ -46,9 +47,6 @@ NAME_MAX = 255
 
 QUICKLY_REMOVED = 16 << 20
 """Bytes of content up to which a file system frees a file at once, so that it can be removed on the loop."""
-
-BUSY_TIMEOUT = 10.0
-"""Seconds that a second upload of a key waits for the first to end."""
 
 
 class Outcome(Enum):
@@ -214,8 +212,7 @@ class ObjectStore(Service):
         await trio.lowlevel.checkpoint_if_cancelled()
         if len(key.file_name) > NAME_MAX:
             raise RemoteError("the key's name is too long for a file name")
-        deadline = trio.current_time() + BUSY_TIMEOUT
-        pause = 0.01
+        turn = Turn()
         while True:
             if self.present(key) and await self.briefly(self._surely_present, key):
                 return AlreadyHave()
@@ -225,10 +222,9 @@ class ObjectStore(Service):
                 if not self.present(key):
                     return upload
                 upload.close()  # the one who had it locked has just finished
-            elif trio.current_time() > deadline:
-                raise RemoteError("another upload of this key is in progress; try again when it is done")
-            await trio.sleep(pause)
-            pause = min(2 * pause, 0.2)
+            else:
+                turn.require()
+            await turn.pause()
 
     def claim(self, key: Key) -> Claim | None:
         """The right to receive the content, which the upload gives back; None while another program has it."""

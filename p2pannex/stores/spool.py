@@ -30,13 +30,11 @@ from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.disk_errors import disk_errors, require_room
 from p2pannex.stores.exclusion import try_lock
+from p2pannex.stores.turn import Turn
 from p2pannex.stores.uploads import NoClaim, ObjectUpload
 
 DISK_RESERVE = 100_000_000
 """Bytes that are left free on the disk, unless set otherwise."""
-
-BUSY_TIMEOUT = 10.0
-"""Seconds that a second upload of a key waits for the first to end."""
 
 STALE = 7 * 24 * 3600
 """Seconds after which a file that nobody writes to is not waited for any more."""
@@ -80,8 +78,7 @@ class Spool:
         None where somebody else has just finished one of the same key: the caller looks again whether the content is
         there. RemoteError where another one goes on for too long, or there is no room for the rest.
         """
-        deadline = trio.current_time() + BUSY_TIMEOUT
-        pause = 0.01
+        turn = Turn()
         waited = False
         while True:
             with disk_errors("cannot begin to store the content"):
@@ -92,11 +89,9 @@ class Spool:
                     upload.close()
                     return None
                 return SpooledUpload(target, upload, deliver, present)
-            if trio.current_time() > deadline:
-                raise RemoteError("another upload of this key is in progress; try again when it is done")
+            turn.require()
             waited = True
-            await trio.sleep(pause)
-            pause = min(2 * pause, 0.2)
+            await turn.pause()
 
     def incoming(self, key: Key) -> bytes:
         """The path of a new file to fetch the content into. RemoteError where there is no room for it."""

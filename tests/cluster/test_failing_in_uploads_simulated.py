@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from enum import Enum
 
 import pytest
 import trio
+from simulated_client import seen_by_a_client
 
 from p2pannex.cluster.downloads import CLOSING
 from p2pannex.cluster.node import TIMEOUT
@@ -20,16 +19,6 @@ from p2pannex.service import AlreadyHave, NotStored, Service, Stored
 from p2pannex.testing.samples import key_of, sample, send_pieces
 from p2pannex.testing.serving import served
 from p2pannex.testing.simulator import Failing, SimulatedNode, Simulation, simulate
-
-
-@asynccontextmanager
-async def seen_by_a_client(world: Simulation, *, through_protocol: bool) -> AsyncIterator[Service]:
-    async with world.cluster(timeout=TIMEOUT) as cluster:
-        if through_protocol:
-            async with served(cluster, timeout=1000) as remote:
-                yield remote
-        else:
-            yield cluster
 
 
 async def storing(world: Simulation) -> str:

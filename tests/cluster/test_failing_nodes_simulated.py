@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_client import seen_by_a_client
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.node import TIMEOUT
 from p2pannex.peer import SLICE, SMALL
 from p2pannex.pump import BLOCK, FILE_RANGE
-from p2pannex.service import AlreadyHave, Removal, Service, Stored
+from p2pannex.service import AlreadyHave, Removal, Stored
 from p2pannex.testing.samples import fetch, key_of, sample
 from p2pannex.testing.serving import served
 from p2pannex.testing.simulator import Failing, Simulation, simulate
-
-
-@asynccontextmanager
-async def seen_by_a_client(world: Simulation, *, through_protocol: bool) -> AsyncIterator[Service]:
-    async with world.cluster(timeout=TIMEOUT) as cluster:
-        if through_protocol:
-            async with served(cluster, timeout=1000) as remote:
-                yield remote
-        else:
-            yield cluster
 
 
 @given(

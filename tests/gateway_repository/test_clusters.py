@@ -132,7 +132,7 @@ async def test_what_is_stored_and_removed_is_in_the_log_of_the_nodes(gateway: Ga
 
 
 async def test_the_log_is_committed_while_a_client_stays(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pannex.gateway_repository.locations.IDLE", 0.01)
+    monkeypatch.setattr("p2pannex.branch.idle.IDLE", 0.01)
     async with gateway.open() as cluster:
         await store(cluster, b"content")
         await until(lambda: not list((gateway.path / ".git" / "annex" / "journal").iterdir()))
