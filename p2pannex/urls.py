@@ -49,33 +49,37 @@ NETWORK_TOKEN_VARIABLE = "GIT_ANNEX_P2P_AUTHTOKEN"  # noqa: S105 - likewise
 """git-annex's name for the same, looked at for P2P networks only."""
 
 
-def open_directory(path: str) -> DirectoryStore | AnnexStore:
-    """The store in a directory of this machine. RemoteError where there is none."""
+def open_directory(path: str, *, one_of_several: bool = False) -> DirectoryStore | AnnexStore:
+    """The store in a directory of this machine. RemoteError where there is none.
+
+    `one_of_several` says that this process serves one client and no other, by several stores at the same time.
+    """
     from p2pannex.stores.directory import DirectoryStore, NotAStore
 
     try:
-        return DirectoryStore(path)
+        return DirectoryStore(path, single_client=one_of_several, one_of_several=one_of_several)
     except NotAStore:
         from p2pannex.stores.annex_config import looks_like_git
 
         if not os.path.exists(os.path.join(path, "p2pannex.toml")) and looks_like_git(os.fsencode(path)):
             from p2pannex.stores.annex import AnnexStore
 
-            return AnnexStore(path)
+            return AnnexStore(path, single_client=one_of_several, one_of_several=one_of_several)
         if ":" in path and not os.path.exists(path):
             raise InvalidURL(f"{path}: there is no such directory; write {KNOWN}") from None
         raise
 
 
-def open_local(path: str) -> DirectoryStore | AnnexStore | GatewayDirectory:
-    """What is in a directory of this machine: a store, or a cluster. RemoteError where it is neither."""
+def open_local(path: str, *, one_of_several: bool = False) -> DirectoryStore | AnnexStore | GatewayDirectory:
+    """What is in a directory of this machine: a store, as `open_directory`, or a cluster. RemoteError where it is
+    neither."""
     from p2pannex.stores.identity import is_gateway
 
     if is_gateway(os.fsencode(path)):
         from p2pannex.gateway_directory import GatewayDirectory
 
         return GatewayDirectory(path, open_url)
-    return open_directory(path)
+    return open_directory(path, one_of_several=one_of_several)
 
 
 async def open_url(
@@ -88,6 +92,7 @@ async def open_url(
     capture_stderr: bool = False,
     uuid: str | None = None,
     connections: int = CONNECTIONS,
+    one_of_several: bool = False,
 ) -> Service:
     """The repository that `url` names, connected to; the caller closes it, or uses it as an ``async with`` block.
 
@@ -98,13 +103,13 @@ async def open_url(
     ``GIT_ANNEX_P2P_AUTHTOKEN``, or the token that git-annex keeps for them in the repository in which we are.
     `timeout`, in seconds, stands on every wait for a remote one; `version` is the highest protocol version to speak
     with it; `connections` is how many to have at a time; `client_uuid` is whom we say we are, a new one where it is
-    None. `capture_stderr` is that of `open_process_peer`.
+    None. `capture_stderr` is that of `open_process_peer`, `one_of_several` that of `open_directory`.
 
     InvalidURL, another RemoteError for a directory that is no store, ConnectionLost for a remote that does not answer.
     """
     parsed = parse_url(url)
     if isinstance(parsed, DirectoryURL):
-        return open_local(parsed.path)
+        return open_local(parsed.path, one_of_several=one_of_several)
     client_uuid = client_uuid or str(uuid_module.uuid4())
     credentials: Auth | None = None
     dial: Dial

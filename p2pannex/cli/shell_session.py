@@ -6,6 +6,7 @@ It is a file of its own because it imports all that the first half must not wait
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ def _gateway(path: str) -> Service:
     from p2pannex.gateway_directory import GatewayDirectory
     from p2pannex.urls import open_url
 
-    return GatewayDirectory(path, open_url)
+    return GatewayDirectory(path, functools.partial(open_url, one_of_several=True))
 
 
 def _served(served: Served) -> Service:

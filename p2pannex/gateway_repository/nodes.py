@@ -95,7 +95,7 @@ async def _open_store(path: str, uuid: str, single_client: bool) -> Service:
     if looks_like_git(os.fsencode(path)):
         from p2pannex.stores.annex import AnnexStore
 
-        open_it = functools.partial(AnnexStore, path, single_client=single_client, side_by_side=single_client)
+        open_it = functools.partial(AnnexStore, path, single_client=single_client, one_of_several=single_client)
         store = await trio.to_thread.run_sync(open_it)
     else:
         from p2pannex.urls import open_directory

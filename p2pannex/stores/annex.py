@@ -29,7 +29,8 @@ from p2pannex.stores.annex_retention import AnnexRetention
 from p2pannex.stores.annex_spare_locks import SpareLocks
 from p2pannex.stores.background import Background
 from p2pannex.stores.contents import Contents, count, objects
-from p2pannex.stores.durability import fsync_directory
+from p2pannex.stores.durability import directory_durable
+from p2pannex.stores.fsyncs import Fsyncs
 from p2pannex.stores.objects import ObjectStore
 
 
@@ -43,9 +44,8 @@ class AnnexStore(ObjectStore):
     Use it in ``async with``. In the block the location log is committed when nothing has changed for two seconds, and
     at its end. Without a block, `aclose` commits; content is stored and removed just as well.
 
-    `single_client` says that this process serves one client and no other, `side_by_side` that it has other stores
-    for that one, which store the same at the same time. `clock` and `boot` are for tests that skew
-    time.
+    `single_client` says that this process serves one client and no other, `one_of_several` that it has other stores
+    for that one, which store the same at the same time. `clock` and `boot` are for tests that skew time.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class AnnexStore(ObjectStore):
         path: str | bytes | os.PathLike[str],
         *,
         single_client: bool = False,
-        side_by_side: bool = False,
+        one_of_several: bool = False,
         clock: Clock | None = None,
         boot: str | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class AnnexStore(ObjectStore):
             clock=clock,
             disk_reserve=self.config.disk_reserve,
             single_client=single_client,
-            side_by_side=side_by_side,
+            one_of_several=one_of_several,
         )
         self._annex_layout = layout
         self._branch = Branch(self.config.git_dir, shared_mode=layout.sharing.file_bits)
@@ -103,11 +103,11 @@ class AnnexStore(ObjectStore):
                 continue
             return None if lock is None else TransferClaim(lock)
 
-    def _make_durable(self, path: bytes, made: Collection[bytes] = ()) -> None:
+    def _durable(self, path: bytes, made: Collection[bytes] = ()) -> Fsyncs[None]:
         if not self._settled:  # git-annex makes the directory of objects with the first of them, and fsyncs nothing
-            fsync_directory(self._annex_layout.annex)
+            yield from directory_durable(self._annex_layout.annex)
             self._settled = True
-        super()._make_durable(path, made)
+        yield from super()._durable(path, made)
 
     # The git repository -----------------------------------------------------------------------------------------
 

@@ -32,8 +32,9 @@ from p2pannex.stores.annex_layout import AnnexLayout
 from p2pannex.stores.annex_locks import KeyExclusion, LockFile
 from p2pannex.stores.annex_spare_locks import SpareLocks
 from p2pannex.stores.annex_times import PATIENCE, AnnexTimes
-from p2pannex.stores.durability import fsync_directory
+from p2pannex.stores.durability import directory_durable
 from p2pannex.stores.exclusion import Busy, wait_until
+from p2pannex.stores.fsyncs import at_once
 from p2pannex.stores.retention import Record, Retention
 
 
@@ -111,7 +112,7 @@ class AnnexRetention:
         promise = AnnexPromise(self, key, record, lock)
         try:
             self._times.grow(key, path)
-            fsync_directory(directory)
+            at_once(directory_durable(directory))
         except BaseException:
             promise.abandon()
             raise

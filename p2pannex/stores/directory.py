@@ -22,8 +22,9 @@ from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import Clock, SystemClock
 from p2pannex.stores.contents import Contents, count, objects
 from p2pannex.stores.disk_errors import disk_errors
-from p2pannex.stores.durability import fsync_up, make_directories
+from p2pannex.stores.durability import make_directories, names_durable
 from p2pannex.stores.exclusion import Exclusion
+from p2pannex.stores.fsyncs import at_once
 from p2pannex.stores.identity import checked_uuid, config_path, new_uuid, read_config
 from p2pannex.stores.objects import ObjectStore
 from p2pannex.stores.retention import Retention
@@ -79,8 +80,9 @@ class DirectoryLayout:
 class DirectoryStore(ObjectStore):
     """The store in the directory `path`, which `create` has made. NotAStore where there is none.
 
-    `single_client` says that this process serves one client and no other. `clock` and `boot` are for tests that skew
-    time. Close it with `aclose`, or use it as an ``async with`` block: that removes directories that became empty.
+    `single_client` says that this process serves one client and no other, `one_of_several` that it has other stores
+    for that one, which store the same at the same time. `clock` and `boot` are for tests that skew time. Close it with
+    `aclose`, or use it as an ``async with`` block: that removes directories that became empty.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class DirectoryStore(ObjectStore):
         path: str | bytes | os.PathLike[str],
         *,
         single_client: bool = False,
+        one_of_several: bool = False,
         clock: Clock | None = None,
         boot: str | None = None,
     ) -> None:
@@ -118,6 +121,7 @@ class DirectoryStore(ObjectStore):
             clock=clock,
             disk_reserve=disk_reserve,
             single_client=single_client,
+            one_of_several=one_of_several,
         )
 
     @classmethod
@@ -144,7 +148,7 @@ class DirectoryStore(ObjectStore):
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(new, config_path(directory))
-            fsync_up(os.path.join(directory, b"annex"), os.path.dirname(directory))
+            at_once(names_durable(os.path.join(directory, b"annex"), os.path.dirname(directory)))
         return cls(directory)
 
     def tokens_directory(self) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from p2pannex.stores.file_systems import SYSTEM, Reach
+from p2pannex.stores.fsyncs import Fsyncs, at_once
 
 
 def make_directories(path: bytes) -> set[bytes]:
@@ -54,19 +55,19 @@ def replace_file(path: bytes, text: bytes) -> None:
         with suppress(OSError):
             os.unlink(new)
         raise
-    fsync_directory(os.path.dirname(path))
+    at_once(directory_durable(os.path.dirname(path)))
 
 
-def fsync_directory(path: bytes) -> None:
+def directory_durable(path: bytes) -> Fsyncs[None]:
     """Make the names in the directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        yield fd
     finally:
         os.close(fd)
 
 
-def fsync_up(path: bytes, root: bytes, made: Collection[bytes] = ()) -> None:
+def names_durable(path: bytes, root: bytes, made: Collection[bytes] = ()) -> Fsyncs[None]:
     """Make the names in `path`, and the directories from `root` down to it, durable.
 
     All of them each time: whoever made one may have been killed before it could. `made` are those of them that the
@@ -75,7 +76,7 @@ def fsync_up(path: bytes, root: bytes, made: Collection[bytes] = ()) -> None:
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        yield fd
         reach = SYSTEM.reach(fd, root)
     finally:
         os.close(fd)
@@ -85,4 +86,4 @@ def fsync_up(path: bytes, root: bytes, made: Collection[bytes] = ()) -> None:
         known = reach is Reach.NEW_PARENTS and path in made
         path = os.path.dirname(path)
         if not known:
-            fsync_directory(path)
+            yield from directory_durable(path)

@@ -33,8 +33,9 @@ from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import AlreadyHave, Clock, Download, Lock, Removal, Service, Upload
 from p2pannex.stores.disk_errors import disk_errors, explained
 from p2pannex.stores.downloads import Nothing, ObjectDownload
-from p2pannex.stores.durability import fsync_up
+from p2pannex.stores.durability import names_durable
 from p2pannex.stores.exclusion import TIMEOUT, Busy
+from p2pannex.stores.fsyncs import Fsyncs, at_once, side_by_side
 from p2pannex.stores.parts import Exclusive, Layout, Promise, Promises
 from p2pannex.stores.tidying import Untidy
 from p2pannex.stores.turn import Turn
@@ -60,9 +61,8 @@ class Outcome(Enum):
 class ObjectStore(Service):
     """A Service over files. Subclasses give it a layout, the exclusion, and the records of what was promised.
 
-    `single_client` says that this process serves one client and no other, as p2pannex-shell does. With `side_by_side`
-    it has other stores for that client, which store the same at the same time: then what waits for the disk is done in
-    a thread all the same, so that they wait together.
+    `single_client` says that this process serves one client and no other, as p2pannex-shell does. With `one_of_several`
+    it has other stores for that client, which store the same at the same time: then they wait for the disk together.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class ObjectStore(Service):
         clock: Clock,
         disk_reserve: int,
         single_client: bool = False,
-        side_by_side: bool = False,
+        one_of_several: bool = False,
     ) -> None:
         self.uuid = uuid
         self.layout = layout
         self.clock = clock
         self.disk_reserve = disk_reserve
         self.single_client = single_client
-        self._side_by_side = side_by_side
+        self._one_of_several = one_of_several
         self._exclusion = exclusive
         self._promises = promises
         self._untidy = Untidy(layout.root, exclusive, free_later=single_client)
@@ -124,16 +124,18 @@ class ObjectStore(Service):
     async def briefly(self, function: Callable[..., T], *arguments: object) -> T:
         """Run disk work of some milliseconds: in a thread, so that other clients need not wait for it; or, where
         there are none, at once, because the two changes of thread would take as long as the work."""
-        if self.single_client:
+        if self.single_client and not self._one_of_several:
             await trio.lowlevel.checkpoint_if_cancelled()
             return function(*arguments)
+        # Of several stores on one loop, another task may have this one's exclusion, and want the loop to go on.
         return await trio.to_thread.run_sync(function, *arguments)
 
-    async def durably(self, function: Callable[[bool], bool], argument: bool) -> bool:
-        """Run what ends with waiting for the disk, as `briefly`."""
-        if self._side_by_side:
-            return await trio.to_thread.run_sync(function, argument)
-        return await self.briefly(function, argument)
+    async def durably(self, work: Fsyncs[T]) -> T:
+        """Do brief work that waits for the disk: as `briefly`, and beside other stores for the same client."""
+        if self.single_client and self._one_of_several:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return await side_by_side(work)
+        return await self.briefly(at_once, work)
 
     async def timestamp(self) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -153,7 +155,7 @@ class ObjectStore(Service):
             if path is None:
                 return None
             try:
-                self._make_durable(path)
+                at_once(self._durable(path))
             except FileNotFoundError:
                 return None  # another program, which knows nothing of our exclusion, has just removed it
             return self._promises.record(key)
@@ -238,24 +240,24 @@ class ObjectStore(Service):
             if path is None:
                 return False
             try:
-                self._make_durable(path)
+                at_once(self._durable(path))
             except FileNotFoundError:
                 return False  # another program, which knows nothing of our exclusion, has just removed it
             return True
 
-    def _make_durable(self, path: bytes, made: Collection[bytes] = ()) -> None:
+    def _durable(self, path: bytes, made: Collection[bytes] = ()) -> Fsyncs[None]:
         """Let the name of the object, and those of its directories, survive. `made` are those just made by us: the
         exclusion keeps others of us from fsyncing them meanwhile."""
-        fsync_up(os.path.dirname(path), self.layout.root, made)
+        return names_durable(os.path.dirname(path), self.layout.root, made)
 
-    def commit(self, key: Key, partial: bytes, fd: int) -> None:
-        """Put verified, fsynced content in its place, for good. Blocks; called by the upload that has it locked."""
+    def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]:
+        """Put verified, fsynced content in its place, for good. Called by the upload that has it locked."""
         with self._exclusion.hold(key):
             path = self.layout.find(key)
             made = self.layout.install(partial, path)
             try:
                 self.layout.protect(fd, path)
-                self._make_durable(path, made)
+                yield from self._durable(path, made)
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
                     raise RemoteError("the content was removed by others as soon as it was here") from error

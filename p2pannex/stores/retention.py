@@ -23,8 +23,9 @@ from contextlib import contextmanager
 
 from p2pannex.keys import Key
 from p2pannex.service import RETENTION, Clock
-from p2pannex.stores.durability import fsync_up
+from p2pannex.stores.durability import names_durable
 from p2pannex.stores.exclusion import try_lock
+from p2pannex.stores.fsyncs import at_once
 
 
 def read_boot_id() -> str:
@@ -100,7 +101,7 @@ class Retention:
             try_lock(fd, shared=True)
             self._share(os.path.join(directory, b"." + name))
             os.rename(os.path.join(directory, b"." + name), os.path.join(directory, name))
-            fsync_up(directory, self._directory, made)
+            at_once(names_durable(directory, self._directory, made))
         except BaseException:
             record.abandon()
             raise

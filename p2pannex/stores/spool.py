@@ -30,6 +30,7 @@ from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.disk_errors import disk_errors, require_room
 from p2pannex.stores.exclusion import try_lock
+from p2pannex.stores.fsyncs import Fsyncs, at_once
 from p2pannex.stores.turn import Turn
 from p2pannex.stores.uploads import NoClaim, ObjectUpload
 
@@ -152,10 +153,11 @@ class _Target:
     async def changed(self, key: Key, present: bool) -> None:
         pass
 
-    async def durably(self, function: Callable[[bool], bool], argument: bool, /) -> bool:
-        return await trio.to_thread.run_sync(function, argument)
+    async def durably(self, work: Fsyncs[bool], /) -> bool:
+        return await trio.to_thread.run_sync(at_once, work)
 
-    def commit(self, key: Key, partial: bytes, fd: int) -> None:
+    def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]:
+        yield from ()  # nothing more has to be on the disk
         self.verified = os.dup(fd)  # the upload closes its own; the lock is on the open file, and stays
 
     def deliverable(self) -> bytes:

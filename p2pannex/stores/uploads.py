@@ -7,7 +7,6 @@ The bytes are hashed as they are written; those that an earlier upload left are 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Protocol
 
 import trio
@@ -18,6 +17,7 @@ from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.disk_errors import disk_errors, require_room
 from p2pannex.stores.durability import start_writing_back
 from p2pannex.stores.exclusion import try_lock
+from p2pannex.stores.fsyncs import Fsyncs, at_once
 
 SMALL = 64 * 1024
 """Bytes up to which writing stays on the loop: a hop to a thread would cost more."""
@@ -63,9 +63,9 @@ class Target(Protocol):
 
     async def changed(self, key: Key, present: bool) -> None: ...
 
-    async def durably(self, function: Callable[[bool], bool], argument: bool, /) -> bool: ...
+    async def durably(self, work: Fsyncs[bool], /) -> bool: ...
 
-    def commit(self, key: Key, partial: bytes, fd: int) -> None: ...
+    def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]: ...
 
 
 class ObjectUpload(Upload):
@@ -182,26 +182,26 @@ class ObjectUpload(Upload):
     async def finish(self, valid: bool) -> Stored | NotStored:
         with disk_errors("cannot store the content"):
             if self._verifier is not None and self._verifier.received <= SMALL:
-                stored = await self._store.durably(self._finish, valid)
+                stored = await self._store.durably(self._finish(valid))
             else:
-                stored = await trio.to_thread.run_sync(self._finish, valid)
+                stored = await trio.to_thread.run_sync(at_once, self._finish(valid))
         if not stored:
             return NotStored()
         await self._store.changed(self._key, True)
         return Stored()
 
-    def _finish(self, valid: bool) -> bool:
+    def _finish(self, valid: bool) -> Fsyncs[bool]:
         verifier = self._verifier
         assert verifier is not None, "begin comes first"
         try:
             if verifier.valid() and (valid or verifier.conclusive):
                 try:
-                    os.fsync(self._fd)
+                    yield self._fd
                 except OSError:
                     # The kernel forgets what it could not write: a second fsync would succeed without having.
                     os.unlink(self._path)
                     raise
-                self._store.commit(self._key, self._path, self._fd)
+                yield from self._store.commit(self._key, self._path, self._fd)
                 self.abandon()  # it is no partial any more
                 return True
             if not (valid or verifier.conclusive):
