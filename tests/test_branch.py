@@ -243,7 +243,7 @@ async def test_a_change_is_read_back_before_and_after_its_commit(repository: Pat
         await branch.commit()
         assert await branch.locations(KEY) == set()
     assert os.listdir(repository / "annex/journal") == []
-    assert os.listdir(repository / "annex/othertmp") == []
+    assert os.listdir(repository / "annex/p2pannex") == []
     assert (repository / "annex/index.lck").read_bytes() == git(repository, "rev-parse", "git-annex")
     assert git(repository, "log", "--format=%s", "git-annex") == b"update\na message\nbranch created\n"
     assert git(repository, "fsck", "--strict") == b""
@@ -509,7 +509,7 @@ def test_what_is_no_uuid(blocking: BlockingBranch, uuid: str) -> None:
 def test_keys_too_long_for_the_journal(blocking: BlockingBranch) -> None:
     with pytest.raises(RemoteError, match="too long"):
         blocking.log_location(Key("SHA256--" + "x" * 300), A, True)
-    assert os.listdir(blocking.journal.annex + b"/othertmp") == []
+    assert os.listdir(blocking.journal.annex + b"/p2pannex") == []
 
 
 def test_files_of_a_shared_repository(repository: Path) -> None:

@@ -150,8 +150,7 @@ class _Commit:
             if merged == old:
                 entries.append((theirs, path))
             elif merged != new:
-                with self._journal.temporary(merged) as temporary:
-                    entries.append((self._store([temporary])[0], path))
+                entries.append((self._run("hash-object", "-w", "--stdin", input=merged).strip(), path))
         self._update_index(entries)
 
     def _blobs(self, names: list[bytes]) -> Iterator[bytes]:

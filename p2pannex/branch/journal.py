@@ -6,9 +6,8 @@ both kinds exclude each other, and of ours two exclude each other also within on
 another descriptor of the file was closed. A git command that works under the lock inherits it, so that the lock is held
 until the command is done, even if we are killed.
 
-Files are written in ``annex/othertmp`` and moved into place. Whoever can lock ``annex/othertmp.lck`` exclusively, as
-git-annex tries at its start, may remove what is in there; so we hold it shared meanwhile. Nothing is fsynced, as
-git-annex does not: the log says what is in the repository, and ``git annex fsck`` finds out again.
+Files are written in ``annex/p2pannex`` and moved into place. Nothing is fsynced, as git-annex does not: the log says
+what is in the repository, and ``git annex fsck`` finds out again.
 """
 
 from __future__ import annotations
@@ -16,12 +15,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from p2pannex.branch.names import journal_name
 from p2pannex.protocol.errors import RemoteError
@@ -53,6 +51,7 @@ class Journal:
     def __init__(self, git_dir: bytes, *, timeout: float = TIMEOUT, shared_mode: int = 0) -> None:
         self.annex = os.path.join(git_dir, b"annex")
         self.directory = os.path.join(self.annex, b"journal")
+        self._new = os.path.join(self.annex, b"p2pannex", b"journal")
         self.timeout = timeout
         self.shared_mode = shared_mode
         self._turn = threading.Lock()
@@ -137,44 +136,31 @@ class Journal:
                 pass
 
     def replace(self, target: bytes, text: bytes) -> None:
-        """Put a file with this content in the place of `target`, in one step."""
-        with self.temporary(text, target=target):
-            pass
-
-    @contextmanager
-    def temporary(self, text: bytes, *, target: bytes | None = None) -> Iterator[bytes]:
-        """A file with this content, which is gone afterwards; or it is at `target`, moved there in one step."""
-        lock = self._open_lock(b"othertmp.lck")
+        """Put a file with this content in the place of `target`, in one step. Hold the lock: the new file has always
+        the same name until then."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            _wait_for_lock(lock, fcntl.F_RDLCK, self.timeout)
-            directory = os.path.join(self.annex, b"othertmp")
-            path = os.path.join(directory, b"p2pannex-" + secrets.token_hex(8).encode())
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            fd = os.open(self._new, flags, 0o666)
+        except FileExistsError:
+            os.unlink(self._new)  # somebody was killed
+            fd = os.open(self._new, flags, 0o666)
+        except FileNotFoundError:
+            self._make_directory(self.annex)
+            self._make_directory(os.path.dirname(self._new))
+            fd = os.open(self._new, flags, 0o666)
+        try:
             try:
-                fd = os.open(path, flags, 0o666)
-            except FileNotFoundError:
-                self._make_directory(directory)
-                fd = os.open(path, flags, 0o666)
-            try:
-                try:
-                    self._share(fd)
-                    view = memoryview(text)
-                    while view:
-                        view = view[os.write(fd, view) :]
-                finally:
-                    os.close(fd)
-                if target is not None:
-                    os.rename(path, target)
-                    path = b""
-                yield target or path
+                self._share(fd)
+                view = memoryview(text)
+                while view:
+                    view = view[os.write(fd, view) :]
             finally:
-                if path:
-                    try:
-                        os.unlink(path)
-                    except FileNotFoundError:
-                        pass
-        finally:
-            os.close(lock)
+                os.close(fd)
+            os.rename(self._new, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(self._new)
+            raise
 
     def _open_lock(self, name: bytes) -> int:
         path = os.path.join(self.annex, name)

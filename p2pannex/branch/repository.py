@@ -166,7 +166,7 @@ class Branch:
         """Log that the repository `uuid` has the content of `key`, or has it not. Whether that was news.
 
         It is in the journal afterwards, where git-annex finds it; `commit` puts it on the branch, or git-annex's next
-        command does. Cancellation waits for the end of a change that has begun.
+        command does. Cancellation waits for the end: what is to be logged has happened.
 
         With `at_once` it is done on the loop where nobody else is at the journal, because the two changes of thread
         would take as long as the work: for a process that serves one client.
@@ -180,8 +180,9 @@ class Branch:
                 return self.blocking.log_locations(key, uuids, present, lock_timeout=0)
             except JournalBusy:
                 pass  # to wait for the others is for a thread
-        async with self._change:
-            return await trio.to_thread.run_sync(self.blocking.log_locations, key, frozenset(uuids), present)
+        with trio.CancelScope(shield=True):
+            async with self._change:
+                return await trio.to_thread.run_sync(self.blocking.log_locations, key, frozenset(uuids), present)
 
     async def commit(self, message: str = "update") -> bool:
         """Commit the journal: ours, and what git-annex has left in it. Whether there was anything.

@@ -45,11 +45,9 @@ class NodeLog:
         uuids = self.members.intersection(uuids)
         if not uuids:
             return
-        # What happened has happened, also where the client has gone meanwhile.
-        with trio.CancelScope(shield=True):
-            if await self._branch.log_locations(key, uuids, present, at_once=self._at_once):
-                self._dirty = True
-                self._idle.changed()
+        if await self._branch.log_locations(key, uuids, present, at_once=self._at_once):
+            self._dirty = True
+            self._idle.changed()
 
     async def commit_when_idle(self) -> None:
         """Commit whenever nothing has changed for some time, until cancelled."""

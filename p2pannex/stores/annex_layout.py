@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 from p2pannex.keys import Key
@@ -92,14 +92,21 @@ class AnnexLayout:
         self.sharing = Sharing(config.shared)
         self._bare = config.bare
         self.crippled = config.crippled
+        self._latest: tuple[Key | None, tuple[bytes, bytes]] = None, (b"", b"")
+        """The places asked for last: a request asks a dozen times."""
 
-    def places(self, key: Key) -> Iterator[bytes]:
-        name = key.file_name
-        yield b"%b/%b/%b/%b" % (self.root, key.hashdir_lower if self._bare else key.hashdir_mixed, name, name)
-        yield b"%b/%b/%b/%b" % (self.root, key.hashdir_mixed if self._bare else key.hashdir_lower, name, name)
+    def places(self, key: Key) -> tuple[bytes, bytes]:
+        latest, paths = self._latest
+        if latest is not key:
+            name = key.file_name
+            lower = b"%b/%b/%b/%b" % (self.root, key.hashdir_lower, name, name)
+            mixed = b"%b/%b/%b/%b" % (self.root, key.hashdir_mixed, name, name)
+            paths = (lower, mixed) if self._bare else (mixed, lower)
+            self._latest = key, paths
+        return paths
 
     def find(self, key: Key) -> bytes:
-        paths = list(self.places(key))
+        paths = self.places(key)
         return next((path for path in paths if os.path.lexists(path)), paths[0])
 
     def neighbourhood(self, key: Key) -> bytes:

@@ -37,8 +37,7 @@ class AnnexLog:
 
     async def changed(self, key: Key, present: bool) -> None:
         """Log whether the content is here, in the journal. RemoteError when that cannot be done."""
-        with trio.CancelScope(shield=True):
-            await self._record(key, present)
+        await self._record(key, present)
         self._uncommitted.pop(key, None)
         self._uncommitted[key] = None
         if len(self._uncommitted) > REMEMBERED:
