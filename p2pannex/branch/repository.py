@@ -180,9 +180,11 @@ class Branch:
                 return self.blocking.log_locations(key, uuids, present, lock_timeout=0)
             except JournalBusy:
                 pass  # to wait for the others is for a thread
+        news = False
         with trio.CancelScope(shield=True):
             async with self._change:
-                return await trio.to_thread.run_sync(self.blocking.log_locations, key, frozenset(uuids), present)
+                news = await trio.to_thread.run_sync(self.blocking.log_locations, key, frozenset(uuids), present)
+        return news
 
     async def commit(self, message: str = "update") -> bool:
         """Commit the journal: ours, and what git-annex has left in it. Whether there was anything.

@@ -238,10 +238,11 @@ class ClusterUpload(Upload):
         finally:
             try:
                 # Those that have their outcome have nothing left to close that could take time.
-                for child in self._children:
-                    if child.outcome is not None:
-                        await child.aclose()
-                await close_all(child for child in self._children if not child.closed)
+                with trio.move_on_after(CLOSING, shield=True):
+                    for child in self._children:
+                        if child.outcome is not None:
+                            await child.upload.aclose()
+                await close_all(child for child in self._children if child.outcome is None and not child.closed)
             finally:
                 for child in self._children:
                     child.leave()

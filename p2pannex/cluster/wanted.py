@@ -99,7 +99,8 @@ class PreferredContent:
         """
         holders: frozenset[str] = frozenset()
         unknown: frozenset[str] = frozenset()
-        asks = any(needs_holders(expression) for expression in self.expressions.values())
+        # Who has the content needs no room for it; others may.
+        asks = bool(self.max_sizes) or any(needs_holders(tree) for tree in self.expressions.values())
         if asks:
             holders, unknown = await self._holders(key, nodes, ask)
         facts = Facts(

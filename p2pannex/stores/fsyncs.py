@@ -64,23 +64,37 @@ class _Batch:
     tasks: list[trio.lowlevel.Task] = attrs.field(factory=list)
 
 
-_gathering: trio.lowlevel.RunVar[_Batch | None] = trio.lowlevel.RunVar("the batch that takes more", default=None)
+class _Loop:
+    """What the tasks of one loop share: the batch that takes more."""
+
+    gathering: _Batch | None = None
+
+
+_loop: trio.lowlevel.RunVar[_Loop] = trio.lowlevel.RunVar("fsyncs side by side")
+
+
+def _this_loop() -> _Loop:
+    try:
+        return _loop.get()
+    except LookupError:
+        _loop.set(_Loop())
+        return _loop.get()
 
 
 @trio.lowlevel.enable_ki_protection  # a first one that went away would leave the others waiting
 async def _fsync(fd: int) -> OSError | None:
     """Fsync together with the other tasks that want it now. What went wrong, if anything."""
-    batch = _gathering.get()
+    loop = _this_loop()
+    batch = loop.gathering
     if batch is not None:
         number = len(batch.fds)
         batch.fds.append(fd)
         batch.tasks.append(trio.lowlevel.current_task())
         await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
         return batch.errors[number]
-    batch = _Batch([fd])
-    _gathering.set(batch)
+    batch = loop.gathering = _Batch([fd])
     await trio.lowlevel.cancel_shielded_checkpoint()  # every task that can go on now does, and may want an fsync, too
-    _gathering.set(None)
+    loop.gathering = None
     batch.errors = _fsync_all(batch.fds)
     for task in batch.tasks:
         trio.lowlevel.reschedule(task)

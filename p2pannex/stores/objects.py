@@ -83,6 +83,7 @@ class ObjectStore(Service):
         self.disk_reserve = disk_reserve
         self.single_client = single_client
         self._one_of_several = one_of_several
+        self._durably = trio.Lock()
         self._exclusion = exclusive
         self._promises = promises
         self._untidy = Untidy(layout.root, exclusive, free_later=single_client)
@@ -127,15 +128,23 @@ class ObjectStore(Service):
         if self.single_client and not self._one_of_several:
             await trio.lowlevel.checkpoint_if_cancelled()
             return function(*arguments)
-        # Of several stores on one loop, another task may have this one's exclusion, and want the loop to go on.
+        # Of several stores, a task that waits beside others for the disk may have the exclusion: the loop must go on.
         return await trio.to_thread.run_sync(function, *arguments)
 
     async def durably(self, work: Fsyncs[T]) -> T:
         """Do brief work that waits for the disk: as `briefly`, and beside other stores for the same client."""
-        if self.single_client and self._one_of_several:
+        if not (self.single_client and self._one_of_several):
+            return await self.briefly(lambda: at_once(work))
+        # One at a time: the next would wait for the exclusion that the work has taken, and the loop with it.
+        try:
+            self._durably.acquire_nowait()
+        except trio.WouldBlock:
+            await self._durably.acquire()
+        try:
             await trio.lowlevel.checkpoint_if_cancelled()
             return await side_by_side(work)
-        return await self.briefly(at_once, work)
+        finally:
+            self._durably.release()
 
     async def timestamp(self) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -239,3 +239,34 @@ def test_a_node_that_does_not_answer_may_have_the_content_or_not() -> None:
             assert [await node.store.check_present(key) for node in (a, b, c)] == [False, True, True]
 
     simulate(scenario)
+
+
+def test_a_full_node_that_has_the_content_needs_no_room_for_it() -> None:
+    """Otherwise the content would go to the other node as well, whenever somebody uploads it again."""
+
+    async def scenario(world: Simulation) -> None:
+        a, b = (world.node(name) for name in "ab")
+        used = {a.uuid: 0, b.uuid: 0}
+        preferred = PreferredContent.load(
+            {
+                name: Preference(node.uuid, "fullybalanced=g", frozenset(["g"]), 10)
+                for name, node in (("a", a), ("b", b))
+            }
+        )
+
+        async def sizes(uuids: Iterable[str]) -> dict[str, int]:
+            return used
+
+        async def wanted(key: Key, file: bytes | None, nodes: Iterable[Node]) -> list[Node]:
+            return await preferred.choose(key, file, list(nodes), cluster.presence, sizes)
+
+        async with world.cluster(wanted=wanted) as cluster:
+            key = await store(cluster, b"content")
+            holds_it = [await node.store.check_present(key) for node in (a, b)]
+            assert sorted(holds_it) == [False, True]
+            used[(a if holds_it[0] else b).uuid] = 10
+            assert isinstance(await cluster.put(key), AlreadyHave)
+            other = await store(cluster, b"another")
+            assert await (b if holds_it[0] else a).store.check_present(other), "the full one has no room for it"
+
+    simulate(scenario)

@@ -96,6 +96,11 @@ async def test_annex_store(check: Check, repository: Path) -> None:
 
 
 @pytest.mark.parametrize("check", SERVICE_CHECKS, ids=lambda check: check.__name__)
+async def test_annex_store_beside_others(check: Check, repository: Path) -> None:
+    await check_service(lambda: AnnexStore(repository, single_client=True, one_of_several=True), checks=[check])
+
+
+@pytest.mark.parametrize("check", SERVICE_CHECKS, ids=lambda check: check.__name__)
 async def test_annex_store_for_one_client(check: Check, repository: Path) -> None:
     @contextlib.asynccontextmanager
     async def make_served() -> AsyncIterator[Service]:

@@ -19,6 +19,14 @@ async def test_directory_store(check: Check, tmp_path: Path) -> None:
     await check_service(lambda: DirectoryStore.create(tmp_path / "store"), checks=[check])
 
 
+@pytest.mark.parametrize("check", SERVICE_CHECKS, ids=lambda check: check.__name__)
+async def test_directory_store_beside_others(check: Check, tmp_path: Path) -> None:
+    DirectoryStore.create(tmp_path / "store")
+    await check_service(
+        lambda: DirectoryStore(tmp_path / "store", single_client=True, one_of_several=True), checks=[check]
+    )
+
+
 @pytest.mark.parametrize("transport", ["memory", "pipe"])
 @pytest.mark.parametrize("check", SERVICE_CHECKS, ids=lambda check: check.__name__)
 async def test_served_directory_store(check: Check, transport: str, tmp_path: Path) -> None:
