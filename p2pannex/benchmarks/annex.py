@@ -53,7 +53,7 @@ def run_annex(
     keys: int = 100_000,
     gigabyte: bool = False,
     directory: str | None = None,
-    on_round: Callable[[int], None] = lambda _: None,
+    on_round: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Measure. `large` is in bytes, `keys` how many the large branch has; with `gigabyte`, one of them is stored too.
     `directory` is where to work, a temporary one by default. It blocks."""
@@ -73,6 +73,7 @@ def _compare_puts_of_a_gigabyte(pair: tuple[Server, Server], rounds: int) -> Row
     key = made_key(content, 1000)
 
     def seconds(server: Server) -> float:
+        os.sync()  # as in `stdio`
         client = RawClient(server.argv, server.env)
         try:
             taken = timed(lambda: client.put(key, content, 1000))

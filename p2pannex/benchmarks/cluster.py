@@ -40,7 +40,7 @@ def run_cluster(
     large: int = 1 << 30,
     requests: int = 30,
     directory: str | None = None,
-    on_round: Callable[[int], None] = lambda _: None,
+    on_round: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Measure. `large` is in bytes; `directory` is where to work, a temporary one by default. It blocks."""
     with tempfile.TemporaryDirectory(dir=directory) as work:

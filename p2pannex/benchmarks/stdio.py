@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from attrs import frozen
 
@@ -122,45 +123,54 @@ def timed(action: Callable[[], object]) -> float:
 
 
 class _Figures:
-    """The figures of one server in one round."""
+    """The figures of one server, of one round after the other."""
 
-    def __init__(self, server: Server, large: int, requests: int) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, server: Server) -> None:
+        self.seconds: dict[str, list[float]] = {}
+        self.memory = 0
+        self._server = server
+
+    def measure(self, requests: Callable[[RawClient], dict[str, float]]) -> None:
+        """Let a new process of the server answer `requests`, which says how long that took."""
         os.sync()  # what the other has written, and left to the system to bring to disk, is not to be in our way
-        client = RawClient(server.argv, server.env)
+        client = RawClient(self._server.argv, self._server.env)
         try:
-            self.seconds["start to AUTH-SUCCESS"] = client.start
-            self._small(client, requests)
-            self._large(client, large)
-            self.memory = client.peak_memory()
+            for name, seconds in requests(client).items():
+                self.seconds.setdefault(name, []).append(seconds)
+            self.memory = max(self.memory, client.peak_memory())
         finally:
             client.close()
 
-    def _small(self, client: RawClient, requests: int) -> None:
-        contents = [os.urandom(SMALL) for _ in range(requests)]
-        keys = [made_key(content) for content in contents]
-        median = statistics.median
-        self.seconds["PUT 10 kB"] = median(
+
+def small_requests(client: RawClient, requests: int) -> dict[str, float]:
+    """Seconds that one takes: the medians."""
+    contents = [os.urandom(SMALL) for _ in range(requests)]
+    keys = [made_key(content) for content in contents]
+    median = statistics.median
+    return {
+        "start to AUTH-SUCCESS": client.start,
+        "PUT 10 kB": median(
             timed(lambda k=k, c=c: client.put(k, memoryview(c)))  # type: ignore[misc]
             for k, c in zip(keys, contents, strict=True)
-        )
-        self.seconds["CHECKPRESENT"] = median(
-            timed(lambda: client.check_present(keys[0])) for _ in range(20 * requests)
-        )
-        self.seconds["GET 10 kB"] = median(timed(lambda k=k: client.get(k)) for k in keys)  # type: ignore[misc]
-        self.seconds["REMOVE"] = median(timed(lambda k=k: client.remove(k)) for k in keys)  # type: ignore[misc]
+        ),
+        "CHECKPRESENT": median(timed(lambda: client.check_present(keys[0])) for _ in range(20 * requests)),
+        "GET 10 kB": median(timed(lambda k=k: client.get(k)) for k in keys),  # type: ignore[misc]
+        "REMOVE": median(timed(lambda k=k: client.remove(k)) for k in keys),  # type: ignore[misc]
+    }
 
-    def _large(self, client: RawClient, large: int) -> None:
-        content = memoryview(os.urandom(BLOCK))
-        repeat = large // BLOCK
-        key = made_key(content, repeat)
-        # The better of two, of both servers alike: the first may have to wait until the system finds memory.
-        puts, gets = [], []
-        for _ in range(2):
-            puts.append(timed(lambda: client.put(key, content, repeat)))
-            gets.append(timed(lambda: client.get(key)))
-            client.remove(key)
-        self.seconds["PUT large"], self.seconds["GET large"] = min(puts), min(gets)
+
+def large_requests(client: RawClient, large: int) -> dict[str, float]:
+    """Seconds that they take."""
+    content = memoryview(os.urandom(BLOCK))
+    repeat = large // BLOCK
+    key = made_key(content, repeat)
+    # The better of two, of both servers alike: the first may have to wait until the system finds memory.
+    puts, gets = [], []
+    for _ in range(2):
+        puts.append(timed(lambda: client.put(key, content, repeat)))
+        gets.append(timed(lambda: client.get(key)))
+        client.remove(key)
+    return {"PUT large": min(puts), "GET large": min(gets)}
 
 
 GOALS = {
@@ -196,7 +206,7 @@ def run_stdio(
     large: int = 256 << 20,
     requests: int = 50,
     directory: str | None = None,
-    on_round: Callable[[int], None] = lambda _: None,
+    on_round: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Measure. `large` is in bytes; `directory` is where to work, a temporary one by default. It blocks."""
     with tempfile.TemporaryDirectory(dir=directory) as work:
@@ -210,7 +220,7 @@ def compare(
     rounds: int,
     large: int,
     requests: int,
-    on_round: Callable[[int], None],
+    on_round: Callable[[str], None],
 ) -> Result:
     """Measure ours and theirs in turn, and what `goals` has names of."""
     ours, theirs = measure(pair, rounds=rounds, large=large, requests=requests, on_round=on_round)
@@ -231,22 +241,25 @@ def measure(
     rounds: int,
     large: int,
     requests: int,
-    on_round: Callable[[int], None],
+    on_round: Callable[[str], None],
 ) -> list[Measured]:
-    """Measure the servers in turn, round after round."""
-    measured: list[list[_Figures]] = []
-    for number in range(rounds + 1):
-        figures = [_Figures(server, large, requests) for server in servers]
-        if number:  # the first round warms the caches up
-            measured.append(figures)
-        on_round(number)
-    return [
-        Measured(
-            {name: [figures.seconds[name] for figures in of_one] for name in of_one[0].seconds},
-            max(figures.memory for figures in of_one),
-        )
-        for of_one in zip(*measured, strict=True)
-    ]
+    """Measure the servers in turn, round after round: small requests in the first rounds, large content in the others.
+
+    Not both in one round: for some time after large content was written and synced, the disk takes several times as
+    long over an fsync, of which p2pannex makes two in a small PUT, and git-annex none.
+    """
+    figures = [_Figures(server) for server in servers]
+    kinds = {
+        "small requests": partial(small_requests, requests=requests),
+        "large": partial(large_requests, large=large),
+    }
+    for name, kind in kinds.items():
+        for number in range(rounds + 1):
+            on_round(f"{name}, round {number} of {rounds}")
+            for each in figures:
+                each.measure(kind)
+    # The first round of each kind warms the caches up.
+    return [Measured({name: seconds[1:] for name, seconds in each.seconds.items()}, each.memory) for each in figures]
 
 
 def rows(ours: Measured, theirs: Measured, goals: dict[str, float], large: int, suffix: str = "") -> Iterator[Row]:

@@ -35,14 +35,14 @@ SECONDS = 2.0
 GOAL = 0.9
 
 
-def run_throttled(*, rounds: int = 5, on_round: Callable[[int], None] = lambda _: None) -> Result:
+def run_throttled(*, rounds: int = 5, on_round: Callable[[str], None] = lambda _: None) -> Result:
     """Measure. It blocks."""
     measured: list[tuple[float, float, float]] = []
     for number in range(rounds + 1):
+        on_round(f"round {number} of {rounds}")
         figures = trio.run(_aggregate), trio.run(_beside, RATE / 10), trio.run(_beside, RATE)
         if number:
             measured.append(figures)
-        on_round(number)
     median = statistics.median
     whole = NODES * RATE
     get, put, alone = (median(figures) for figures in zip(*measured, strict=True))
