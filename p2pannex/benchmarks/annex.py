@@ -75,10 +75,12 @@ def _compare_puts_of_a_gigabyte(pair: tuple[Server, Server], rounds: int) -> Row
     def seconds(server: Server) -> float:
         os.sync()  # as in `stdio`
         client = RawClient(server.argv, server.env)
+        taken = []
         try:
-            taken = timed(lambda: client.put(key, content, 1000))
-            client.remove(key)
-            return taken
+            for _ in range(2):  # the better of two, as in `stdio`
+                taken.append(timed(lambda: client.put(key, content, 1000)))
+                client.remove(key)
+            return min(taken)
         finally:
             client.close()
 
