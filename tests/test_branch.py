@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from p2pannex.branch import (
     merge_lines,
     merge_location_logs,
 )
+from p2pannex.branch.cat_file import CatFile
 from p2pannex.branch.clock import format_clock, parse_clock
 from p2pannex.branch.commit import commit_journal
 from p2pannex.branch.names import is_location_log
@@ -36,6 +37,7 @@ from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 
 KEY = Key("SHA256E-s31390--f50d7ac4c6b9031379986bc362fcefb65f1e52621ce1708d537e740fefc59cc0.mp3")
+OTHER_KEY = Key("SHA256-s3--2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae")
 A, B, C = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002", "c"
 
 # Names ------------------------------------------------------------------------------------------------------------
@@ -292,6 +294,94 @@ async def test_a_git_that_was_killed_is_replaced(repository: Path) -> None:
         process.wait()
         assert await branch.locations(KEY) == {A}
         assert branch._cat_file._process is not process
+
+
+def nothing(repository: Path, path: bytes) -> None:
+    pass
+
+
+def others_commit_to_it(repository: Path, path: bytes) -> None:
+    push(repository, path, b"newer\n")
+
+
+def others_commit_to_another_log(repository: Path, path: bytes) -> None:
+    push(repository, b"uuid.log", b"other\n")
+
+
+def the_refs_are_packed(repository: Path, path: bytes) -> None:
+    git(repository, "pack-refs", "--all")
+
+
+def the_refs_are_packed_and_others_commit(repository: Path, path: bytes) -> None:
+    the_refs_are_packed(repository, path)
+    others_commit_to_it(repository, path)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        nothing,
+        others_commit_to_it,
+        others_commit_to_another_log,
+        the_refs_are_packed,
+        the_refs_are_packed_and_others_commit,
+    ],
+)
+def test_what_was_expected_is_never_stale(
+    repository: Path, blocking: BlockingBranch, event: Callable[[Path, bytes], None]
+) -> None:
+    """Git is asked for a log before something happens to the branch, or nothing does, and the log is read then."""
+    blocking.log_location(KEY, A, True)
+    blocking.commit()
+    path = location_log_path(KEY)
+    before = blocking.read(path)
+    assert before
+    for expected in ([KEY], [KEY, KEY], [OTHER_KEY], [KEY, OTHER_KEY]):
+        for key in expected:
+            blocking.expect(key)
+        event(repository, path)
+        assert blocking.read(path) == git(repository, "cat-file", "blob", f"git-annex:{path.decode()}")
+        assert blocking.read(location_log_path(OTHER_KEY)) == b""
+        push(repository, path, before)
+
+
+def test_a_log_is_asked_for_early_and_once(blocking: BlockingBranch, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in (KEY, OTHER_KEY):
+        blocking.log_location(key, A, True)
+    blocking.commit()
+    blocking.locations(KEY)  # from now on git runs, and the top directory is known
+    questions: list[list[bytes]] = []
+    put = CatFile._put
+
+    def counted(self: CatFile, objects: list[bytes]) -> None:
+        questions.append(objects)
+        put(self, objects)
+
+    monkeypatch.setattr(CatFile, "_put", counted)
+    blocking.expect(OTHER_KEY)
+    assert len(questions) == 1
+    assert blocking.locations(OTHER_KEY) == {A}
+    assert len(questions) == 1
+    blocking.log_location(KEY, B, True)
+    questions.clear()
+    blocking.expect(KEY)
+    assert not questions, "the journal has it"
+
+
+def test_a_git_that_dies_with_a_question_is_asked_again(blocking: BlockingBranch) -> None:
+    blocking.log_location(KEY, A, True)
+    blocking.commit()
+    for before in (True, False):
+        blocking.locations(KEY)
+        process = blocking._cat_file._process
+        assert process is not None
+        if not before:
+            blocking.expect(KEY)
+        process.kill()
+        process.wait()
+        if before:
+            blocking.expect(KEY)
+        assert blocking.locations(KEY) == {A}
 
 
 async def test_a_cancelled_read_leaves_no_answer_behind(repository: Path) -> None:

@@ -129,23 +129,26 @@ class _Figures:
         self.seconds: dict[str, list[float]] = {}
         self.memory = 0
         self._server = server
+        self._stored: list[Key] = []
 
-    def measure(self, requests: Callable[[RawClient], dict[str, float]]) -> None:
-        """Let a new process of the server answer `requests`, which says how long that took."""
+    def measure(self, requests: Callable[[RawClient, list[Key]], dict[str, float]]) -> None:
+        """Let a new process of the server answer `requests`, which says how long that took. It is given the keys of
+        what was stored and not removed yet."""
         os.sync()  # what the other has written, and left to the system to bring to disk, is not to be in our way
         client = RawClient(self._server.argv, self._server.env)
         try:
-            for name, seconds in requests(client).items():
+            for name, seconds in requests(client, self._stored).items():
                 self.seconds.setdefault(name, []).append(seconds)
             self.memory = max(self.memory, client.peak_memory())
         finally:
             client.close()
 
 
-def small_requests(client: RawClient, requests: int) -> dict[str, float]:
-    """Seconds that one takes: the medians."""
+def small_requests(client: RawClient, stored: list[Key], *, requests: int) -> dict[str, float]:
+    """Seconds that one takes: the medians. What is stored stays."""
     contents = [os.urandom(SMALL) for _ in range(requests)]
     keys = [made_key(content) for content in contents]
+    stored += keys
     median = statistics.median
     return {
         "start to AUTH-SUCCESS": client.start,
@@ -155,11 +158,16 @@ def small_requests(client: RawClient, requests: int) -> dict[str, float]:
         ),
         "CHECKPRESENT": median(timed(lambda: client.check_present(keys[0])) for _ in range(20 * requests)),
         "GET 10 kB": median(timed(lambda k=k: client.get(k)) for k in keys),  # type: ignore[misc]
-        "REMOVE": median(timed(lambda k=k: client.remove(k)) for k in keys),  # type: ignore[misc]
     }
 
 
-def large_requests(client: RawClient, large: int) -> dict[str, float]:
+def removals(client: RawClient, stored: list[Key], *, requests: int) -> dict[str, float]:
+    """Seconds that one takes: the median."""
+    keys = [stored.pop() for _ in range(requests)]
+    return {"REMOVE": statistics.median(timed(lambda k=k: client.remove(k)) for k in keys)}  # type: ignore[misc]
+
+
+def large_requests(client: RawClient, stored: list[Key], *, large: int) -> dict[str, float]:
     """Seconds that they take."""
     content = memoryview(os.urandom(BLOCK))
     repeat = large // BLOCK
@@ -243,15 +251,17 @@ def measure(
     requests: int,
     on_round: Callable[[str], None],
 ) -> list[Measured]:
-    """Measure the servers in turn, round after round: small requests in the first rounds, large content in the others.
+    """Measure the servers in turn, round after round, and each kind of request in rounds of its own.
 
-    Not both in one round: for some time after large content was written and synced, the disk takes several times as
-    long over an fsync, of which p2pannex makes two in a small PUT, and git-annex none.
+    What was large weighs on what comes after it: for some time after much was written and synced, the disk takes
+    several times as long over an fsync, of which p2pannex makes two in a small PUT, and git-annex none. So do removals:
+    ext4 without a journal looks at each inode that was removed in the last five minutes before it makes one.
     """
     figures = [_Figures(server) for server in servers]
     kinds = {
         "small requests": partial(small_requests, requests=requests),
-        "large": partial(large_requests, large=large),
+        "removals": partial(removals, requests=requests),
+        "large content": partial(large_requests, large=large),
     }
     for name, kind in kinds.items():
         for number in range(rounds + 1):

@@ -5,6 +5,8 @@ directory of a branch of many logs has 4096 entries, which take it longer to unp
 those of the branch's last commit, and ask for the directory below. Where the branch is can mostly be read from the
 ref's file; where it has none, git is asked in the same breath, and had the ref moved, the answer is thrown away.
 
+Who knows early on what will be read says so (`expect`): then git looks for it while we do something else.
+
 A process that has died is replaced, once for each question. One that was left in the middle of an answer is killed.
 
 The exchange is a generator which says when it needs to wait; threads and tasks wait in their own ways.
@@ -61,6 +63,22 @@ class CatFile:
         self._ref_file = os.path.join(git.git_dir, REF)
         self._commit = b""
         self._top: dict[bytes, bytes] = {}  # what is in the top directory at that commit: names of objects
+        self._expected: bytes | None = None  # the path that git was asked for and has not been heard of, at that commit
+
+    def expect(self, path: bytes) -> None:
+        """The log at `path` will probably be read next. It does not block; mostly git is asked for it."""
+        if self._process is None or self._expected is not None or not _possible(path):
+            return
+        name, _, rest = path.partition(b"/")
+        known = self._top.get(name)
+        if known is None or self._loose_ref() != self._commit:
+            return
+        try:
+            self._put([_below(known, rest)])
+        except (BrokenPipeError, RemoteError):
+            self.close()
+        else:
+            self._expected = path
 
     def read(self, path: bytes) -> bytes:
         """The log at `path` on the branch; empty when there is none. Blocks. RemoteError when git does not answer."""
@@ -92,6 +110,7 @@ class CatFile:
     def close(self) -> None:
         """End the process. Another would be started by the next question."""
         process, self._process = self._process, None
+        self._expected = None
         if process is None:
             return
         self._received.clear()
@@ -102,7 +121,7 @@ class CatFile:
 
     def _exchange(self, path: bytes, text: bytearray) -> Generator[int, None, None]:
         """Put the log at `path` into `text`. Gives the descriptor to wait for, whenever there is nothing to read."""
-        if b"\n" in path or len(path) > MAX_PATH:
+        if not _possible(path):
             return
         answered = False
         try:
@@ -125,6 +144,11 @@ class CatFile:
     def _look_up(self, path: bytes) -> Generator[int, None, bytes]:
         if self._process is None:
             self._start()
+        if self._expected is not None:
+            expected, self._expected = self._expected, None
+            found = yield from self._answer()
+            if expected == path and self._loose_ref() == self._commit:
+                return found[2] if found[1] == b"blob" else b""
         name, _, rest = path.partition(b"/")
         known = self._top.get(name)
         if self._commit and self._loose_ref() == self._commit:
@@ -175,10 +199,13 @@ class CatFile:
             position = end + 1 + size
         self._commit, self._top = commit, top
 
-    def _ask(self, objects: list[bytes]) -> Generator[int, None, list[Answer]]:
+    def _put(self, objects: list[bytes]) -> None:
         question = b"".join([name + b"\n" for name in objects])
         if os.write(self._request, question) != len(question):
             raise RemoteError("git cat-file does not listen")
+
+    def _ask(self, objects: list[bytes]) -> Generator[int, None, list[Answer]]:
+        self._put(objects)
         answers = []
         for _ in objects:
             answers.append((yield from self._answer()))
@@ -247,6 +274,11 @@ def _readable(descriptor: int, milliseconds: float) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(milliseconds))
+
+
+def _possible(path: bytes) -> bool:
+    """Whether there can be a log of that path."""
+    return b"\n" not in path and len(path) <= MAX_PATH
 
 
 def _below(directory: bytes, path: bytes) -> bytes:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from p2pannex.branch.names import journal_name
+from p2pannex.branch.names import InvalidName, journal_name
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.stores.disk_errors import disk_errors
 
@@ -93,6 +93,13 @@ class Journal:
         """The new content of the log at `path`; None when the journal has none. InvalidName as `journal_name`."""
         with self.opened(path) as file:
             return None if file is None else file.text
+
+    def has(self, path: bytes) -> bool:
+        """Whether the journal has something for the log at `path`. Others may change that at any time."""
+        try:
+            return os.access(os.path.join(self.directory, journal_name(path)), os.F_OK)
+        except InvalidName:
+            return False
 
     @contextmanager
     def opened(self, path: bytes) -> Iterator[JournalFile | None]:

@@ -50,6 +50,16 @@ class BlockingBranch:
         text = read_journal(self.journal, path)
         return self._committed(path) if text is None else text
 
+    def expect(self, key: Key) -> None:
+        """The key's log will probably be changed next: git is asked for it, if it is needed. It does not block."""
+        path = location_log_path(key)
+        if self._turn.acquire(blocking=False):
+            try:
+                if not self.journal.has(path):
+                    self._cat_file.expect(path)
+            finally:
+                self._turn.release()
+
     def _committed(self, path: bytes) -> bytes:
         with self._turn:
             return self._cat_file.read(path)

@@ -127,11 +127,13 @@ class RepositoryCluster(Cluster):
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
         answer = await super().put(key, file)
         if isinstance(answer, Upload):
+            self._log.expect(key)
             return LoggedUpload(answer, key, self._log, frozenset())
         await self._log.record(key, answer.uuids, True)
         return answer
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
+        self._log.expect(key)
         removal = await super().remove(key, before=before)
         await self._log.record(key, removal.uuids, False)
         return removal

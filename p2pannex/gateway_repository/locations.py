@@ -40,6 +40,10 @@ class NodeLog:
         self._dirty = False
         self._idle = IdleCommits(self.commit)
 
+    def expect(self, key: Key) -> None:
+        """Something will probably be logged of the key."""
+        self._branch.blocking.expect(key)
+
     async def record(self, key: Key, uuids: Iterable[str], present: bool) -> None:
         """Log that repositories have the content, or have it no more. RemoteError where that cannot be done."""
         uuids = self.members.intersection(uuids)
@@ -112,6 +116,7 @@ class LoggedRemote(Service):
         return await self._inner.lock(key)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
+        self._log.expect(key)
         removal = await self._inner.remove(key, before=before)
         gone = removal.uuids | ({self.uuid} if removal.ok else frozenset())
         await self._log.record(key, gone, False)

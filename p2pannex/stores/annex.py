@@ -142,6 +142,9 @@ class AnnexStore(ObjectStore):
 
     # The location log -------------------------------------------------------------------------------------------
 
+    def expect(self, key: Key) -> None:
+        self._branch.blocking.expect(key)
+
     async def changed(self, key: Key, present: bool) -> None:
         await self._log.changed(key, present)
 

@@ -171,6 +171,7 @@ class ObjectStore(Service):
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         await trio.lowlevel.checkpoint_if_cancelled()
+        self.expect(key)
         outcome = None
         if key.size is not None and key.size <= QUICKLY_REMOVED:
             try:
@@ -209,6 +210,9 @@ class ObjectStore(Service):
                 return Outcome.ABSENT
             return Outcome.REMOVED
 
+    def expect(self, key: Key) -> None:
+        """`changed` will probably be called for the key: where a log is kept, it may be looked up now."""
+
     async def changed(self, key: Key, present: bool) -> None:
         """Content was stored or removed: where a log is kept of that, it is written before anybody is told."""
 
@@ -231,6 +235,7 @@ class ObjectStore(Service):
                 upload = ObjectUpload.open(self, key)
             if upload is not None:
                 if not self.present(key):
+                    self.expect(key)
                     return upload
                 upload.close()  # the one who had it locked has just finished
             else:
