@@ -28,6 +28,7 @@ GOALS = {
     "PUT 10 kB": 4.0,
     "PUT large": 2.0,
     "REMOVE": 4.0,
+    "REMOVE, stored before": 4.0,
 }
 """How many times as fast as git-annex's gateway."""
 

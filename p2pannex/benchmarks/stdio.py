@@ -162,9 +162,17 @@ def small_requests(client: RawClient, stored: list[Key], *, requests: int) -> di
 
 
 def removals(client: RawClient, stored: list[Key], *, requests: int) -> dict[str, float]:
-    """Seconds that one takes: the median."""
-    keys = [stored.pop() for _ in range(requests)]
-    return {"REMOVE": statistics.median(timed(lambda k=k: client.remove(k)) for k in keys)}  # type: ignore[misc]
+    """Seconds that one takes: the median, of content that was just stored, and of what another process has stored, whose
+    location is in the git-annex branch."""
+    contents = [os.urandom(SMALL) for _ in range(requests)]
+    just_stored = [made_key(content) for content in contents]
+    for key, content in zip(just_stored, contents, strict=True):
+        client.put(key, memoryview(content))
+    kinds = {"REMOVE": just_stored, "REMOVE, stored before": [stored.pop() for _ in range(requests)]}
+    return {
+        name: statistics.median(timed(lambda k=k: client.remove(k)) for k in keys)  # type: ignore[misc]
+        for name, keys in kinds.items()
+    }
 
 
 def large_requests(client: RawClient, stored: list[Key], *, large: int) -> dict[str, float]:
@@ -190,6 +198,7 @@ GOALS = {
     "PUT 10 kB": 4.0,
     "PUT large": 2.0,
     "REMOVE": 3.0,
+    "REMOVE, stored before": 3.0,
 }
 
 

@@ -137,13 +137,13 @@ def _print(result: Table, output: Output) -> int:
     if output.bars:
         click.echo("\r\x1b[K", err=True, nl=False)
     ours, theirs = result.columns
-    head = f"{'':28}{ours:>10}{theirs:>11}{'':7}{'times':>7}{'goal':>7}"
+    head = f"{'':36}{ours:>10}{theirs:>11}{'':7}{'times':>7}{'goal':>7}"
     if not output.as_json:
         output.result(head)
     for row in result.rows:
         goal = f"{row.goal:7.2f}" if row.limit is None else f"{row.limit:4.0f} {row.unit}"
         output.result(
-            f"{row.name:28}{row.p2pannex:10.2f}{row.git_annex:11.2f} {row.unit:5} {row.ratio:7.2f}{goal}"
+            f"{row.name:36}{row.p2pannex:10.2f}{row.git_annex:11.2f} {row.unit:5} {row.ratio:7.2f}{goal}"
             f"  {'reached' if row.reached else 'missed'}",
             name=row.name,
             unit=row.unit,
@@ -155,7 +155,7 @@ def _print(result: Table, output: Output) -> int:
         )
     if result.memory_p2pannex:
         output.result(
-            f"{'peak memory':28}{result.memory_p2pannex / 2**20:10.1f}{result.memory_git_annex / 2**20:11.1f} MiB",
+            f"{'peak memory':36}{result.memory_p2pannex / 2**20:10.1f}{result.memory_git_annex / 2**20:11.1f} MiB",
             name="peak memory",
             unit="bytes",
             p2pannex=result.memory_p2pannex,

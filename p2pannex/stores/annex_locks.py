@@ -25,9 +25,6 @@ from p2pannex.stores.uploads import is_at
 
 SET_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 
-NEIGHBOURHOODS = 1 << 24
-"""Where the bytes begin that are locked for directories, behind those for keys."""
-
 _FLOCK = struct.Struct("@hhqqi4x")
 """What fcntl takes: the type, where counting begins, the start, the length (0: all of it), a process (0)."""
 
@@ -114,8 +111,8 @@ class TransferClaim:
 class KeyExclusion:
     """One change at a time to a key's content, among all that p2pannex runs on the repository.
 
-    It is one file, of which a byte is locked for a key, and one for the first of the directories that it is in, for
-    those who change or fsync directories: so nothing has to be cleaned up. As in `Exclusion`, waiting blocks.
+    It is one file, of which a byte is locked for the first of the directories that the key's object is in: so nothing
+    has to be cleaned up, and directories can be changed and fsynced, too. As in `Exclusion`, waiting blocks.
     """
 
     def __init__(self, layout: AnnexLayout) -> None:
@@ -128,13 +125,11 @@ class KeyExclusion:
 
         Busy where others do for longer than `timeout` seconds.
         """
-        start = int(key.hashdir_lower.replace(b"/", b""), 16)
-        neighbourhood = NEIGHBOURHOODS + int.from_bytes(self._layout.neighbourhood(key), "big")
+        byte = int.from_bytes(self._layout.neighbourhood(key), "big")
         fd = self._open()
         try:
-            for byte in (start, neighbourhood):  # always in this order, so that nobody waits for each other
-                if not try_range(fd, fcntl.F_WRLCK, byte, 1):
-                    wait_until(lambda byte=byte: try_range(fd, fcntl.F_WRLCK, byte, 1), timeout)  # type: ignore[misc]
+            if not try_range(fd, fcntl.F_WRLCK, byte, 1):
+                wait_until(lambda: try_range(fd, fcntl.F_WRLCK, byte, 1), timeout)
             yield
         finally:
             os.close(fd)
