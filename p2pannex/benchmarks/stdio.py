@@ -162,8 +162,8 @@ def small_requests(client: RawClient, stored: list[Key], *, requests: int) -> di
 
 
 def removals(client: RawClient, stored: list[Key], *, requests: int) -> dict[str, float]:
-    """Seconds that one takes: the median, of content that was just stored, and of what another process has stored, whose
-    location is in the git-annex branch."""
+    """Seconds that one takes: the median, of content that was just stored, and of what another process has stored,
+    whose location is in the git-annex branch."""
     contents = [os.urandom(SMALL) for _ in range(requests)]
     just_stored = [made_key(content) for content in contents]
     for key, content in zip(just_stored, contents, strict=True):
