@@ -75,7 +75,7 @@ class CatFile:
             return
         try:
             self._put([_below(known, rest)])
-        except (BrokenPipeError, RemoteError):
+        except (OSError, RemoteError):  # it has ended; whoever reads starts another
             self.close()
         else:
             self._expected = path
