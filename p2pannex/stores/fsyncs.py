@@ -20,7 +20,6 @@ from queue import SimpleQueue
 from typing import TypeAlias, TypeVar
 
 import attrs
-import outcome
 import trio
 
 T = TypeVar("T")
@@ -104,19 +103,20 @@ async def _fsync(fd: int) -> OSError | None:
 
 def _fsync_all(fds: list[int]) -> list[OSError | None]:
     """Fsync at the same time, and wait for all: what went wrong with each. It blocks."""
-    done: SimpleQueue[tuple[int, outcome.Outcome[None]]] = SimpleQueue()
-
-    def deliver(number: int, result: outcome.Outcome[None]) -> None:
-        done.put((number, result))
-
-    for number, fd in enumerate(fds[1:], 1):
-        trio.lowlevel.start_thread_soon(partial(os.fsync, fd), partial(deliver, number))
-    deliver(0, outcome.capture(os.fsync, fds[0]))
     errors: list[OSError | None] = [None] * len(fds)
-    for _ in fds:
-        number, result = done.get()
+    done: SimpleQueue[None] = SimpleQueue()
+
+    def fsync(number: int) -> None:
         try:
-            result.unwrap()
+            os.fsync(fds[number])
         except OSError as error:
             errors[number] = error
+        finally:
+            done.put(None)
+
+    for number in range(1, len(fds)):
+        trio.lowlevel.start_thread_soon(partial(fsync, number), lambda _: None)
+    fsync(0)
+    for _ in fds:
+        done.get()
     return errors
