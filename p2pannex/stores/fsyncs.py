@@ -115,7 +115,10 @@ def _fsync_all(fds: list[int]) -> list[OSError | None]:
             done.put(None)
 
     for number in range(1, len(fds)):
-        trio.lowlevel.start_thread_soon(partial(fsync, number), lambda _: None)
+        try:
+            trio.lowlevel.start_thread_soon(partial(fsync, number), lambda _: None)
+        except RuntimeError:  # there are as many threads as there may be
+            fsync(number)
     fsync(0)
     for _ in fds:
         done.get()

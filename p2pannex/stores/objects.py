@@ -83,7 +83,7 @@ class ObjectStore(Service):
         self.disk_reserve = disk_reserve
         self.single_client = single_client
         self._one_of_several = one_of_several
-        self._durably = trio.Lock()
+        self._ending = trio.Lock()
         self._exclusion = exclusive
         self._promises = promises
         self._untidy = Untidy(layout.root, exclusive, free_later=single_client)
@@ -137,14 +137,14 @@ class ObjectStore(Service):
             return await self.briefly(lambda: at_once(work))
         # One at a time: the next would wait for the exclusion that the work has taken, and the loop with it.
         try:
-            self._durably.acquire_nowait()
+            self._ending.acquire_nowait()
         except trio.WouldBlock:
-            await self._durably.acquire()
+            await self._ending.acquire()
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
             return await side_by_side(work)
         finally:
-            self._durably.release()
+            self._ending.release()
 
     async def timestamp(self) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -88,6 +88,18 @@ async def test_each_is_told_of_its_own_failure_only(fd: int) -> None:
     assert sorted(seen) == ["bad0", "bad1", "badEBADF", "good0", "good1"]
 
 
+async def test_no_thread_is_needed(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more_threads(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio.lowlevel, "start_thread_soon", no_more_threads)
+    seen: list[str] = []
+    async with trio.open_nursery() as nursery:
+        for name, first in (("a", fd), ("b", 1_000_000), ("c", fd)):
+            nursery.start_soon(side_by_side, work(seen, [first, fd], name))
+    assert sorted(seen) == ["a0", "a1", "b0", "b1", "bEBADF", "c0", "c1"]
+
+
 async def test_work_that_has_begun_goes_on_to_its_end(fd: int) -> None:
     seen: list[str] = []
     with trio.CancelScope() as scope:
