@@ -21,6 +21,7 @@ from attrs import evolve
 from p2pannex.benchmarks import stdio
 from p2pannex.benchmarks.client import RawClient
 from p2pannex.benchmarks.stdio import (
+    Figures,
     Result,
     Row,
     Server,
@@ -72,21 +73,20 @@ def _compare_puts_of_a_gigabyte(pair: tuple[Server, Server], rounds: int) -> Row
     content = memoryview(os.urandom(10**6))
     key = made_key(content, 1000)
 
-    def seconds(server: Server) -> float:
-        os.sync()  # as in `stdio`
-        client = RawClient(server.argv, server.env)
+    def puts(client: RawClient, stored: list[Key]) -> dict[str, float]:
         taken = []
-        try:
-            for _ in range(2):  # the better of two, as in `stdio`
-                taken.append(timed(lambda: client.put(key, content, 1000)))
-                client.remove(key)
-            return min(taken)
-        finally:
-            client.close()
+        for _ in range(2):  # the better of two, as in `stdio`
+            taken.append(timed(lambda: client.put(key, content, 1000)))
+            client.remove(key)
+        return {"PUT": min(taken)}
 
-    times = [(seconds(pair[0]), seconds(pair[1])) for _ in range(rounds)]
-    ratio = statistics.median(theirs / ours for ours, theirs in times)
-    ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
+    figures = [Figures(server) for server in pair]
+    for _ in range(rounds):
+        for each in figures:
+            each.measure(puts)
+    columns = [each.seconds["PUT"] for each in figures]
+    ratio = statistics.median(theirs / ours for ours, theirs in zip(*columns, strict=True))
+    ours, theirs = (statistics.median(column) for column in columns)
     return Row("PUT 1 GB", "GB/s", 1 / ours, 1 / theirs, ratio, GOALS["PUT large"])
 
 

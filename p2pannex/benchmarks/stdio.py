@@ -122,7 +122,7 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-class _Figures:
+class Figures:
     """The figures of one server, of one round after the other."""
 
     def __init__(self, server: Server) -> None:
@@ -266,7 +266,7 @@ def measure(
     several times as long over an fsync, of which p2pannex makes two in a small PUT, and git-annex none. So do removals:
     ext4 without a journal looks at each inode that was removed in the last five minutes before it makes one.
     """
-    figures = [_Figures(server) for server in servers]
+    figures = [Figures(server) for server in servers]
     kinds = {
         "small requests": partial(small_requests, requests=requests),
         "removals": partial(removals, requests=requests),

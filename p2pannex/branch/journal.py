@@ -15,15 +15,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import struct
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from p2pannex.branch.names import InvalidName, journal_name
-from p2pannex.protocol.errors import RemoteError
 from p2pannex.stores.disk_errors import disk_errors
+from p2pannex.stores.exclusion import Busy, try_range, wait_until
 
 TIMEOUT = 60.0
 """Seconds to wait for the lock. Commits take it for a second at most, git-annex's merges for some seconds."""
@@ -32,13 +30,6 @@ BLOCK = 1 << 16
 
 PAGE = 4096
 """Bytes of a file that are changed at once, on every machine."""
-
-
-class JournalBusy(RemoteError):
-    """Others have the lock."""
-
-    def __init__(self) -> None:
-        super().__init__("the repository is busy; try again later")
 
 
 class Journal:
@@ -60,17 +51,17 @@ class Journal:
     def lock(self, timeout: float | None = None) -> Iterator[int]:
         """Nobody else changes journal, index or branch meanwhile. Gives the lock's descriptor, for git to inherit.
 
-        JournalBusy when others hold it for longer than `timeout` seconds, the journal's own where it is None.
+        Busy when others hold it for longer than `timeout` seconds, the journal's own where it is None.
         RemoteError when it cannot be taken at all.
         """
         timeout = self.timeout if timeout is None else timeout
         if not self._turn.acquire(timeout=timeout):
-            raise JournalBusy
+            raise Busy
         try:
             with disk_errors("cannot lock the journal of the git-annex branch"):
-                fd = self._open_lock(b"journal.lck")
+                fd = self._open_lock()
                 try:
-                    _wait_for_lock(fd, fcntl.F_WRLCK, timeout)
+                    wait_until(lambda: try_range(fd, fcntl.F_WRLCK), timeout)
                 except BaseException:
                     os.close(fd)
                     raise
@@ -169,8 +160,8 @@ class Journal:
                 os.unlink(self._new)
             raise
 
-    def _open_lock(self, name: bytes) -> int:
-        path = os.path.join(self.annex, name)
+    def _open_lock(self) -> int:
+        path = os.path.join(self.annex, b"journal.lck")
         try:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -230,18 +221,3 @@ class JournalFile:
         self._size += written
         self.text += line
         return True
-
-
-def _wait_for_lock(fd: int, kind: int, timeout: float) -> None:
-    request = struct.pack("hhqqi0q", kind, os.SEEK_SET, 0, 0, 0)
-    deadline = time.monotonic() + timeout
-    pause = 0.0005
-    while True:
-        try:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, request)
-            return
-        except (BlockingIOError, PermissionError) as error:  # POSIX allows both errors for "others hold it"
-            if time.monotonic() >= deadline:
-                raise JournalBusy from error
-        time.sleep(pause)
-        pause = min(2 * pause, 0.02)

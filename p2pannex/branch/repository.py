@@ -16,12 +16,13 @@ from p2pannex.branch.commit import commit_journal
 from p2pannex.branch.git import TIMEOUT as GIT_TIMEOUT
 from p2pannex.branch.git import Git
 from p2pannex.branch.journal import TIMEOUT as LOCK_TIMEOUT
-from p2pannex.branch.journal import Journal, JournalBusy
+from p2pannex.branch.journal import Journal
 from p2pannex.branch.location_log import LocationLog
 from p2pannex.branch.names import UUID_LOG, InvalidName, location_log_path
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.stores.disk_errors import disk_errors
+from p2pannex.stores.exclusion import Busy
 
 
 class BlockingBranch:
@@ -75,7 +76,7 @@ class BlockingBranch:
     def log_locations(
         self, key: Key, uuids: Iterable[str], present: bool, *, lock_timeout: float | None = None
     ) -> bool:
-        """As `Branch.log_locations`. JournalBusy where others have the lock for so many seconds."""
+        """As `Branch.log_locations`. Busy where others have the lock for so many seconds."""
         known = sorted(uuids)
         for uuid in known:
             if not uuid or any(c in uuid for c in " \n\r\0"):
@@ -188,7 +189,7 @@ class Branch:
         if at_once:
             try:
                 return self.blocking.log_locations(key, uuids, present, lock_timeout=0)
-            except JournalBusy:
+            except Busy:
                 pass  # to wait for the others is for a thread
         news = False
         with trio.CancelScope(shield=True):

@@ -115,9 +115,9 @@ def bench(which: str, rounds: int, size: int | None, gigabyte: bool, directory: 
     if gigabyte and which != "annex":
         raise click.UsageError("--large is for annex")
 
-    def on_round(which: str) -> None:
+    def on_round(round_: str) -> None:
         if output.bars:
-            click.echo(f"\r\x1b[K{which} …", err=True, nl=False)
+            click.echo(f"\r\x1b[K{round_} …", err=True, nl=False)
 
     if which == "throttled":
         from p2pannex.benchmarks.throttled import run_throttled

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -22,9 +21,6 @@ from p2pannex.branch.idle import IdleCommits
 from p2pannex.keys import Key
 from p2pannex.peer import Peer
 from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
-
-if TYPE_CHECKING:
-    from p2pannex.peer import Peer
 
 
 class NodeLog:

@@ -14,7 +14,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import trio
@@ -91,16 +91,16 @@ def _top(config: AnnexConfig) -> str:
 
 
 async def _open_store(path: str, uuid: str, single_client: bool) -> Service:
-    store: Service
+    open_it: Callable[[], Service]
     if looks_like_git(os.fsencode(path)):
         from p2pannex.stores.annex import AnnexStore
 
         open_it = functools.partial(AnnexStore, path, single_client=single_client, one_of_several=single_client)
-        store = await trio.to_thread.run_sync(open_it)
     else:
         from p2pannex.urls import open_directory
 
-        store = await trio.to_thread.run_sync(open_directory, path)
+        open_it = functools.partial(open_directory, path, one_of_several=single_client)
+    store = await trio.to_thread.run_sync(open_it)
     if store.uuid != uuid:
         await store.aclose()
         raise RemoteError(f"the repository in {path} is {store.uuid}, not {uuid}")

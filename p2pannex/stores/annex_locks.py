@@ -13,36 +13,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from p2pannex.keys import Key
 from p2pannex.protocol.errors import RemoteError
 from p2pannex.stores.annex_layout import AnnexLayout
-from p2pannex.stores.exclusion import TIMEOUT, wait_until
+from p2pannex.stores.exclusion import SET_LOCK, TIMEOUT, try_range, wait_until
 from p2pannex.stores.uploads import is_at
-
-SET_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
-
-_FLOCK = struct.Struct("@hhqqi4x")
-"""What fcntl takes: the type, where counting begins, the start, the length (0: all of it), a process (0)."""
 
 
 def require_file_locks() -> None:
     """RemoteError on a system that does not have these locks."""
     if SET_LOCK is None:
         raise RemoteError("this system has no locks that belong to open files, which git-annex repositories need")
-
-
-def try_range(fd: int, kind: int, start: int = 0, length: int = 0) -> bool:
-    """Take a lock of the `kind` F_RDLCK or F_WRLCK, or change the one held to it, if nobody else's is in the way."""
-    assert SET_LOCK is not None
-    try:
-        fcntl.fcntl(fd, SET_LOCK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
 
 
 class LockFile:

@@ -25,8 +25,8 @@ import fcntl
 import os
 
 from p2pannex.stores.annex_layout import AnnexLayout
-from p2pannex.stores.annex_locks import LockFile, try_range
-from p2pannex.stores.exclusion import try_lock
+from p2pannex.stores.annex_locks import LockFile
+from p2pannex.stores.exclusion import try_lock, try_range
 from p2pannex.stores.uploads import is_at
 
 FILES = 64

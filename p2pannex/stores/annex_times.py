@@ -18,8 +18,7 @@ import secrets
 from p2pannex.keys import Key
 from p2pannex.service import RETENTION, Clock
 from p2pannex.stores.annex_layout import AnnexLayout
-from p2pannex.stores.annex_locks import try_range
-from p2pannex.stores.exclusion import wait_until
+from p2pannex.stores.exclusion import try_range, wait_until
 
 PATIENCE = 1.0
 """Seconds for which the lock of the file is tried: git-annex has it for a moment."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,8 +25,18 @@ TIMEOUT = 30.0
 """Seconds to wait for others, whose work on a key takes milliseconds."""
 
 
+SET_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+"""The lock that belongs to an open file and that fcntl(2) locks of processes exclude; None where there is none."""
+
+_FLOCK = struct.Struct("@hhqqi4x")
+"""What fcntl takes: the type, where counting begins, the start, the length (0: all of it), a process (0)."""
+
+
 class Busy(RemoteError):
-    """Others are at work on the key."""
+    """Others are at work on the key, or have the lock."""
+
+    def __init__(self) -> None:
+        super().__init__("the repository is busy; try again later")
 
 
 @contextmanager
@@ -76,7 +87,7 @@ def wait_until(locked: Callable[[], bool], timeout: float) -> None:
     pause = 0.0005
     while not locked():
         if time.monotonic() >= deadline:
-            raise Busy("the repository is busy; try again later")
+            raise Busy
         time.sleep(pause)
         pause = min(2 * pause, 0.02)
 
@@ -86,5 +97,15 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
+        return False
+    return True
+
+
+def try_range(fd: int, kind: int, start: int = 0, length: int = 0) -> bool:
+    """Take a lock of the `kind` F_RDLCK or F_WRLCK, or change the one held to it, if nobody else's is in the way."""
+    assert SET_LOCK is not None
+    try:
+        fcntl.fcntl(fd, SET_LOCK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
+    except (BlockingIOError, PermissionError):  # POSIX allows both errors for "others hold it"
         return False
     return True

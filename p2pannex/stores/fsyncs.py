@@ -33,12 +33,8 @@ def at_once(work: Fsyncs[T]) -> T:
     try:
         fd = next(work)
         while True:
-            try:
-                os.fsync(fd)
-            except OSError as error:
-                fd = work.throw(error)
-            else:
-                fd = next(work)
+            error = _fsync(fd)
+            fd = next(work) if error is None else work.throw(error)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
 
@@ -48,10 +44,19 @@ async def side_by_side(work: Fsyncs[T]) -> T:
     try:
         fd = next(work)
         while True:
-            error = await _fsync(fd)
+            error = await _fsync_beside_others(fd)
             fd = next(work) if error is None else work.throw(error)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
+
+
+def _fsync(fd: int) -> OSError | None:
+    """What went wrong, if anything. It blocks."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        return error
+    return None
 
 
 @attrs.define
@@ -81,7 +86,7 @@ def _this_loop() -> _Loop:
 
 
 @trio.lowlevel.enable_ki_protection  # a first one that went away would leave the others waiting
-async def _fsync(fd: int) -> OSError | None:
+async def _fsync_beside_others(fd: int) -> OSError | None:
     """Fsync together with the other tasks that want it now. What went wrong, if anything."""
     loop = _this_loop()
     batch = loop.gathering
@@ -108,9 +113,7 @@ def _fsync_all(fds: list[int]) -> list[OSError | None]:
 
     def fsync(number: int) -> None:
         try:
-            os.fsync(fds[number])
-        except OSError as error:
-            errors[number] = error
+            errors[number] = _fsync(fds[number])
         finally:
             done.put(None)
 

@@ -24,7 +24,7 @@ from p2pannex.protocol.errors import RemoteError
 from p2pannex.service import AlreadyHave, Lock, Service, Stored, Upload
 from p2pannex.stores.annex import AnnexStore, UnusableAnnex
 from p2pannex.stores.annex_config import parse_size
-from p2pannex.stores.annex_locks import try_range
+from p2pannex.stores.exclusion import try_range
 from p2pannex.testing.samples import fetch, key_of, store
 from p2pannex.testing.services import SERVICE_CHECKS, Check, check_service
 from p2pannex.testing.serving import served
