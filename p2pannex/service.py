@@ -10,7 +10,6 @@ Every method may raise `RemoteError` (this request failed, in words for people) 
 from __future__ import annotations
 
 import abc
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -18,41 +17,15 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from attrs import frozen
 
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import Unsupported
+from p2pannex.errors import Unsupported
+from p2pannex.keys.key import Key
 from p2pannex.protocol.messages import LATEST_VERSION
 
 if TYPE_CHECKING:
     from trio.abc import HalfCloseableStream
 
-    from p2pannex.peer import Peer
-
 RETENTION = 600
 """Seconds for which content stays locked, from LOCKCONTENT on, when its holder is lost (protocol-spec section 7)."""
-
-
-class Clock(Protocol):
-    """Where time comes from, so that tests can skew it. Both in seconds."""
-
-    def monotonic(self) -> float:
-        """Time that never jumps, and goes on while the machine sleeps where the system can tell (CLOCK_BOOTTIME)."""
-        ...
-
-    def wall(self) -> float:
-        """POSIX time."""
-        ...
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    _source = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-    def monotonic(self) -> float:
-        return time.clock_gettime(self._source)
-
-    def wall(self) -> float:
-        return time.time()
 
 
 @frozen
@@ -99,6 +72,21 @@ class _Closing(abc.ABC):
         await self.aclose()
 
 
+class DirectBody(Protocol):
+    """Bytes that can be moved without passing through this process, where the other end of the move allows it.
+
+    The body of a message of the P2P protocol is one.
+    """
+
+    async def pass_body(self, target: DirectBody, count: int) -> int | None:
+        """Move the next bytes from here to `target`, at most `count`; how many were moved.
+
+        None where these two cannot, or where one of them fails: reading and writing the bytes then tells which, and
+        raises its error.
+        """
+        ...
+
+
 class Upload(_Closing):
     """Content on its way into a service (protocol-spec section 9).
 
@@ -111,9 +99,8 @@ class Upload(_Closing):
     """Where in the content, in bytes, to begin: what lies before was kept from an interrupted upload."""
 
     @property
-    def peer(self) -> Peer | None:
-        """The conversation whose body the bytes become, where they are one's, so that they can be passed on to it
-        without passing through this process."""
+    def direct(self) -> DirectBody | None:
+        """Where the bytes go, if they can be moved there without passing through this process."""
         return None
 
     @abc.abstractmethod
@@ -164,8 +151,8 @@ class Download(_Closing):
         return None
 
     @property
-    def peer(self) -> Peer | None:
-        """The conversation whose body the bytes are, where they are one's."""
+    def direct(self) -> DirectBody | None:
+        """Where the bytes come from, if they can be moved from there without passing through this process."""
         return None
 
     @abc.abstractmethod

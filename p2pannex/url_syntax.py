@@ -11,10 +11,13 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from attrs import frozen
 
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
 
 TOKEN_VARIABLE = "P2PANNEX_TOKEN"  # noqa: S105 - the name of a variable
 """The environment variable with the token for sockets, where none is given otherwise."""
+
+NETWORK_TOKEN_VARIABLE = "GIT_ANNEX_P2P_AUTHTOKEN"  # noqa: S105 - likewise
+"""git-annex's name for the same, for P2P networks only."""
 
 KNOWN = (
     "a directory, ssh://HOST/DIR, exec:COMMAND, unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS"

@@ -10,17 +10,17 @@ import pytest
 import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, MockClock, memory_stream_pair
 
-from p2pannex.authenticate import NotAuthenticated, authenticate
-from p2pannex.keys import Key
-from p2pannex.peer import StreamPeer
+from p2pannex.access import Grant, Mode, TokenFile, TokensUnreadable
+from p2pannex.errors import ConnectionLost
+from p2pannex.keys.key import Key
+from p2pannex.p2p.authenticate import NotAuthenticated, authenticate
+from p2pannex.p2p.memory import memory_peers
+from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.remote import AuthenticationFailed, greet
+from p2pannex.p2p.server import serve
 from p2pannex.protocol.conversation import Side, State
-from p2pannex.protocol.errors import ConnectionLost
 from p2pannex.protocol.messages import Auth, CheckPresent
-from p2pannex.remote import AuthenticationFailed, greet
-from p2pannex.server import Mode, serve
 from p2pannex.stores.memory import MemoryStore
-from p2pannex.tokens import Grant, TokenFile, TokensUnreadable
-from p2pannex.transports.memory import memory_peers
 
 TOKEN = "s3cr3tt0k3ns3cr3tt0k3ns3cr3tt0k3"
 GRANT = Grant("0", Mode.APPEND_ONLY)

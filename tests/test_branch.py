@@ -18,23 +18,14 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pannex.branch import (
-    BlockingBranch,
-    Branch,
-    InvalidName,
-    LocationLog,
-    branch_path,
-    journal_name,
-    location_log_path,
-    merge_lines,
-    merge_location_logs,
-)
-from p2pannex.branch.cat_file import CatFile
-from p2pannex.branch.clock import format_clock, parse_clock
-from p2pannex.branch.commit import commit_journal
-from p2pannex.branch.names import is_location_log
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
+from p2pannex.git_annex.branch.branch import BlockingBranch, Branch
+from p2pannex.git_annex.branch.cat_file import CatFile
+from p2pannex.git_annex.branch.commit import commit_journal
+from p2pannex.git_annex.logs.clock import format_clock, parse_clock
+from p2pannex.git_annex.logs.location_log import LocationLog, merge_lines, merge_location_logs
+from p2pannex.git_annex.logs.names import InvalidName, branch_path, is_location_log, journal_name, location_log_path
+from p2pannex.keys.key import Key
 
 KEY = Key("SHA256E-s31390--f50d7ac4c6b9031379986bc362fcefb65f1e52621ce1708d537e740fefc59cc0.mp3")
 OTHER_KEY = Key("SHA256-s3--2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae")
@@ -172,9 +163,8 @@ def test_a_line_at_the_end_says_what_the_log_with_it_says(text: bytes, uuid: str
 
 
 def test_the_pure_parts_do_not_load_trio() -> None:
-    program = (
-        "import sys, p2pannex.branch, p2pannex.branch.commit, p2pannex.branch.cat_file; print('trio' in sys.modules)"
-    )
+    branch = "p2pannex.git_annex.branch"
+    program = f"import sys, {branch}.commit, {branch}.cat_file, {branch}.journal; print('trio' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pannex.branch.cluster_log import parse_cluster_log
-from p2pannex.branch.group_log import parse_group_log
-from p2pannex.branch.maxsize_log import parse_maxsize_log
-from p2pannex.branch.numcopies_log import parse_numcopies_log
-from p2pannex.branch.proxy_log import parse_proxy_log
-from p2pannex.branch.repository_log import parse_uuid_log, parse_wanted_log
-from p2pannex.branch.timed_log import parse_group_wanted_log
-from p2pannex.branch.trust_log import TrustLevel, parse_trust_log
+from p2pannex.git_annex.logs.cluster_log import parse_cluster_log
+from p2pannex.git_annex.logs.group_log import parse_group_log
+from p2pannex.git_annex.logs.maxsize_log import parse_maxsize_log
+from p2pannex.git_annex.logs.numcopies_log import parse_numcopies_log
+from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
+from p2pannex.git_annex.logs.repository_log import parse_uuid_log, parse_wanted_log
+from p2pannex.git_annex.logs.timed_log import parse_group_wanted_log
+from p2pannex.git_annex.logs.trust_log import TrustLevel, parse_trust_log
 
 PARSERS = [
     parse_cluster_log,

@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from p2pannex.keys import Key
-from p2pannex.remote import Remote
+from p2pannex.keys.key import Key
+from p2pannex.p2p.remote import Remote
 from p2pannex.service import Removal, Service
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.checks_of_keeping import removes

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pannex.creds import P2PAuth, current_git_dir, kept_token
-from p2pannex.server import Mode
-from p2pannex.tokens import TokensUnreadable
+from p2pannex.access import Mode, TokensUnreadable
+from p2pannex.git_annex.creds import P2PAuth, current_git_dir, kept_token
 
 HERE = "p2p-annex::unixdemo:/run/a b.sock"
 TOKEN = "0e39e759c7160471"

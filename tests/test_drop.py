@@ -12,11 +12,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from p2pannex.drop import MARGIN, Refused, remove_while_locked
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION, Lock, Removal
 from p2pannex.stores.memory import MemoryStore
+from p2pannex.transfer.drop import MARGIN, Refused, remove_while_locked
 
 KEY = Key.parse(b"WORM-s1-m1--x")
 
@@ -148,7 +148,7 @@ async def test_rounding_and_delays_only_shorten_the_time(
 ) -> None:
     """The margin is for clocks that run unequally. Where they do not, the deadline is right without it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("p2pannex.drop.MARGIN", 0)
+        patch.setattr("p2pannex.transfer.drop.MARGIN", 0)
         world = World([*delays, *[0.0] * (6 - len(delays)), RETENTION - 1 - sum(delays) + excess])
         target = Distant(world, "target", SkewedClock(world, theirs))
         holder = LosesItsHolder(world, "holder", SkewedClock(world, held))

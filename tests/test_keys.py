@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pannex.keys import InvalidKey, Key, hash_backend_names, key_for_file
+from p2pannex.keys.key import InvalidKey, Key, hash_backend_names
+from p2pannex.transfer.file_keys import key_for_file
 
 HELLO_SHA256 = b"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
@@ -488,8 +489,8 @@ def test_no_file(backend: str, tmp_path: Path) -> None:
 def test_keys_are_there_before_hashes_are() -> None:
     """Reading a key must not wait for the import of what only its verification needs."""
     program = (
-        "import sys, p2pannex; before = set(sys.modules); import p2pannex.keys as k; k.Key.parse(b'A--a').file_name;"
-        "print(*set(sys.modules) - before)"
+        "import sys, p2pannex; before = set(sys.modules); import p2pannex.keys.key as k;"
+        "k.Key.parse(b'A--a').file_name; print(*set(sys.modules) - before)"
     )
     imported = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert not {"re", "typing", "attrs", "blake3", "xxhash"} & set(imported.split())

@@ -18,18 +18,18 @@ import trio
 import trio.testing
 import trustme
 
-from p2pannex.keys import Key
-from p2pannex.listen import Limits, serve_listeners
-from p2pannex.peer import Peer
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.access import Mode, TokenFile
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key
+from p2pannex.p2p.dial import open_socket_peer
+from p2pannex.p2p.listen import Limits, serve_listeners
+from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.remote import AuthenticationFailed, Remote
 from p2pannex.protocol.messages import Auth
-from p2pannex.remote import AuthenticationFailed, Remote
-from p2pannex.server import Mode
 from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.memory import MemoryStore
-from p2pannex.tokens import TokenFile
 from p2pannex.transports.listeners import SocketListener, open_listeners, server_tls
-from p2pannex.transports.sockets import SocketAddress, TcpAddress, UnixAddress, client_tls, open_socket_peer
+from p2pannex.transports.sockets import SocketAddress, TcpAddress, UnixAddress, client_tls
 
 QUICK = Limits(delay=0.05)
 
@@ -241,7 +241,7 @@ async def test_a_broken_file_of_tokens_lets_nobody_in_and_throws_nobody_out(
 ) -> None:
     async with serving(tmp_path, limits=Limits(delay=0.05, recheck=0.02)) as server, server.remote() as remote:
         await remote.timestamp()
-        (tmp_path / "p2pannex.tokens").write_text("")
+        (tmp_path / "p2pannex.access").write_text("")
         with pytest.raises(AuthenticationFailed):
             await server.remote().timestamp()
         await logged(caplog, "cannot see which tokens are still good")

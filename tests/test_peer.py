@@ -14,10 +14,11 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.keys import Key
-from p2pannex.peer import SMALL, Peer, StreamPeer
+from p2pannex.errors import ConnectionLost
+from p2pannex.keys.key import Key
+from p2pannex.p2p.peer import Peer, StreamPeer
 from p2pannex.protocol.conversation import Side, State
-from p2pannex.protocol.errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
+from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
 from p2pannex.protocol.messages import (
     AuthSuccess,
     CheckPresent,
@@ -36,6 +37,7 @@ from p2pannex.protocol.messages import (
 from p2pannex.testing.faults import Fault, FaultyStream, Operation, cancel_everywhere
 from p2pannex.testing.pair import PEERS, Pair, peer_pair
 from p2pannex.testing.samples import sample
+from p2pannex.transports.pump import SMALL
 
 K = Key(b"SHA256-s5--2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
 every_transport = pytest.mark.parametrize("transport", PEERS)

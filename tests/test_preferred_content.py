@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from p2pannex.cluster.preferred import Facts, InvalidExpression, load, wants, wants_to_keep
 from p2pannex.cluster.preferred.standard import STANDARD
-from p2pannex.keys import Key
+from p2pannex.keys.key import Key
 
 KEY = Key("SHA256E-s100--" + hashlib.sha256(b"x").hexdigest())
 GROUPS = {uuid: frozenset({"g"}) for uuid in ("u1", "u2", "u3")}

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.peer import Peer, StreamPeer
+from p2pannex.access import Mode
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.p2p.remote import Remote
+from p2pannex.p2p.server import serve
 from p2pannex.protocol.conversation import Side
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.protocol.messages import LATEST_VERSION
-from p2pannex.remote import Remote
-from p2pannex.server import Mode, serve
 from p2pannex.service import Service, Upload
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.memory import MemoryStore

@@ -12,17 +12,17 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex import pump
-from p2pannex.keys import Key
-from p2pannex.peer import SMALL
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key
+from p2pannex.p2p import bodies
 from p2pannex.protocol.messages import AuthSuccess, Data, Get
-from p2pannex.pump import BLOCK, PATIENCE
 from p2pannex.service import Download, FileRange
-from p2pannex.stores.disk_errors import disk_errors
+from p2pannex.system.disk_errors import disk_errors
 from p2pannex.testing.faults import Operation, cancel_everywhere
 from p2pannex.testing.pair import PEERS, peer_pair
 from p2pannex.testing.samples import sample
+from p2pannex.transports import pump
+from p2pannex.transports.pump import BLOCK, PATIENCE, SMALL
 
 LENGTHS = [0, 1, SMALL, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK - 1, 2 * BLOCK, 2 * BLOCK + 1, 5 * BLOCK + 12345]
 CONTENT = sample(max(LENGTHS))
@@ -291,11 +291,11 @@ async def sent(transport: str, download: Download, *, fails: type[Exception] | N
         await server.receive()
         server.queue(Data(download.length))
         if fails is None:
-            await pump.send(download, server)
+            await bodies.send(download, server)
             await server.flush()
         else:
             with pytest.raises(fails):
-                await pump.send(download, server)
+                await bodies.send(download, server)
         await server.aclose()
     await client.aclose()
     return bytes(got)

@@ -14,14 +14,15 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.keys import Key
-from p2pannex.peer import Peer, StreamPeer
-from p2pannex.pool import close
+from p2pannex.access import Mode
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.keys.key import Key
+from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.p2p.pool import close
+from p2pannex.p2p.remote import CONNECTIONS, AuthenticationFailed, Remote, WrongRepository
+from p2pannex.p2p.server import serve
 from p2pannex.protocol.conversation import Side
-from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.protocol.messages import LATEST_VERSION, Auth, AuthFailure, AuthSuccess
-from p2pannex.remote import CONNECTIONS, AuthenticationFailed, Remote, WrongRepository
-from p2pannex.server import Mode, serve
 from p2pannex.service import RETENTION, AlreadyHave, NotStored, Removal, Service, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.faults import Fault, FaultyStream, Operation, cancel_everywhere

@@ -10,23 +10,14 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.keys import Key
-from p2pannex.peer import StreamPeer
+from p2pannex.access import Mode
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key
+from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.server import HANDLERS, serve
 from p2pannex.protocol.conversation import TABLE, Side, State
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
 from p2pannex.protocol.messages import LATEST_VERSION
-from p2pannex.server import HANDLERS, Mode, serve
-from p2pannex.service import (
-    RETENTION,
-    AlreadyHave,
-    Download,
-    Lock,
-    NotStored,
-    Removal,
-    Service,
-    Stored,
-    Upload,
-)
+from p2pannex.service import RETENTION, AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.faults import Fault, FaultyStream, Operation, cancel_everywhere
 from p2pannex.testing.samples import key_of, sample

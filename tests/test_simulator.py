@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.testing.samples import fetch, key_of, sample, store
 from p2pannex.testing.services import SERVICE_CHECKS, Check, check_service
 from p2pannex.testing.simulator import Failing, SimulatedClock, SimulatedNode, Simulation, simulate

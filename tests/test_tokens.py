@@ -14,9 +14,8 @@ from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pannex.protocol.errors import RemoteError
-from p2pannex.server import Mode
-from p2pannex.tokens import ALPHABET, TokenFile, TokensUnreadable
+from p2pannex.access import ALPHABET, Mode, TokenFile, TokensUnreadable
+from p2pannex.errors import RemoteError
 
 
 @define
@@ -67,7 +66,7 @@ def test_other_tokens_grant_nothing(tmp_path_factory: pytest.TempPathFactory, gu
 def test_parts_of_a_token_grant_nothing(tmp_path: Path) -> None:
     tokens = TokenFile(tmp_path)
     token, _ = tokens.create()
-    [entry] = json.loads((tmp_path / "p2pannex.tokens").read_text())["tokens"]
+    [entry] = json.loads((tmp_path / "p2pannex.access").read_text())["tokens"]
     for guess in ("", token[:-1], token + "a", token + " ", " " + token, entry["hash"], entry["id"], "\udcff"):
         assert tokens.verify(guess) is None
 
@@ -85,7 +84,7 @@ def test_nothing_secret_is_kept_or_shown(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         assert token not in path.read_text()
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    [entry] = json.loads((tmp_path / "p2pannex.tokens").read_text())["tokens"]
+    [entry] = json.loads((tmp_path / "p2pannex.access").read_text())["tokens"]
     shown = repr((tokens, grant, tokens.grants(), tokens.verify(token)))
     assert token not in shown
     assert entry["hash"] not in shown
@@ -161,9 +160,9 @@ FIELDS = {
 def test_a_file_that_makes_no_sense_grants_nothing(tmp_path: Path, text: str) -> None:
     tokens = TokenFile(tmp_path)
     token, _ = tokens.create()
-    (tmp_path / "p2pannex.tokens").write_text(text)
+    (tmp_path / "p2pannex.access").write_text(text)
     refuses_everything(tokens, token)
-    assert (tmp_path / "p2pannex.tokens").read_text() == text
+    assert (tmp_path / "p2pannex.access").read_text() == text
 
 
 @pytest.mark.parametrize(("field", "value"), FIELDS.items())
@@ -171,7 +170,7 @@ def test_a_token_that_makes_no_sense_makes_the_file_so(tmp_path: Path, field: st
     tokens = TokenFile(tmp_path)
     token, _ = tokens.create()
     tokens.create()
-    path = tmp_path / "p2pannex.tokens"
+    path = tmp_path / "p2pannex.access"
     content = json.loads(path.read_text())
     content["tokens"][1][field.strip()] = value
     path.write_text(json.dumps(content))
@@ -187,7 +186,7 @@ def refuses_everything(tokens: TokenFile, token: str) -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "p2pannex.tokens").mkdir()
+    (tmp_path / "p2pannex.access").mkdir()
     with pytest.raises(TokensUnreadable, match=r"cannot read .*: Is a directory"):
         TokenFile(tmp_path).verify("x")
 
@@ -203,7 +202,7 @@ def test_what_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     # The disk that fills up, in a process of its own: there files cannot grow.
     program = """if True:
         import resource, signal, sys
-        from p2pannex.tokens import TokenFile
+        from p2pannex.access import TokenFile
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         TokenFile(sys.argv[1]).create()
@@ -219,7 +218,7 @@ def test_what_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
 def test_what_a_crash_left_is_no_obstacle(tmp_path: Path) -> None:
     tokens = TokenFile(tmp_path)
     first, _ = tokens.create()
-    (tmp_path / "p2pannex.tokens.new").write_text('{"tok')
+    (tmp_path / "p2pannex.access.new").write_text('{"tok')
     second, _ = tokens.create()
     assert tokens.verify(first)
     assert tokens.verify(second)
@@ -228,7 +227,7 @@ def test_what_a_crash_left_is_no_obstacle(tmp_path: Path) -> None:
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     program = """if True:
         import sys
-        from p2pannex.tokens import TokenFile
+        from p2pannex.access import TokenFile
         tokens = TokenFile(sys.argv[1])
         for number in range(10):
             tokens.create(name=f"{sys.argv[2]}-{number}")
@@ -240,4 +239,4 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
         tokens.grants()  # never half a file
     assert [writer.returncode for writer in writers] == [0] * 4
     assert {grant.name for grant in tokens.grants()} == {f"{w}-{n}" for w in range(4) for n in range(10)}
-    assert sorted(os.listdir(tmp_path)) == ["p2pannex.tokens", "p2pannex.tokens.lock"]
+    assert sorted(os.listdir(tmp_path)) == ["p2pannex.access", "p2pannex.access.lock"]

@@ -19,16 +19,16 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.content_file import partial_path
-from p2pannex.keys import Key
-from p2pannex.peer import StreamPeer
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key
+from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.remote import Remote
+from p2pannex.p2p.server import serve
 from p2pannex.protocol.conversation import Side
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
-from p2pannex.remote import Remote
-from p2pannex.server import serve
 from p2pannex.service import AlreadyHave, Download, NotStored, Stored
 from p2pannex.stores.memory import MemoryStore
-from p2pannex.transfer import NotPresent, Transferred, WrongContent, copy, retrieve, send
+from p2pannex.transfer.files import partial_path
+from p2pannex.transfer.transfer import NotPresent, Transferred, WrongContent, copy, retrieve, send
 from p2pannex.transports.descriptor import DescriptorStream
 
 SMALL_CONTENT = random.Random(1).randbytes(300)

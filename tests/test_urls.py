@@ -13,16 +13,16 @@ import trio
 import trustme
 
 import p2pannex
-from p2pannex.keys import Key
-from p2pannex.listen import serve_listeners
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
-from p2pannex.remote import AuthenticationFailed, WrongRepository
+from p2pannex.access import TokenFile
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key
+from p2pannex.p2p.listen import serve_listeners
+from p2pannex.p2p.remote import AuthenticationFailed, WrongRepository
 from p2pannex.stores.directory import DirectoryStore, NotAStore
-from p2pannex.tokens import TokenFile
 from p2pannex.transports.listeners import open_listeners, server_tls
 from p2pannex.transports.process import ProcessEnded
 from p2pannex.transports.sockets import TcpAddress, UnixAddress
-from p2pannex.urls import (
+from p2pannex.url_syntax import (
     AnyURL,
     DirectoryURL,
     ExecURL,
@@ -32,9 +32,9 @@ from p2pannex.urls import (
     TcpURL,
     TlsURL,
     UnixURL,
-    open_url,
     parse_url,
 )
+from p2pannex.urls import open_url
 
 KEY = Key.parse(b"WORM-s3--abc")
 
@@ -172,7 +172,7 @@ def store(tmp_path: Path) -> DirectoryStore:
 def shell(monkeypatch: pytest.MonkeyPatch) -> str:
     """p2pannex-shell, as a command."""
     monkeypatch.setenv("PYTHONPATH", os.path.dirname(os.path.dirname(p2pannex.__file__)))
-    return f"{sys.executable} -m p2pannex.cli.shell"
+    return f"{sys.executable} -m p2pannex.cli.shell.main"
 
 
 async def test_a_command_is_run(store: DirectoryStore, shell: str) -> None:

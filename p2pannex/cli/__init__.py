@@ -1,0 +1,1 @@
+"""The two programs, ``p2pannex`` and ``p2pannex-shell``."""

@@ -14,7 +14,8 @@ from p2pannex.cli import exit_codes
 from p2pannex.cli.options import BACKEND, KEY, URL, Connection, connects, prints, text_of
 from p2pannex.cli.output import Output
 from p2pannex.cli.progress import hashing_bar, transfer_bar
-from p2pannex.keys import Key, key_for_file
+from p2pannex.keys.key import Key
+from p2pannex.transfer.file_keys import key_for_file
 
 if TYPE_CHECKING:
     from p2pannex.service import AlreadyHave, NotStored, Service, Stored
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 async def each(items: Sequence[T], do: Callable[[T], Awaitable[int]], output: Output, name: str) -> int:
     """Do it to every item, also after one that failed; the highest exit code. A lost connection ends it."""
-    from p2pannex.protocol.errors import RemoteError
+    from p2pannex.errors import RemoteError
 
     worst = exit_codes.DONE
     for item in items:
@@ -81,7 +82,7 @@ async def _key_for(path: str, backend: str, output: Output) -> Key:
 
 
 async def _put_file(service: Service, path: str, key: Key, output: Output) -> int:
-    from p2pannex.transfer import send
+    from p2pannex.transfer.transfer import send
 
     started = time.monotonic()
     with transfer_bar(output, path) as watch:
@@ -136,7 +137,7 @@ def get(url: str, key: Key, path: str, force: bool, connection: Connection, outp
 
 
 async def _get(url: str, key: Key, path: str, force: bool, connection: Connection, output: Output) -> None:
-    from p2pannex.transfer import retrieve
+    from p2pannex.transfer.transfer import retrieve
 
     verifier = key.verifier()
     if verifier.missing_package and not output.quiet:
@@ -213,7 +214,7 @@ def copy(
 async def _copy(
     source: str, target: str, keys: tuple[Key, ...], to_token: str | None, connection: Connection, output: Output
 ) -> int:
-    from p2pannex.transfer import copy as copy_content
+    from p2pannex.transfer.transfer import copy as copy_content
 
     async with connection.open(source) as one, connection.open(target, token=to_token) as other:
 

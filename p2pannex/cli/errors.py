@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from p2pannex.cli import exit_codes
-from p2pannex.keys import InvalidKey
+from p2pannex.keys.key import InvalidKey
 
 if TYPE_CHECKING:
-    from p2pannex.protocol.errors import ConnectionLost, RemoteError
+    from p2pannex.errors import ConnectionLost, RemoteError
 
 DEBUG_VARIABLE = "P2PANNEX_DEBUG"
 
@@ -40,7 +40,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def describe(error: BaseException) -> tuple[int, str]:
     """The exit code for an error that is no group, and a line for people; empty where nothing need be said."""
-    from p2pannex.protocol.errors import ConnectionLost, RemoteError
+    from p2pannex.errors import ConnectionLost, RemoteError
 
     if isinstance(error, KeyboardInterrupt):
         return exit_codes.INTERRUPTED, "interrupted"
@@ -61,10 +61,10 @@ def describe(error: BaseException) -> tuple[int, str]:
 
 
 def _of_a_repository(error: RemoteError | ConnectionLost) -> tuple[int, str]:
-    from p2pannex.drop import Refused
-    from p2pannex.protocol.errors import ConnectionLost
-    from p2pannex.transfer import NotPresent, WrongContent
-    from p2pannex.urls import InvalidURL
+    from p2pannex.errors import ConnectionLost
+    from p2pannex.transfer.drop import Refused
+    from p2pannex.transfer.transfer import NotPresent, WrongContent
+    from p2pannex.url_syntax import InvalidURL
 
     text = str(error)
     if isinstance(error, ConnectionLost):
@@ -79,7 +79,7 @@ def _of_a_repository(error: RemoteError | ConnectionLost) -> tuple[int, str]:
 
 
 def _of_a_connection(error: ConnectionLost) -> str:
-    from p2pannex.remote import AuthenticationFailed, WrongRepository
+    from p2pannex.p2p.remote import AuthenticationFailed, WrongRepository
     from p2pannex.transports.process import ProcessEnded
 
     # Where it failed is a note, when that was as a URL was opened (see `p2pannex.cli.options.Connection`).

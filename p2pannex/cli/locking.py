@@ -10,7 +10,7 @@ import click
 from p2pannex.cli import exit_codes
 from p2pannex.cli.options import KEY, URL, Connection, connects, prints
 from p2pannex.cli.output import Output
-from p2pannex.keys import Key
+from p2pannex.keys.key import Key
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -37,7 +37,7 @@ def lock(url: str, key: Key, command: tuple[str, ...], connection: Connection, o
 
 
 async def _lock(url: str, key: Key, command: tuple[str, ...], connection: Connection, output: Output) -> int:
-    from p2pannex.protocol.errors import ConnectionLost, RemoteError
+    from p2pannex.errors import ConnectionLost, RemoteError
 
     async with connection.open(url) as service:
         lock = await service.lock(key)

@@ -13,7 +13,7 @@ from p2pannex.cli.output import Output
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from p2pannex.benchmarks.stdio import Result as Table
+    from p2pannex.testing.benchmarks.stdio import Result as Table
     from p2pannex.testing.conformance import Result
 
 
@@ -108,9 +108,9 @@ def bench(which: str, rounds: int, size: int | None, gigabyte: bool, directory: 
     """
     import functools
 
-    from p2pannex.benchmarks.annex import run_annex
-    from p2pannex.benchmarks.cluster import run_cluster
-    from p2pannex.benchmarks.stdio import run_stdio
+    from p2pannex.testing.benchmarks.annex import run_annex
+    from p2pannex.testing.benchmarks.cluster import run_cluster
+    from p2pannex.testing.benchmarks.stdio import run_stdio
 
     if gigabyte and which != "annex":
         raise click.UsageError("--large is for annex")
@@ -120,7 +120,7 @@ def bench(which: str, rounds: int, size: int | None, gigabyte: bool, directory: 
             click.echo(f"\r\x1b[K{round_} …", err=True, nl=False)
 
     if which == "throttled":
-        from p2pannex.benchmarks.throttled import run_throttled
+        from p2pannex.testing.benchmarks.throttled import run_throttled
 
         return _print(run_throttled(rounds=rounds, on_round=on_round), output)
     runs: dict[str, Callable[..., Table]] = {

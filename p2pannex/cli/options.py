@@ -17,7 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from p2pannex.cli.output import META, Output
-from p2pannex.keys import InvalidKey, Key, hash_backend_names
+from p2pannex.keys.key import InvalidKey, Key, hash_backend_names
 
 if TYPE_CHECKING:
     from p2pannex.service import Service
@@ -45,7 +45,7 @@ class KeyType(click.ParamType):  # type: ignore[type-arg]
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The keys of the directory store that the command line names, if it does."""
-        from p2pannex.protocol.errors import RemoteError
+        from p2pannex.errors import RemoteError
         from p2pannex.stores.directory import DirectoryStore
 
         url = ctx.params.get("url") or ctx.params.get("source")
@@ -106,7 +106,7 @@ class Connection:
     @asynccontextmanager
     async def open(self, url: str, *, token: str | None = None, **more: Any) -> AsyncIterator[Service]:
         """The repository that `url` names, closed at the end. `more` are settings of `open_url`."""
-        from p2pannex.protocol.errors import ConnectionLost
+        from p2pannex.errors import ConnectionLost
         from p2pannex.urls import open_url
 
         # On a terminal, what ssh says is for the user (a security key wants to be touched). Elsewhere it is quoted in

@@ -20,7 +20,7 @@ from p2pannex.cli.output import Output, current
 
 COMMANDS = {
     # name: the module below p2pannex.cli that has it
-    "quickstart": "quickstart",
+    "quickstart": "quickstart.command",
     "init": "repository",
     "info": "repository",
     "put": "content",
@@ -31,7 +31,7 @@ COMMANDS = {
     "copy": "content",
     "serve": "serving",
     "proxy": "serving",
-    "cluster": "cluster",
+    "cluster": "cluster.commands",
     "token": "token",
     "conformance": "measuring",
     "bench": "measuring",

@@ -12,7 +12,7 @@ from p2pannex.cli.output import Output
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from p2pannex.transfer import Transferred
+    from p2pannex.transfer.transfer import Transferred
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def _bars(output: Output) -> Iterator[Progress | None]:
 
 @contextmanager
 def transfer_bar(output: Output, what: str) -> Iterator[Watch]:
-    """A bar for one transfer. Its callback is given to `p2pannex.transfer`."""
+    """A bar for one transfer. Its callback is given to `p2pannex.transfer.transfer`."""
     with _bars(output) as progress:
         yield Watch(progress, what)
 

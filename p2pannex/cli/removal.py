@@ -8,7 +8,7 @@ from p2pannex.cli import exit_codes
 from p2pannex.cli.content import each
 from p2pannex.cli.options import KEY, URL, Connection, connects, prints
 from p2pannex.cli.output import Output
-from p2pannex.keys import Key
+from p2pannex.keys.key import Key
 
 
 @click.command()
@@ -56,8 +56,8 @@ async def _remove(
     connection: Connection,
     output: Output,
 ) -> int:
-    from p2pannex.drop import remove_while_locked
     from p2pannex.service import Removal
+    from p2pannex.transfer.drop import remove_while_locked
 
     def tell(key: Key, removal: Removal) -> int:
         fields = {"key": str(key), "removed": removal.ok, "uuids": sorted(removal.uuids)}

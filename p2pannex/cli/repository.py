@@ -50,8 +50,8 @@ def info(url: str, connection: Connection, output: Output) -> None:
 async def _facts(url: str, connection: Connection) -> dict[str, Any]:
     import trio
 
-    from p2pannex.protocol.errors import Unsupported
-    from p2pannex.stores.annex import AnnexStore
+    from p2pannex.errors import Unsupported
+    from p2pannex.stores.annex.store import AnnexStore
     from p2pannex.stores.directory import DirectoryStore
 
     async with connection.open(url) as service:
@@ -73,8 +73,8 @@ async def _facts(url: str, connection: Connection) -> dict[str, Any]:
 
 
 def _kind(service: Service) -> str:
-    from p2pannex.remote import Remote
-    from p2pannex.stores.annex import AnnexStore
+    from p2pannex.p2p.remote import Remote
+    from p2pannex.stores.annex.store import AnnexStore
     from p2pannex.stores.directory import DirectoryStore
 
     if isinstance(service, DirectoryStore):

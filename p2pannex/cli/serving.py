@@ -23,10 +23,9 @@ from p2pannex.cli.output import Output
 if TYPE_CHECKING:
     import trio
 
-    from p2pannex.listen import Tokens
-    from p2pannex.server import Mode
+    from p2pannex.access import Mode, TokenFile
+    from p2pannex.p2p.listen import Tokens
     from p2pannex.service import Service
-    from p2pannex.tokens import TokenFile
     from p2pannex.transports.listeners import SocketListener
     from p2pannex.transports.network import NetworkAddress
 
@@ -130,7 +129,8 @@ def proxy(
         raise click.UsageError("--listen and --tokens go together")
 
     async def run() -> int:
-        from p2pannex.urls import SshURL, open_local, parse_url
+        from p2pannex.url_syntax import SshURL, parse_url
+        from p2pannex.urls import open_local
 
         known = parsed.uuid if isinstance(parsed := parse_url(url), SshURL) and uuid is None else uuid
         if tokens_of is None:
@@ -147,10 +147,10 @@ def proxy(
 
 
 async def _serve_stdio(service: Service, mode: Mode) -> None:
-    from p2pannex.cli.shell import claim_output
-    from p2pannex.peer import StreamPeer
+    from p2pannex.p2p.peer import StreamPeer
+    from p2pannex.p2p.server import serve
     from p2pannex.protocol.conversation import Side
-    from p2pannex.server import serve
+    from p2pannex.system.stdio import claim_output
     from p2pannex.transports.descriptor import DescriptorStream
 
     await serve(StreamPeer(DescriptorStream(0, claim_output(), keep_open=True), Side.SERVER), service, mode=mode)
@@ -169,7 +169,7 @@ class _OneLine(logging.Formatter):
 
 
 def _mode(read_only: bool, append_only: bool) -> Mode:
-    from p2pannex.server import Mode
+    from p2pannex.access import Mode
 
     return Mode.READ_ONLY if read_only else Mode.APPEND_ONLY if append_only else Mode.READ_WRITE
 
@@ -187,10 +187,10 @@ async def _serve(
     """Serve until told to stop. `directory` is whose tokens those in `tokens_directory` are."""
     import trio
 
-    from p2pannex.listen import serve_listeners
-    from p2pannex.tokens import TokenFile
+    from p2pannex.access import TokenFile
+    from p2pannex.p2p.listen import serve_listeners
     from p2pannex.transports.network import NetworkAddress, network_listener
-    from p2pannex.urls import NetworkURL, parse_url
+    from p2pannex.url_syntax import NetworkURL, parse_url
 
     listening: dict[Tokens, list[SocketListener]] = {}  # git-annex's tokens are good for one address each
     stopping = trio.Event()
@@ -227,8 +227,8 @@ async def _serve(
 
 def _network_tokens(service: Service, address: NetworkAddress, tokens: TokenFile) -> tuple[Tokens, bytes | None]:
     """Who is let in on a P2P network, and where its program is to run."""
-    from p2pannex.creds import P2PAuth
-    from p2pannex.stores.annex import AnnexStore
+    from p2pannex.git_annex.creds import P2PAuth
+    from p2pannex.stores.annex.store import AnnexStore
 
     if not isinstance(service, AnnexStore):
         return tokens, None
@@ -252,7 +252,7 @@ async def _stop_when_told(stopping: trio.Event, scope: trio.CancelScope, *, task
 async def _listen(url: str, tls_cert: str | None, tls_key: str | None, output: Output) -> list[SocketListener]:
     from p2pannex.transports.listeners import open_listeners, server_tls
     from p2pannex.transports.sockets import TcpAddress, UnixAddress
-    from p2pannex.urls import InvalidURL, TcpURL, TlsURL, UnixURL, parse_url
+    from p2pannex.url_syntax import InvalidURL, TcpURL, TlsURL, UnixURL, parse_url
 
     parsed = parse_url(url)
     tls: ssl.SSLContext | None = None

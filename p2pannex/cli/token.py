@@ -14,7 +14,7 @@ from p2pannex.cli.options import prints
 from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
-    from p2pannex.tokens import Grant, TokenFile
+    from p2pannex.access import Grant, TokenFile
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
@@ -38,7 +38,7 @@ class MomentType(click.ParamType):  # type: ignore[type-arg]
 def _open(directory: str) -> TokenFile:
     import trio
 
-    from p2pannex.tokens import TokenFile
+    from p2pannex.access import TokenFile
     from p2pannex.urls import open_local
 
     async def find() -> bytes:
@@ -83,7 +83,7 @@ def token() -> None:
 @prints
 def create(directory: str, name: str, mode: str, expires: float | None, output: Output) -> None:
     """Make a token and print it. It is kept as a hash only: nothing can tell it again."""
-    from p2pannex.server import Mode
+    from p2pannex.access import Mode
 
     if expires is not None and expires <= time.time():
         raise click.UsageError("--expires is in the past")

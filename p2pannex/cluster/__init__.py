@@ -11,7 +11,7 @@ Nothing here knows a word of the protocol, a file or a socket.
 
 from __future__ import annotations
 
-from p2pannex.cluster.gateway import Cluster, Wanted
+from p2pannex.cluster.cluster import Cluster, Wanted
 from p2pannex.cluster.node import Node
 
 __all__ = ["Cluster", "Node", "Wanted"]

@@ -20,7 +20,7 @@ from collections.abc import Collection
 import trio
 
 from p2pannex.cluster.node import Node
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
 
 LONGEST_WAIT = 3600.0
 """Seconds that a transfer waits for its turn. Those before it may be large; their nodes' timeouts keep them going."""

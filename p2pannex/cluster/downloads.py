@@ -14,8 +14,8 @@ from attrs import frozen
 
 from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.node import Node
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key
 from p2pannex.service import Download, FileRange, Service
 
 CLOSING = 5.0

@@ -8,24 +8,17 @@ A node that did not is asked after the others for a while, twice as long each ti
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import ParamSpec, TypeVar
 
 import trio
 
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.service import Service
-
-if TYPE_CHECKING:
-    from p2pannex.cluster.part import Part
-    from p2pannex.keys import Key
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PutTogether: TypeAlias = "Callable[[Key, Sequence[Any]], Awaitable[tuple[Part | None, frozenset[str], list[str]]]]"
-"""Begins to store content in nodes of one kind: the upload, None where there is nothing to upload; which repositories
-have the content already; and what kept nodes from answering, in words."""
 
 COST = 100.0
 """annex-cost of a node for which nothing else was said."""
@@ -48,9 +41,6 @@ class Node:
     has at a time; others wait. `via` are the gateways on the way to it: a client that came through one of them has it
     without us. The node does not own its service: whoever made that closes it.
     """
-
-    put_together: PutTogether | None = None
-    """How content is uploaded to several nodes of its kind at once; None where each has an upload of its own."""
 
     def __init__(
         self,

@@ -26,9 +26,10 @@ from __future__ import annotations
 import math
 
 from p2pannex.cluster.node import Node
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import Unsupported
-from p2pannex.service import Clock, Removal, Service
+from p2pannex.errors import Unsupported
+from p2pannex.keys.key import Key
+from p2pannex.service import Removal, Service
+from p2pannex.system.clock import Clock
 
 
 async def remove_from(

@@ -2,8 +2,8 @@
 
 Each node has a queue of blocks, and a task that sends from it. The blocks are shared: what is queued is a reference, so
 that memory is bounded by the number of nodes times the queue, and a slow node holds the others back only when its queue
-is full. A node that errs, or takes nothing for its timeout, is left out from then on (`p2pannex.cluster.patience` says
-how that adds up); the outcome names exactly those where the content now is.
+is full. A node that errs, or takes nothing for its timeout, is left out from then on
+(`p2pannex.cluster.stall_budget` says how that adds up); the outcome names exactly those where the content now is.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import trio
 from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.block_queue import PIECES, QUEUE, BlockQueue
 from p2pannex.cluster.downloads import CLOSING, SMALL
-from p2pannex.cluster.part import Part
-from p2pannex.cluster.patience import Patience
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.cluster.stall_budget import Patience
+from p2pannex.cluster.upload_target import Part
+from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 
 P = ParamSpec("P")

@@ -20,8 +20,8 @@ import attrs
 from p2pannex.cluster.node import Node
 from p2pannex.cluster.preferred import Expression, Facts, InvalidExpression, load, wants
 from p2pannex.cluster.preferred.needs import balanced_groups, needs_holders
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
+from p2pannex.keys.key import Key
 
 Ask = Callable[[Key, Iterable[Node]], Awaitable[Mapping[Node, bool]]]
 """Whether nodes have a content. Those that do not answer are left out."""

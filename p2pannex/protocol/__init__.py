@@ -1,15 +1,9 @@
 """The law of the P2P protocol, sans-IO: imports neither trio, os, nor a clock."""
 
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.protocol.connection import CLOSED, NEED_DATA, PAUSED, Connection, Wait
 from p2pannex.protocol.conversation import TABLE, Conversation, Side, State
-from p2pannex.protocol.errors import (
-    ConnectionLost,
-    LocalProtocolError,
-    ProtocolError,
-    RemoteError,
-    RemoteProtocolError,
-    Unsupported,
-)
+from p2pannex.protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from p2pannex.protocol.messages import LATEST_VERSION, MAX_LINE, MESSAGES, Message, parse_message
 
 __all__ = [

@@ -1,24 +1,20 @@
-"""What can go wrong in a conversation, told apart by whose fault it is.
+"""Violations of the protocol, told apart by which side committed them.
 
 `LocalProtocolError` is a bug in the program that uses this library. `RemoteProtocolError` is a line that the
-far side should not have sent; it carries the answer that the protocol foresees. `RemoteError` is the far side's
-own ERROR message: the request failed, the conversation goes on. `ConnectionLost` ends the conversation.
+far side should not have sent; it carries the reply that the protocol defines for it.
 """
 
 from __future__ import annotations
 
 __all__ = [
-    "ConnectionLost",
     "LocalProtocolError",
     "ProtocolError",
-    "RemoteError",
     "RemoteProtocolError",
-    "Unsupported",
 ]
 
 
 class ProtocolError(Exception):
-    """Base of the two ways to break the law: `LocalProtocolError` and `RemoteProtocolError`."""
+    """Base of `LocalProtocolError` and `RemoteProtocolError`."""
 
 
 class LocalProtocolError(ProtocolError):
@@ -36,15 +32,3 @@ class RemoteProtocolError(ProtocolError):
         super().__init__(problem)
         self.reply = reply
         self.fatal = fatal
-
-
-class RemoteError(Exception):
-    """The service answered with ERROR, or (a local one) would have: the request failed, others may follow."""
-
-
-class Unsupported(RemoteError):
-    """The service cannot do this at all: its protocol version is too low, or it has nothing behind it to do it with."""
-
-
-class ConnectionLost(Exception):
-    """The connection ended, stalled past its deadline, or was left in the middle of something."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from attrs import fields, frozen
 
-from p2pannex.keys import InvalidKey, Key
+from p2pannex.keys.key import InvalidKey, Key
 
 LATEST_VERSION = 4
 MAX_LINE = 32 * 1024

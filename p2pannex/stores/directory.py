@@ -17,17 +17,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
-from p2pannex.service import Clock, SystemClock
-from p2pannex.stores.contents import Contents, count, objects
-from p2pannex.stores.disk_errors import disk_errors
-from p2pannex.stores.durability import make_directories, names_durable
-from p2pannex.stores.exclusion import Exclusion
-from p2pannex.stores.fsyncs import at_once
-from p2pannex.stores.identity import checked_uuid, config_path, new_uuid, read_config
-from p2pannex.stores.objects import ObjectStore
-from p2pannex.stores.retention import Retention
+from p2pannex.errors import RemoteError
+from p2pannex.keys.key import Key
+from p2pannex.stores.directory_config import checked_uuid, config_path, new_uuid, read_config
+from p2pannex.stores.files.exclusion import Exclusion
+from p2pannex.stores.files.inventory import Contents, count, objects
+from p2pannex.stores.files.objects import ObjectStore
+from p2pannex.stores.files.retention import Retention
+from p2pannex.system.clock import Clock, SystemClock
+from p2pannex.system.disk_errors import disk_errors
+from p2pannex.system.durability import make_directories, names_durable
+from p2pannex.system.fsync_batch import at_once
 
 DISK_RESERVE = 100_000_000
 """Bytes that are left free on the disk, unless set otherwise."""

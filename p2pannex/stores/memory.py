@@ -6,21 +6,10 @@ import uuid as uuid_module
 
 import trio
 
-from p2pannex.keys import Key, Verifier
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
-from p2pannex.service import (
-    RETENTION,
-    AlreadyHave,
-    Clock,
-    Download,
-    Lock,
-    NotStored,
-    Removal,
-    Service,
-    Stored,
-    SystemClock,
-    Upload,
-)
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key, Verifier
+from p2pannex.service import RETENTION, AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
+from p2pannex.system.clock import Clock, SystemClock
 
 
 class MemoryStore(Service):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Service
 from p2pannex.testing.samples import fetch, key_of, sample, store
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pannex.protocol.errors import Unsupported
+from p2pannex.errors import Unsupported
 from p2pannex.service import Lock, Service
 from p2pannex.testing.samples import fetch, store
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, NotStored, Service, Stored, Upload
 from p2pannex.testing.samples import begin_upload, fetch, key_of, offer, sample, send_pieces, store
 

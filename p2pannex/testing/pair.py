@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator
 import trio
 import trio.testing
 
-from p2pannex.peer import TIMEOUT, Peer, StreamPeer
+from p2pannex.p2p.memory import memory_peers
+from p2pannex.p2p.peer import TIMEOUT, Peer, StreamPeer
 from p2pannex.protocol.connection import NEED_DATA, Connection, Wait
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.messages import LATEST_VERSION, AuthSuccess, Data, Message, Version
 from p2pannex.transports.descriptor import DescriptorStream
-from p2pannex.transports.memory import memory_peers
 
 UUID = "00000000-0000-4000-8000-00000000feed"
 """The server's, where a test does not care."""

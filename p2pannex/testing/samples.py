@@ -7,8 +7,8 @@ import random
 
 import trio
 
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError, Unsupported
+from p2pannex.errors import RemoteError, Unsupported
+from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, NotStored, Service, Stored, Upload
 
 PATIENCE = 200

@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Callable
 
 import trio
 
-from p2pannex.peer import TIMEOUT, Peer
-from p2pannex.protocol.errors import ConnectionLost
+from p2pannex.access import Mode
+from p2pannex.errors import ConnectionLost
+from p2pannex.p2p.peer import TIMEOUT, Peer
+from p2pannex.p2p.remote import CONNECTIONS, Remote
+from p2pannex.p2p.server import serve
 from p2pannex.protocol.messages import LATEST_VERSION
-from p2pannex.remote import CONNECTIONS, Remote
-from p2pannex.server import Mode, serve
 from p2pannex.service import Service
 from p2pannex.testing.pair import PEERS, Pair
 

@@ -12,7 +12,7 @@ START = 10_000_000.0
 
 
 class SimulatedClock:
-    """A `p2pannex.service.Clock`. `skew`, in seconds, is added to true time.
+    """A `p2pannex.system.clock.Clock`. `skew`, in seconds, is added to true time.
 
     With `counts_sleep` it goes on while the machine sleeps, as CLOCK_BOOTTIME does; without, it stands still, as the
     monotonic clock of other systems.

@@ -15,8 +15,8 @@ from typing import ParamSpec, TypeVar
 import trio
 from attrs import define
 
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.simulated_clock import SimulatedClock

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 
 import trio
 
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
 from p2pannex.transports.descriptor import DescriptorStream
 from p2pannex.transports.sockets import (
     SocketAddress,

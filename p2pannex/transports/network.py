@@ -21,10 +21,9 @@ from collections.abc import AsyncIterator
 import trio
 from attrs import Attribute, field, frozen
 
-from p2pannex.peer import TIMEOUT, StreamPeer
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
 from p2pannex.transports.listeners import SocketListener, open_listeners
-from p2pannex.transports.process import COMMAND_NOT_FOUND, GRACE, INSIST, open_process_peer
+from p2pannex.transports.process import COMMAND_NOT_FOUND, GRACE, INSIST
 from p2pannex.transports.sockets import UnixAddress
 
 log = logging.getLogger(__name__)
@@ -66,19 +65,6 @@ class NetworkAddress:
     def program(self) -> str:
         """The name of the program that knows the network, looked for on the PATH."""
         return f"git-annex-p2p-{self.net}"
-
-
-async def open_network_peer(
-    address: NetworkAddress, *, timeout: float = TIMEOUT, capture_stderr: bool = False
-) -> StreamPeer:
-    """Connect to `address`: the client's peer, which has to authenticate. `timeout` and `capture_stderr` are those of
-    `open_process_peer`, as are the errors."""
-    return await open_process_peer(
-        [address.program, address.address],
-        timeout=timeout,
-        capture_stderr=capture_stderr,
-        authenticated=False,
-    )
 
 
 @contextlib.asynccontextmanager
@@ -167,4 +153,4 @@ def _how_it_ended(status: int) -> str:
     return f"ended (exit status {status})" if status >= 0 else f"was killed by signal {-status}"
 
 
-__all__ = ["SCHEME", "NetworkAddress", "network_listener", "open_network_peer"]
+__all__ = ["SCHEME", "NetworkAddress", "network_listener"]

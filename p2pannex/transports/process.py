@@ -1,4 +1,4 @@
-"""A peer whose far side is a child process, spoken to over its standard input and output.
+"""A stream to a child process, over its standard input and output.
 
 The stream owns the process. Closing it closes the child's input, which is how a server of this protocol is told to
 go; one that stays is terminated, then killed, and always reaped. When the child ends by itself, the error says what
@@ -17,9 +17,7 @@ from typing import IO
 
 import trio
 
-from p2pannex.peer import TIMEOUT, StreamPeer
-from p2pannex.protocol.conversation import Side
-from p2pannex.protocol.errors import ConnectionLost
+from p2pannex.errors import ConnectionLost
 from p2pannex.transports.descriptor import DescriptorStream
 
 GRACE = 2.0
@@ -51,7 +49,7 @@ class Unreachable(ProcessEnded):
 
 
 class ProcessStream(DescriptorStream):
-    """The bytes of a child's standard output, and into its standard input. Made by `open_process_peer`."""
+    """The bytes of a child's standard output, and into its standard input. Made by `open_process`."""
 
     def __init__(
         self,
@@ -173,28 +171,25 @@ def _what_happened(status: int | None) -> str:
     return f"failed (exit status {status})"
 
 
-async def open_process_peer(
+async def open_process(
     argv: Sequence[str | bytes],
     *,
-    timeout: float = TIMEOUT,
     env: Mapping[str, str] | None = None,
     describe: str | None = None,
     unreachable_status: int | None = None,
     capture_stderr: bool = False,
-    authenticated: bool = True,
-) -> StreamPeer:
-    """Start a program that serves the protocol on its standard input and output; the client's peer of it.
+) -> ProcessStream:
+    """Start a program; the stream of its standard input and output.
 
-    `timeout`, in seconds, stands on every wait of the peer. `env` is the child's whole environment, ours where it is
-    None. `describe` is what errors call the program, its name where it is None. `unreachable_status` is the exit
-    status by which it says that it could not connect to where it should (ssh's is 255).
+    `env` is the child's whole environment, ours where it is None. `describe` is what errors call the program, its name
+    where it is None. `unreachable_status` is the exit status by which it says that it could not connect to where it
+    should (ssh's is 255).
 
-    What the program writes to standard error passes through to ours; with `capture_stderr` nothing of it is shown,
-    and the last of it is quoted in the error when the program fails. Captured words go to an unlinked temporary file,
-    so that a talkative program never waits for us to read them. `authenticated` is false of a program that only brings
-    us to a server which wants a token.
+    What the program writes to standard error passes through to ours; with `capture_stderr` nothing of it is shown, and
+    the last of it is quoted in the error when the program fails. It is captured in an unlinked temporary file, so that
+    a talkative program never waits for us to read it.
 
-    ProcessEnded where the program cannot be started. The caller closes the peer with ``aclose()``.
+    ProcessEnded where the program cannot be started. The caller closes the stream with ``aclose()``.
     """
     if describe is None:
         describe = os.path.basename(os.fsdecode(argv[0]))
@@ -222,10 +217,9 @@ async def open_process_peer(
             raise ProcessEnded(f"{describe}: cannot be run: {error.strerror}", None) from error
         raise
     # Nothing awaits between the start of the child and the stream that owns it.
-    stream = ProcessStream(
+    return ProcessStream(
         process, from_child, to_child, describe=describe, unreachable_status=unreachable_status, errors=errors
     )
-    return StreamPeer(stream, Side.CLIENT, authenticated=authenticated, timeout=timeout)
 
 
 def _capture() -> IO[bytes]:
@@ -234,4 +228,4 @@ def _capture() -> IO[bytes]:
     return file
 
 
-__all__ = ["ProcessEnded", "ProcessStream", "Unreachable", "open_process_peer"]
+__all__ = ["ProcessEnded", "ProcessStream", "Unreachable", "open_process"]

@@ -1,7 +1,7 @@
 """Calling over sockets: unix, TCP, and TLS over either of them (protocol-spec section 13).
 
-A socket says nothing about who is at its other end, so the client opens with AUTH, and the peer that
-`open_socket_peer` returns stands there. The other side is `p2pannex.transports.listeners`.
+A socket does not tell which program is at its other end, so the client opens the conversation with AUTH. The other side
+is `p2pannex.transports.listeners`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from collections.abc import Iterator
 import trio
 from attrs import field, frozen, validators
 
-from p2pannex.peer import TIMEOUT, StreamPeer
-from p2pannex.protocol.conversation import Side
-from p2pannex.protocol.errors import ConnectionLost
+from p2pannex.errors import ConnectionLost
 from p2pannex.transports.descriptor import DescriptorStream
 
 MAX_PATH = 107
@@ -78,19 +76,17 @@ def client_tls(ca_file: str | None = None) -> ssl.SSLContext:
         raise ConnectionLost(f"cannot use the certificates in {ca_file}: {reason(error)}") from error
 
 
-async def open_socket_peer(
+async def open_socket(
     address: SocketAddress,
     *,
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
-    authenticated: bool = False,
-    timeout: float = TIMEOUT,
-) -> StreamPeer:
-    """Connect, within `timeout` seconds, TLS handshake included; the peer keeps it as its own. ConnectionLost if not.
+    timeout: float,
+) -> DescriptorStream | TlsStream:
+    """Connect, within `timeout` seconds, TLS handshake included. ConnectionLost if not. The caller closes the stream.
 
-    With `tls`, from `client_tls` or made to measure, the connection is encrypted; the certificate must be for
-    `server_name`, or the host's name where that is not given. `authenticated` is for a server that lets in whoever can
-    reach the socket, and greets: then no AUTH is sent.
+    With `tls`, made by `client_tls` or otherwise, the connection is encrypted; the certificate must be for
+    `server_name`, or the host's name where that is not given.
     """
     stream: DescriptorStream | TlsStream | None = None
     if tls is not None and server_name is None:
@@ -103,7 +99,7 @@ async def open_socket_peer(
             if tls is not None:
                 stream = TlsStream(stream, tls, server_name=server_name)
                 await stream.do_handshake()
-            return StreamPeer(stream, Side.CLIENT, authenticated=authenticated, timeout=timeout)
+            return stream
         raise ConnectionLost(f"cannot connect to {address}: nothing happened for {timeout:g} s")
     except BaseException:
         if stream is not None:

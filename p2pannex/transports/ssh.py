@@ -1,4 +1,4 @@
-"""A peer reached through the system's ssh (protocol-spec section 12).
+"""The command line that reaches a server through the system's ssh (protocol-spec section 12).
 
 Keys, known hosts, jump hosts and shared connections (ControlMaster) are the matter of the user's ssh configuration.
 As with git, ``GIT_SSH_COMMAND`` is a piece of shell that replaces ``ssh``, and else ``GIT_SSH`` is a program that
@@ -8,11 +8,7 @@ does; both get ``[-p PORT] [USER@]HOST COMMAND``.
 from __future__ import annotations
 
 import os
-import uuid as uuid_module
 from collections.abc import Mapping, Sequence
-
-from p2pannex.peer import TIMEOUT, StreamPeer
-from p2pannex.transports.process import open_process_peer
 
 SSH_UNREACHABLE = 255
 """The exit status that ssh keeps for its own failures; every other is the remote command's."""
@@ -67,32 +63,4 @@ def ssh_argv(
     return ["ssh", "-T", *arguments]
 
 
-async def open_ssh_peer(
-    host: str,
-    directory: str,
-    *,
-    port: int | None = None,
-    user: str | None = None,
-    uuid: str | None = None,
-    client_uuid: str | None = None,
-    shell: str | None = None,
-    options: Sequence[str] = (),
-    timeout: float = TIMEOUT,
-    capture_stderr: bool = False,
-) -> StreamPeer:
-    """A client's peer of the repository in `directory` on `host`. The caller closes it.
-
-    The other arguments are those of `remote_command`, `ssh_argv` and `open_process_peer`. `client_uuid` is whom we say
-    we are; a new one where it is None. Where ssh cannot connect, the peer's first wait raises `Unreachable`.
-    """
-    command = remote_command(directory, client_uuid or str(uuid_module.uuid4()), uuid=uuid, shell=shell)
-    return await open_process_peer(
-        ssh_argv(host, port, user, command, options=options),
-        timeout=timeout,
-        describe=host,
-        unreachable_status=SSH_UNREACHABLE,
-        capture_stderr=capture_stderr,
-    )
-
-
-__all__ = ["InvalidHost", "open_ssh_peer", "quote", "remote_command", "ssh_argv"]
+__all__ = ["SSH_UNREACHABLE", "InvalidHost", "quote", "remote_command", "ssh_argv"]

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from p2pannex.cli import exit_codes
 from p2pannex.cli.program import program
 from p2pannex.cluster.node import COST, TIMEOUT, TRANSFERS
-from p2pannex.gateway_config import GatewayConfig
+from p2pannex.gateways.directory.config import GatewayConfig
 
 P2PANNEX = [sys.executable, "-m", "p2pannex.cli.main"]
 SPECIAL = Path(__file__).parents[1] / "stores" / "special_remotes" / "plain.py"

@@ -20,11 +20,11 @@ import pytest
 import trustme
 from click.testing import CliRunner, Result
 
-from p2pannex.benchmarks.cluster import run_cluster
 from p2pannex.cli import exit_codes
 from p2pannex.cli.errors import describe, line, one_of
 from p2pannex.cli.program import COMMANDS, program
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.testing.benchmarks.cluster import run_cluster
 
 CONTENT = b"some content\n" * 30_000
 KEY = f"SHA256E-s{len(CONTENT)}--{hashlib.sha256(CONTENT).hexdigest()}.txt"
@@ -81,7 +81,9 @@ def full(store: str, file: str) -> str:
 def served(store: str) -> str:
     """The same store, through a child process."""
     uuid = DirectoryStore(store).uuid
-    return "exec:" + shlex.join([sys.executable, "-m", "p2pannex.cli.shell", "p2pstdio", store, "me", "--uuid", uuid])
+    return "exec:" + shlex.join(
+        [sys.executable, "-m", "p2pannex.cli.shell.main", "p2pstdio", store, "me", "--uuid", uuid]
+    )
 
 
 # init, info ------------------------------------------------------------------------------------------------------
@@ -626,7 +628,7 @@ def test_completion(full: str) -> None:
 
 
 def test_conformance_of_our_own_shell(store: str) -> None:
-    command = ["--", sys.executable, "-m", "p2pannex.cli.shell", "p2pstdio", store, "me"]
+    command = ["--", sys.executable, "-m", "p2pannex.cli.shell.main", "p2pstdio", store, "me"]
     out = run("conformance", "--version", "4", *command).stdout
     assert re.search(r"^[1-9][0-9]* passed, 0 failed, [0-9]+ skipped$", out, re.MULTILINE)
     told = [json.loads(each) for each in run("conformance", "--json", "--version", "0", *command).stdout.splitlines()]
@@ -643,8 +645,8 @@ def test_bench_prints_every_figure_of_both(tmp_path: Path) -> None:
 
 
 def test_bench_of_slow_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pannex.benchmarks.throttled.RATE", 500e6)
-    monkeypatch.setattr("p2pannex.benchmarks.throttled.SECONDS", 0.2)
+    monkeypatch.setattr("p2pannex.testing.benchmarks.throttled.RATE", 500e6)
+    monkeypatch.setattr("p2pannex.testing.benchmarks.throttled.SECONDS", 0.2)
     figures = [json.loads(each) for each in run("bench", "throttled", "--rounds", "1", "--json").stdout.splitlines()]
     assert len(figures) == 2
     assert all(each["cluster"] > 0 and each["at_best"] > 0 for each in figures)

@@ -14,10 +14,11 @@ from click.testing import CliRunner
 
 from p2pannex.cli import exit_codes
 from p2pannex.cli.program import program
-from p2pannex.cli.quickstart import MADE
-from p2pannex.cli.quickstart_view import shortened, size, speed
-from p2pannex.keys import Key, key_for_file
+from p2pannex.cli.quickstart.command import MADE
+from p2pannex.cli.quickstart.view import shortened, size, speed
+from p2pannex.keys.key import Key
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.transfer.file_keys import key_for_file
 
 
 def lines(*args: str) -> list[dict[str, object]]:
@@ -152,7 +153,7 @@ def test_content_that_somebody_else_has_locked_is_left_where_it_is(tmp_path: Pat
     key = key_for_file(tmp_path / "a")
 
     async def put_and_lock(store: DirectoryStore, key: Key) -> None:
-        from p2pannex.transfer import send
+        from p2pannex.transfer.transfer import send
 
         await send(store, key, tmp_path / "a")
         lock = await store.lock(key)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import p2pannex
-from p2pannex.cli.shell_words import Refused, resolve, split
+from p2pannex.cli.shell.command_line import Refused, resolve, split
 from p2pannex.stores.directory import DirectoryStore
 
 CLIENT = "11111111-2222-3333-4444-555555555555"
-PROGRAM = "import sys; from p2pannex.cli.shell import main; sys.exit(main())"
+PROGRAM = "import sys; from p2pannex.cli.shell.main import main; sys.exit(main())"
 KEY = "SHA256-s5--2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
 
@@ -207,7 +207,7 @@ def watched(descriptor, data):
         write(2, " ".join(sorted(set(sys.modules) - before)).encode() + b"\\n")
     return write(descriptor, data)
 os.write = watched
-from p2pannex.cli.shell import main
+from p2pannex.cli.shell.main import main
 sys.exit(main())
 """
     command = shell.command(*(["-c", " ".join(["git-annex-shell", *words])] if login else words))
@@ -221,10 +221,17 @@ sys.exit(main())
         "p2pannex",
         "p2pannex.cli",
         "p2pannex.cli.shell",
-        "p2pannex.cli.shell_words",
+        "p2pannex.cli.shell.main",
+        "p2pannex.cli.shell.command_line",
         "p2pannex.stores",
-        "p2pannex.stores.identity",
-        *(["p2pannex.stores.annex_config"] if name == "bare.git" else []),
+        "p2pannex.stores.directory_config",
+        "p2pannex.system",
+        "p2pannex.system.stdio",
+        *(
+            ["p2pannex.git_annex", "p2pannex.git_annex.config", "p2pannex.git_annex.values"]
+            if name == "bare.git"
+            else []
+        ),
     }
 
 
@@ -326,7 +333,7 @@ def test_a_store_that_breaks_after_the_greeting(shell: Shell, home: Path, uuid: 
 
 def test_a_traceback_is_for_those_who_ask_for_it(shell: Shell, uuid: str) -> None:
     command = shell.command("p2pstdio", "@/store", CLIENT)
-    command[2] = "import sys; sys.modules['p2pannex.cli.shell_session'] = None; " + PROGRAM
+    command[2] = "import sys; sys.modules['p2pannex.cli.shell.session'] = None; " + PROGRAM
     done = subprocess.run(command, env=shell.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import trio
 
 from p2pannex.cluster import Cluster, Node
-from p2pannex.keys import Key
+from p2pannex.keys.key import Key
 from p2pannex.service import Removal, Service
 from p2pannex.testing.pair import PEERS, Pair
 from p2pannex.testing.serving import served

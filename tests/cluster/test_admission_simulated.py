@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from p2pannex.cluster import Node
 from p2pannex.cluster.admission import LONGEST_WAIT, Admission
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
 from p2pannex.service import AlreadyHave
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import fetch, key_of, sample, store

@@ -12,8 +12,8 @@ import trio
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.uploads import PIECES, QUEUE
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
-from p2pannex.remote import Remote
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.p2p.remote import Remote
 from p2pannex.service import AlreadyHave, NotStored, Service, Stored
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.faults import Operation, cancel_everywhere

@@ -19,16 +19,17 @@ from pathlib import Path
 import pytest
 import trio
 
+from p2pannex.access import TokenFile
 from p2pannex.cluster import Cluster, Node
-from p2pannex.peer import Peer
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.p2p.dial import open_socket_peer
+from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.remote import Remote
 from p2pannex.protocol.messages import Auth
-from p2pannex.remote import Remote
 from p2pannex.service import Service
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, key_of, offer, sample, store
-from p2pannex.tokens import TokenFile
-from p2pannex.transports.sockets import UnixAddress, open_socket_peer
+from p2pannex.transports.sockets import UnixAddress
 
 PRESENT = sample(300_000, 1)
 ABSENT = sample(300_000, 2)

@@ -13,8 +13,8 @@ from simulated_client import seen_by_a_client
 from p2pannex.cluster.downloads import CLOSING
 from p2pannex.cluster.node import TIMEOUT
 from p2pannex.cluster.uploads import QUEUE
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, NotStored, Service, Stored
 from p2pannex.testing.samples import key_of, sample, send_pieces
 from p2pannex.testing.serving import served

@@ -10,12 +10,12 @@ from simulated_client import seen_by_a_client
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.node import TIMEOUT
-from p2pannex.peer import SLICE, SMALL
-from p2pannex.pump import BLOCK, FILE_RANGE
+from p2pannex.p2p.peer import SLICE
 from p2pannex.service import AlreadyHave, Removal, Stored
 from p2pannex.testing.samples import fetch, key_of, sample
 from p2pannex.testing.serving import served
 from p2pannex.testing.simulator import Failing, Simulation, simulate
+from p2pannex.transports.pump import BLOCK, FILE_RANGE, SMALL
 
 
 @given(

@@ -10,9 +10,17 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.gateway_directory import LOOK, GatewayConfig, GatewayDirectory, NodeConfig, NotAGateway, change, create
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.gateways.directory.cluster import (
+    LOOK,
+    GatewayConfig,
+    GatewayDirectory,
+    NodeConfig,
+    NotAGateway,
+    change,
+    create,
+)
+from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.directory import DirectoryStore, NotAStore
 from p2pannex.testing.samples import fetch, key_of, store
@@ -118,7 +126,7 @@ async def test_nodes_come_and_go_without_a_restart(tmp_path: Path, autojump_cloc
 
 async def test_a_node_that_is_taken_away_ends_its_transfers_first(tmp_path: Path) -> None:
     store_of_a = DirectoryStore.create(tmp_path / "a")
-    command = f"exec:{sys.executable} -m p2pannex.cli.shell p2pstdio {tmp_path}/a {store_of_a.uuid}"
+    command = f"exec:{sys.executable} -m p2pannex.cli.shell.main p2pstdio {tmp_path}/a {store_of_a.uuid}"
     path = gateway(tmp_path)
     change(path, lambda config: attrs.evolve(config, nodes={"a": NodeConfig(store_of_a.uuid, command)}))
     content = b"content" * 10

@@ -10,12 +10,12 @@ from pathlib import Path
 import attrs
 import pytest
 
-from p2pannex.gateway_config import GatewayConfig, NodeConfig, NotAGateway, change, create
-from p2pannex.gateway_directory import GatewayDirectory
-from p2pannex.gateway_sizes import RECOUNT, Count, HeldBytes
-from p2pannex.protocol.errors import RemoteError
-from p2pannex.stores.contents import Contents
+from p2pannex.errors import RemoteError
+from p2pannex.gateways.directory.cluster import GatewayDirectory
+from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, NotAGateway, change, create
+from p2pannex.gateways.directory.sizes import RECOUNT, Count, HeldBytes
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.stores.files.inventory import Contents
 from p2pannex.testing.samples import key_of, sample, store
 from p2pannex.urls import open_url
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import trio
 import trio.testing
 
-from p2pannex.gateway_config import NodeConfig, change, create
-from p2pannex.gateway_directory import LOOK, GatewayDirectory
-from p2pannex.gateway_status import StatusFile, serving
+from p2pannex.gateways.directory.cluster import LOOK, GatewayDirectory
+from p2pannex.gateways.directory.config import NodeConfig, change, create
+from p2pannex.gateways.directory.status import StatusFile, serving
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import key_of, sample, send_pieces
 from p2pannex.urls import open_url
@@ -38,7 +38,7 @@ def test_one_process(tmp_path: Path) -> None:
 def test_a_process_that_was_killed_serves_no_longer(tmp_path: Path) -> None:
     program = """
         import sys, time
-        from p2pannex.gateway_status import StatusFile
+        from p2pannex.gateways.directory.status import StatusFile
         file = StatusFile(sys.argv[1])
         file.write({"attic": 1})
         print("ready", flush=True)

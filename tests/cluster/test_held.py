@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from p2pannex.cluster import Node
-from p2pannex.cluster.held import HeldNodes
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
+from p2pannex.gateways.open_nodes import HeldNodes
 from p2pannex.stores.memory import MemoryStore
 
 

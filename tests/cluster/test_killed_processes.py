@@ -17,18 +17,19 @@ from click.testing import CliRunner
 
 from p2pannex.cli.program import program
 from p2pannex.cluster import Cluster, Node
-from p2pannex.keys import Key
-from p2pannex.peer import SMALL, Peer
-from p2pannex.protocol.errors import ConnectionLost
-from p2pannex.pump import BLOCK, FILE_RANGE
-from p2pannex.remote import Remote
+from p2pannex.errors import ConnectionLost
+from p2pannex.keys.key import Key
+from p2pannex.p2p.dial import open_process_peer
+from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.remote import Remote
 from p2pannex.service import AlreadyHave, Download, Removal, Stored, Upload
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, key_of, sample, send_pieces, store
 from p2pannex.testing.serving import served
-from p2pannex.transports.process import ProcessStream, open_process_peer
+from p2pannex.transports.process import ProcessStream
+from p2pannex.transports.pump import BLOCK, FILE_RANGE, SMALL
 
-SHELL = [sys.executable, "-m", "p2pannex.cli.shell"]
+SHELL = [sys.executable, "-m", "p2pannex.cli.shell.main"]
 SIZE = 12 << 20
 """Bytes: more than processes, the gateway among them, have in their hands at a time."""
 
@@ -198,7 +199,9 @@ def gateway(tmp_path: Path) -> Path:
         DirectoryStore.create(tmp_path / name)
     cluster(str(path), "add", "a", str(tmp_path / "a"))
     for name in "bc":
-        cluster(str(path), "add", name, f"exec:{sys.executable} -m p2pannex.cli.shell p2pstdio {tmp_path / name} me")
+        cluster(
+            str(path), "add", name, f"exec:{sys.executable} -m p2pannex.cli.shell.main p2pstdio {tmp_path / name} me"
+        )
     return path
 
 

@@ -10,8 +10,8 @@ import trio
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.node import LONGEST_BACK_OFF
-from p2pannex.peer import Peer
-from p2pannex.protocol.errors import ConnectionLost
+from p2pannex.errors import ConnectionLost
+from p2pannex.p2p.peer import Peer
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.pair import PEERS, Pair
 from p2pannex.testing.samples import key_of, sample, store

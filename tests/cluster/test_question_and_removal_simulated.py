@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pannex.cluster import Cluster, Node
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.testing.samples import key_of
 from p2pannex.testing.serving import served
 from p2pannex.testing.simulator import Failing, SimulatedClock, Simulation, simulate

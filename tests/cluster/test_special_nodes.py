@@ -12,9 +12,9 @@ import attrs
 import pytest
 
 from p2pannex.cluster import Cluster
-from p2pannex.gateway_config import GatewayConfig, NodeConfig, change, create
-from p2pannex.gateway_directory import GatewayDirectory
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
+from p2pannex.gateways.directory.cluster import GatewayDirectory
+from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, change, create
 from p2pannex.service import AlreadyHave, NotStored, Stored
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, key_of, sample, send_pieces, store

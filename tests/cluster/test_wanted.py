@@ -14,10 +14,10 @@ from p2pannex.cluster.node import Node
 from p2pannex.cluster.preferred import Facts, InvalidExpression, load, wants
 from p2pannex.cluster.preferred.needs import needs_holders
 from p2pannex.cluster.wanted import Preference, PreferredContent
-from p2pannex.gateway_config import GatewayConfig, NodeConfig, change, create
-from p2pannex.gateway_directory import GatewayDirectory
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
+from p2pannex.gateways.directory.cluster import GatewayDirectory
+from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, change, create
+from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Service
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import key_of, store

@@ -15,7 +15,7 @@ import p2pannex
 
 CHECKOUT = os.path.dirname(os.path.dirname(p2pannex.__file__))
 
-SHELL = f"#!{sys.executable}\nimport sys\nfrom p2pannex.cli.shell import main\nsys.exit(main())\n"
+SHELL = f"#!{sys.executable}\nimport sys\nfrom p2pannex.cli.shell.main import main\nsys.exit(main())\n"
 
 
 @dataclass(frozen=True)

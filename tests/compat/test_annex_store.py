@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from annex_environment import AnnexEnvironment, SshServer
 
-from p2pannex.keys import Key
+from p2pannex.keys.key import Key
 from p2pannex.service import Lock, Upload
-from p2pannex.stores.annex import AnnexStore
+from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.testing.samples import fetch, store
 
 pytestmark = pytest.mark.compat

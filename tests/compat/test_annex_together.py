@@ -17,13 +17,13 @@ import trio
 from annex_environment import AnnexEnvironment
 from test_annex_store import Repository
 
-from p2pannex.branch.location_log import LocationLog
-from p2pannex.branch.names import is_location_log
-from p2pannex.keys import Key
-from p2pannex.remote import Remote
+from p2pannex.git_annex.logs.location_log import LocationLog
+from p2pannex.git_annex.logs.names import is_location_log
+from p2pannex.keys.key import Key
+from p2pannex.p2p.dial import open_process_peer
+from p2pannex.p2p.remote import Remote
 from p2pannex.service import AlreadyHave
 from p2pannex.testing.samples import fetch, key_of, sample
-from p2pannex.transports.process import open_process_peer
 
 pytestmark = pytest.mark.compat
 

@@ -16,8 +16,10 @@ import pytest
 import trio
 from annex_environment import AnnexEnvironment
 
-from p2pannex.branch import BlockingBranch, Branch, LocationLog, location_log_path
-from p2pannex.keys import Key
+from p2pannex.git_annex.branch.branch import BlockingBranch, Branch
+from p2pannex.git_annex.logs.location_log import LocationLog
+from p2pannex.git_annex.logs.names import location_log_path
+from p2pannex.keys.key import Key
 
 pytestmark = pytest.mark.compat
 
@@ -175,8 +177,8 @@ async def test_both_at_the_same_time(annex_env: AnnexEnvironment, annex: Path) -
 
 WRITER = """
 import sys
-from p2pannex.branch import BlockingBranch
-from p2pannex.keys import Key
+from p2pannex.git_annex.branch.branch import BlockingBranch
+from p2pannex.keys.key import Key
 branch = BlockingBranch(sys.argv[1])
 for n in range(1000):
     branch.log_location(Key(f"SHA256--{n % 5}"), f"{sys.argv[2]}-{n}", True)

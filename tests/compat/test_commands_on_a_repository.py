@@ -137,7 +137,7 @@ def test_tokens_of_a_repository(annex_env: AnnexEnvironment) -> None:
     repository = Commands(annex_env, bare=False)
     path, socket = str(repository.path), annex_env.home / "sock"
     token = repository.run("token", "create", path, "--mode", "read-only").strip()
-    assert (repository.git_dir / "annex/p2pannex/p2pannex.tokens").stat().st_mode & 0o777 == 0o600
+    assert (repository.git_dir / "annex/p2pannex/p2pannex.access").stat().st_mode & 0o777 == 0o600
     repository.run("put", path, str(repository.file))
     with subprocess.Popen(
         [*P2PANNEX, "serve", path, "--listen", f"unix:{socket}", "--quiet"], env=annex_env.variables

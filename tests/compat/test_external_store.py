@@ -22,10 +22,10 @@ if command != "p2pstdio":
     sys.exit("no such command: " + command)
 
 import trio
-from p2pannex.peer import StreamPeer
+from p2pannex.p2p.peer import StreamPeer
 from p2pannex.protocol import Side
-from p2pannex.server import serve
-from p2pannex.stores.external import ExternalStore
+from p2pannex.p2p.server import serve
+from p2pannex.stores.external.store import ExternalStore
 from p2pannex.transports.descriptor import DescriptorStream
 
 async def main():

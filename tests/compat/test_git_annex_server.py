@@ -8,16 +8,18 @@ import pytest
 import trio
 from annex_environment import AnnexEnvironment, SshServer
 
-from p2pannex.drop import remove_while_locked
-from p2pannex.keys import Key, key_for_file
-from p2pannex.peer import Peer
-from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
-from p2pannex.pump import move
-from p2pannex.remote import Remote, WrongRepository
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.keys.key import Key
+from p2pannex.p2p.dial import open_process_peer
+from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.remote import Remote, WrongRepository
 from p2pannex.service import AlreadyHave, NotStored, Stored, Upload
 from p2pannex.stores.directory import DirectoryStore
-from p2pannex.transfer import NotPresent, retrieve, send
-from p2pannex.transports.process import ProcessEnded, Unreachable, open_process_peer
+from p2pannex.transfer.drop import remove_while_locked
+from p2pannex.transfer.file_keys import key_for_file
+from p2pannex.transfer.transfer import NotPresent, retrieve, send
+from p2pannex.transports.process import ProcessEnded, Unreachable
+from p2pannex.transports.pump import move
 from p2pannex.urls import open_url
 
 pytestmark = pytest.mark.compat

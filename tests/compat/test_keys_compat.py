@@ -19,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from p2pannex.keys import InvalidKey, Key, hash_backend_names, key_for_file
+from p2pannex.keys.key import InvalidKey, Key, hash_backend_names
+from p2pannex.transfer.file_keys import key_for_file
 
 pytestmark = pytest.mark.compat
 

@@ -1,6 +1,6 @@
 """What a disk has on it when the power fails right after SUCCESS: an image of it is copied at that moment.
 
-The kernel's own file systems are asked, so that what `p2pannex.stores.file_systems` relies on is seen to be so. To
+The kernel's own file systems are asked, so that what `p2pannex.system.file_systems` relies on is seen to be so. To
 mount them takes root, loop devices and mkfs.
 """
 
@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from p2pannex.stores.directory import DirectoryStore
-from p2pannex.stores.file_systems import FileSystems, Reach
+from p2pannex.system.file_systems import FileSystems, Reach
 from p2pannex.testing.samples import fetch, key_of, store
 
 KINDS = {

@@ -7,12 +7,12 @@ import hashlib
 import pytest
 from annex_environment import AnnexEnvironment
 
-from p2pannex.branch import BlockingBranch
-from p2pannex.branch.group_log import parse_group_log
-from p2pannex.branch.maxsize_log import parse_maxsize_log
-from p2pannex.branch.trust_log import parse_trust_log
 from p2pannex.cluster.preferred import Facts, load, wants, wants_to_keep
-from p2pannex.keys import Key
+from p2pannex.git_annex.branch.branch import BlockingBranch
+from p2pannex.git_annex.logs.group_log import parse_group_log
+from p2pannex.git_annex.logs.maxsize_log import parse_maxsize_log
+from p2pannex.git_annex.logs.trust_log import parse_trust_log
+from p2pannex.keys.key import Key
 
 pytestmark = pytest.mark.compat
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from annex_environment import AnnexEnvironment, SshServer, program
 
-from p2pannex.drop import remove_while_locked
-from p2pannex.keys import Key
-from p2pannex.peer import Peer
-from p2pannex.remote import Dial, Remote
+from p2pannex.keys.key import Key
+from p2pannex.p2p.dial import open_process_peer
+from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.remote import Dial, Remote
 from p2pannex.service import AlreadyHave, Service
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import fetch, key_of, store
 from p2pannex.testing.serving import served
-from p2pannex.transports.process import open_process_peer
+from p2pannex.transfer.drop import remove_while_locked
 
 pytestmark = pytest.mark.compat
 

@@ -55,8 +55,8 @@ sys.exit(server.wait())
 
 OUR_CLIENT = """
 import sys, trio
-from p2pannex.keys import Key
-from p2pannex.transfer import retrieve, send
+from p2pannex.keys.key import Key
+from p2pannex.transfer.transfer import retrieve, send
 from p2pannex.urls import open_url
 async def main(way, url, key, path):
     async with await open_url(url) as remote:

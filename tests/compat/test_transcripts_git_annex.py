@@ -61,7 +61,7 @@ async def test_git_annex_shell(tmp_path: Path, environment: dict[str, str]) -> N
 async def test_p2pannex_shell(tmp_path: Path, environment: dict[str, str]) -> None:
     store = tmp_path / "store"
     await DirectoryStore.create(store).aclose()
-    argv = [sys.executable, "-m", "p2pannex.cli.shell", "p2pstdio", str(store), CLIENT]
+    argv = [sys.executable, "-m", "p2pannex.cli.shell.main", "p2pstdio", str(store), CLIENT]
     results = await run_conformance(argv, modes=MODES, offers=OFFERS, environment=environment)
     assert failures(results) == ""
     assert [(result.transcript, result.version) for result in results if result.status == "passed"] == CASES
@@ -79,7 +79,7 @@ async def test_a_program_that_is_no_server(environment: dict[str, str]) -> None:
 
 async def test_modes_that_the_server_does_not_take_are_skipped(tmp_path: Path, environment: dict[str, str]) -> None:
     await DirectoryStore.create(tmp_path / "store").aclose()
-    argv = [sys.executable, "-m", "p2pannex.cli.shell", "p2pstdio", str(tmp_path / "store"), CLIENT]
+    argv = [sys.executable, "-m", "p2pannex.cli.shell.main", "p2pstdio", str(tmp_path / "store"), CLIENT]
     results = await run_conformance(argv, names=["read-only", "notifychange"], versions=[4], environment=environment)
     assert [(result.transcript, result.status, result.problem) for result in results] == [
         ("notifychange", "skipped", "it needs: git"),

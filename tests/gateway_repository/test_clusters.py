@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.branch import BlockingBranch
-from p2pannex.branch.sizes import repository_sizes
-from p2pannex.cluster.gateway import NotAllAsked
-from p2pannex.gateway_repository import open_served
-from p2pannex.gateway_repository.cluster import NotAGatewayRepository, RepositoryCluster
-from p2pannex.gateway_repository.nodes import cost_of
-from p2pannex.gateway_repository.remotes import GitRemote
-from p2pannex.gateway_repository.wanted import Undecidable
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.cluster.cluster import NotAllAsked
+from p2pannex.errors import RemoteError
+from p2pannex.gateways.repository import open_served
+from p2pannex.gateways.repository.cluster import NotAGatewayRepository, RepositoryCluster
+from p2pannex.gateways.repository.nodes import cost_of
+from p2pannex.gateways.repository.wanted import Undecidable
+from p2pannex.git_annex.branch.branch import BlockingBranch
+from p2pannex.git_annex.branch.sizes import repository_sizes
+from p2pannex.git_annex.remotes import GitRemote
+from p2pannex.keys.key import Key
 from p2pannex.service import Service
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, key_of, store
@@ -132,7 +132,7 @@ async def test_what_is_stored_and_removed_is_in_the_log_of_the_nodes(gateway: Ga
 
 
 async def test_the_log_is_committed_while_a_client_stays(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pannex.branch.idle.IDLE", 0.01)
+    monkeypatch.setattr("p2pannex.git_annex.branch.idle_commits.IDLE", 0.01)
     async with gateway.open() as cluster:
         await store(cluster, b"content")
         await until(lambda: not list((gateway.path / ".git" / "annex" / "journal").iterdir()))
@@ -187,7 +187,7 @@ def test_what_is_not_served(gateway: Gateway) -> None:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Configuration is looked at all the time."""
-    monkeypatch.setattr("p2pannex.gateway_repository.cluster.LOOK", 0.01)
+    monkeypatch.setattr("p2pannex.gateways.repository.cluster.LOOK", 0.01)
 
 
 @pytest.mark.usefixtures("often")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pannex.branch import Branch
-from p2pannex.gateway_repository.locations import LoggedRemote, NodeLog
+from p2pannex.gateways.repository.locations import LoggedRemote, NodeLog
+from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.service import AlreadyHave, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of, store
@@ -46,7 +46,7 @@ async def test_what_a_repository_does_is_logged_and_the_rest_is_passed_on(branch
         assert await branch.locations(KEY) == set()
         upload = await service.put(KEY)
         assert isinstance(upload, Upload)
-        assert upload.peer is not None, "bytes can be passed on without being read"
+        assert upload.direct is not None, "bytes can be passed on without being read"
         await upload.aclose()
         await store(remote, b"content")
         assert isinstance(await service.put(KEY), AlreadyHave)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pannex.branch import names
-from p2pannex.gateway_repository.wanted import LOGS, Preferences, Undecidable
+from p2pannex.gateways.repository.wanted import LOGS, Preferences, Undecidable
+from p2pannex.git_annex.logs import names
 from p2pannex.testing.samples import key_of
 
 KEY = key_of(b"content")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pannex.gateway_repository.remotes import GitRemote, git_remotes
-from p2pannex.gateway_repository.rules import NotServed, Rules
+from p2pannex.gateways.repository.rules import NotServed, Rules
+from p2pannex.git_annex.remotes import GitRemote, git_remotes
 
 OWN, N1, N2, FAR, OTHER = "own", "n1-uuid", "n2-uuid", "far-uuid", "other-gateway"
 FAM = "ac5c11f3-d741-8fa9-adac-bb580e9347d0"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from p2pannex.branch.remote_log import parse_remote_log
-from p2pannex.gateway_repository.remotes import GitRemote
-from p2pannex.gateway_repository.special import program_of
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
+from p2pannex.gateways.repository.special import program_of
+from p2pannex.git_annex.logs.remote_log import parse_remote_log
+from p2pannex.git_annex.remotes import GitRemote
 
 
 def program(settings: str, **configured: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pannex.keys import Key
+from p2pannex.keys.key import Key
 from p2pannex.protocol import (
     CLOSED,
     LATEST_VERSION,

@@ -8,7 +8,7 @@ import itertools
 
 import pytest
 
-from p2pannex.keys import Key
+from p2pannex.keys.key import Key
 from p2pannex.protocol.conversation import (
     AFTER_BAD_LINE,
     AFTER_BODY,

@@ -7,7 +7,7 @@ from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from p2pannex.keys import Key
+from p2pannex.keys.key import Key
 from p2pannex.protocol.messages import (
     MAX_LINE,
     MESSAGES,

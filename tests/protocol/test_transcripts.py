@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.peer import StreamPeer
+from p2pannex.access import Mode
+from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.server import serve
 from p2pannex.protocol import ConnectionLost, Side
-from p2pannex.server import Mode, serve
 from p2pannex.service import Service
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.memory import MemoryStore

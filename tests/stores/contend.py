@@ -9,8 +9,8 @@ import sys
 
 import trio
 
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
+from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.directory import DirectoryStore
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from p2pannex.keys import Key
+from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.directory import DirectoryStore
 

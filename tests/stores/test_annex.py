@@ -18,13 +18,13 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.branch import Branch
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
+from p2pannex.git_annex.branch.branch import Branch
+from p2pannex.git_annex.values import parse_size
+from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Lock, Service, Stored, Upload
-from p2pannex.stores.annex import AnnexStore, UnusableAnnex
-from p2pannex.stores.annex_config import parse_size
-from p2pannex.stores.exclusion import try_range
+from p2pannex.stores.annex.store import AnnexStore, UnusableAnnex
+from p2pannex.system.file_locks import try_range
 from p2pannex.testing.samples import fetch, key_of, store
 from p2pannex.testing.services import SERVICE_CHECKS, Check, check_service
 from p2pannex.testing.serving import served

@@ -13,10 +13,10 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.protocol.errors import ConnectionLost, RemoteError, Unsupported
-from p2pannex.server import Mode
-from p2pannex.stores import annex_refs
-from p2pannex.stores.annex import AnnexStore
+from p2pannex.access import Mode
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.git_annex import refs
+from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.testing.serving import served
 
 
@@ -58,8 +58,8 @@ async def changes(
     store: AnnexStore, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[AsyncGenerator[tuple[str, ...], None]]:
     if request.param == "looking":
-        monkeypatch.setattr(annex_refs, "_Told", annex_refs._Looks)
-        monkeypatch.setattr(annex_refs, "INTERVAL", 0.02)
+        monkeypatch.setattr(refs, "_Told", refs._Looks)
+        monkeypatch.setattr(refs, "INTERVAL", 0.02)
     async with contextlib.aclosing(store.changes()) as changes:
         yield changes
 
@@ -129,7 +129,7 @@ async def test_a_repository_that_goes_away(path: Path, changes: Changes) -> None
 
 async def test_no_more_of_inotify(path: Path, store: AnnexStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's limit is reached, or the C library has none: it looks."""
-    monkeypatch.setattr(annex_refs, "INTERVAL", 0.02)
+    monkeypatch.setattr(refs, "INTERVAL", 0.02)
     for problem in (OSError(24, "no more"), AttributeError("inotify_init1")):
 
         def fails(*_: object, problem: Exception = problem, **__: object) -> None:
@@ -145,16 +145,16 @@ async def test_no_more_of_inotify(path: Path, store: AnnexStore, monkeypatch: py
 
 async def test_no_more_watches(path: Path, store: AnnexStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's limit of watches is reached when a directory is new: from then on it looks."""
-    monkeypatch.setattr(annex_refs, "INTERVAL", 0.02)
-    add = annex_refs._Told._add
+    monkeypatch.setattr(refs, "INTERVAL", 0.02)
+    add = refs._Told._add
     limited = False
 
-    def limit(told: annex_refs._Told, directory: bytes) -> int:
+    def limit(told: refs._Told, directory: bytes) -> int:
         if limited:
             raise OSError(28, "no more watches")
         return add(told, directory)
 
-    monkeypatch.setattr(annex_refs._Told, "_add", limit)
+    monkeypatch.setattr(refs._Told, "_add", limit)
     async with contextlib.aclosing(store.changes()) as changes:
         first = commit(path, "first", "refs/heads/main")
         assert await anext(changes) == (first,)

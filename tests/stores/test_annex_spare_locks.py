@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from p2pannex.stores.annex_config import AnnexConfig
-from p2pannex.stores.annex_layout import AnnexLayout
-from p2pannex.stores.annex_locks import LockFile
-from p2pannex.stores.annex_spare_locks import SpareLocks
+from p2pannex.git_annex.config import AnnexConfig
+from p2pannex.git_annex.layout import AnnexLayout
+from p2pannex.stores.annex.lock_file_pool import SpareLocks
+from p2pannex.stores.annex.locks import LockFile
 
 HOLD = """
 import fcntl, sys

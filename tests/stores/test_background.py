@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.stores.background import Background
+from p2pannex.system.background import Background
 
 
 class Task:

@@ -16,11 +16,11 @@ import pytest
 import trio
 from attrs import define
 
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
+from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION, AlreadyHave, NotStored, Stored, Upload
 from p2pannex.stores.directory import DirectoryStore, NotAStore
-from p2pannex.stores.identity import read_uuid
+from p2pannex.stores.directory_config import read_uuid
 
 HERE = Path(__file__).parent
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from p2pannex.keys import Key
+from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Stored, Upload
-from p2pannex.stores import durability
 from p2pannex.stores.directory import DirectoryStore
-from p2pannex.stores.file_systems import FileSystems, Reach, type_of
+from p2pannex.system import durability
+from p2pannex.system.file_systems import FileSystems, Reach, type_of
 
 CONTENT = b"content"
 KEY = Key.make("SHA256", hashlib.sha256(CONTENT).hexdigest().encode(), size=len(CONTENT))

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import RemoteError
-from p2pannex.service import NotStored, Removal, Stored, SystemClock, Upload
-from p2pannex.stores.external import ExternalStore
-from p2pannex.stores.external_messages import LINE_MAX, BadLine, Lines, check_present, split_job
-from p2pannex.stores.spool import Spool
+from p2pannex.errors import RemoteError
+from p2pannex.keys.key import Key
+from p2pannex.service import NotStored, Removal, Stored, Upload
+from p2pannex.stores.external.messages import LINE_MAX, BadLine, Lines, check_present, split_job
+from p2pannex.stores.external.spool import Spool
+from p2pannex.stores.external.store import ExternalStore
+from p2pannex.system.clock import SystemClock
 from p2pannex.testing.samples import fetch, key_of, sample, store
 
 PLAIN = Path(__file__).parent / "special_remotes" / "plain.py"

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.peer import StreamPeer
+from p2pannex.access import Mode
+from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.server import serve
 from p2pannex.protocol import ConnectionLost, Side
-from p2pannex.server import Mode, serve
 from p2pannex.service import Service
-from p2pannex.stores.external import ExternalStore
+from p2pannex.stores.external.store import ExternalStore
 from p2pannex.testing.checks_of_content import gives_from_an_offset, serves_several_at_once, takes_every_key
 from p2pannex.testing.checks_of_uploads import takes_one_content_twice_at_once
 from p2pannex.testing.player import Player, cases

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.protocol.errors import RemoteError
+from p2pannex.errors import RemoteError
 from p2pannex.service import Removal
-from p2pannex.stores.external import ExternalStore
+from p2pannex.stores.external.store import ExternalStore
 from p2pannex.testing.samples import fetch, key_of, sample, store
 from p2pannex.testing.serving import served
 

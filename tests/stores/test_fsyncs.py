@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pannex.service import AlreadyHave, Upload
-from p2pannex.stores.annex import AnnexStore
+from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
-from p2pannex.stores.fsyncs import Fsyncs, at_once, side_by_side
-from p2pannex.stores.objects import ObjectStore
+from p2pannex.stores.files.objects import ObjectStore
+from p2pannex.system.fsync_batch import Fsyncs, at_once, side_by_side
 from p2pannex.testing.samples import key_of
 
 WAIT = 10.0

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from p2pannex.keys import Key
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION, NotStored, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.faults import Operation, cancel_everywhere

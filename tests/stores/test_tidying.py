@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pannex.stores.directory import DirectoryStore
-from p2pannex.stores.tidying import MANY, SMALL
+from p2pannex.stores.files.cleanup import MANY, SMALL
 from p2pannex.testing.samples import key_of, sample, store
 
 

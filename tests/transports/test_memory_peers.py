@@ -9,11 +9,12 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.keys import Key
+from p2pannex.errors import ConnectionLost
+from p2pannex.keys.key import Key
+from p2pannex.p2p.memory import MemoryPeer, memory_peers
 from p2pannex.protocol.conversation import State
-from p2pannex.protocol.errors import ConnectionLost, LocalProtocolError
+from p2pannex.protocol.errors import LocalProtocolError
 from p2pannex.protocol.messages import AuthSuccess, CheckPresent, Data, Get, Put, Success, Valid, Version
-from p2pannex.transports.memory import MemoryPeer, memory_peers
 
 K = Key(b"WORM--x")
 

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.keys import Key
-from p2pannex.listen import Limits, serve_listeners
-from p2pannex.protocol.errors import ConnectionLost, RemoteError
+from p2pannex.access import TokenFile
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key
+from p2pannex.p2p.dial import open_network_peer
+from p2pannex.p2p.listen import Limits, serve_listeners
+from p2pannex.p2p.remote import AuthenticationFailed, Remote
 from p2pannex.protocol.messages import Auth
-from p2pannex.remote import AuthenticationFailed, Remote
 from p2pannex.stores.memory import MemoryStore
-from p2pannex.tokens import TokenFile
 from p2pannex.transports import network
-from p2pannex.transports.network import NetworkAddress, network_listener, open_network_peer
+from p2pannex.transports.network import NetworkAddress, network_listener
 
 PROGRAM = f'''#!{sys.executable}
 """A network whose addresses are unix sockets in a directory. It listens as git-annex wants it, or connects."""

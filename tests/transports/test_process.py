@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex import pump
-from p2pannex.keys import Key
-from p2pannex.peer import StreamPeer
-from p2pannex.protocol.errors import ConnectionLost
+from p2pannex.errors import ConnectionLost
+from p2pannex.keys.key import Key
+from p2pannex.p2p.dial import open_process_peer
+from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.remote import Remote, greet
 from p2pannex.protocol.messages import AuthSuccess, Version
-from p2pannex.remote import Remote, greet
-from p2pannex.transports.process import ProcessEnded, ProcessStream, Unreachable, open_process_peer
+from p2pannex.transports import pump
+from p2pannex.transports.process import ProcessEnded, ProcessStream, Unreachable
 
 UUID = "11111111-2222-4333-8444-555555555555"
 # os.write: a print may be two writes, and the second finds nobody.

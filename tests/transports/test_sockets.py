@@ -14,13 +14,15 @@ import trio
 import trio.testing
 import trustme
 
-from p2pannex.peer import StreamPeer
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.p2p.dial import open_socket_peer
+from p2pannex.p2p.peer import StreamPeer
 from p2pannex.protocol.conversation import Side, State
-from p2pannex.protocol.errors import ConnectionLost, RemoteError, RemoteProtocolError
+from p2pannex.protocol.errors import RemoteProtocolError
 from p2pannex.protocol.messages import Error
 from p2pannex.transports.descriptor import DescriptorStream
 from p2pannex.transports.listeners import SocketListener, open_listeners, server_tls
-from p2pannex.transports.sockets import TcpAddress, TlsStream, UnixAddress, client_tls, open_socket_peer
+from p2pannex.transports.sockets import TcpAddress, TlsStream, UnixAddress, client_tls
 
 LOOPBACK = TcpAddress("127.0.0.1", 0)
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from p2pannex.peer import Peer
-from p2pannex.protocol.errors import ConnectionLost
-from p2pannex.remote import Remote
+from p2pannex.errors import ConnectionLost
+from p2pannex.p2p.dial import open_ssh_peer
+from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.remote import Remote
 from p2pannex.transports.process import ProcessEnded, Unreachable
-from p2pannex.transports.ssh import InvalidHost, open_ssh_peer, quote, remote_command, ssh_argv
+from p2pannex.transports.ssh import InvalidHost, quote, remote_command, ssh_argv
 
 UUID = "11111111-2222-4333-8444-555555555555"
 CLIENT = "c1c1c1c1-2222-4333-8444-555555555555"

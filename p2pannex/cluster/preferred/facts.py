@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from p2pannex.branch.trust_log import TrustLevel
-from p2pannex.keys import Key
+from p2pannex.git_annex.logs.trust_log import TrustLevel
+from p2pannex.keys.key import Key
 
 
 @attrs.frozen

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import attrs
 
-from p2pannex.branch.trust_log import TrustLevel
 from p2pannex.cluster.preferred.balance import most_room, picked
 from p2pannex.cluster.preferred.facts import Facts
 from p2pannex.cluster.preferred.terms import (
@@ -26,6 +25,7 @@ from p2pannex.cluster.preferred.terms import (
     SecureHash,
     SmallerThan,
 )
+from p2pannex.git_annex.logs.trust_log import TrustLevel
 
 
 def wants(expression: Expression, facts: Facts, repository: str) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Set
 
-from p2pannex.branch.trust_log import TrustLevel
 from p2pannex.cluster.preferred.glob import Glob, InvalidGlob
 from p2pannex.cluster.preferred.standard import STANDARD
 from p2pannex.cluster.preferred.terms import (
@@ -36,7 +35,8 @@ from p2pannex.cluster.preferred.terms import (
     SmallerThan,
     is_stable,
 )
-from p2pannex.stores.annex_config import parse_size
+from p2pannex.git_annex.logs.trust_log import TrustLevel
+from p2pannex.git_annex.values import parse_size
 
 _WORD = re.compile(r"[()]|[^\s()]+")
 _NUMBER = re.compile(r"[0-9]{1,18}")

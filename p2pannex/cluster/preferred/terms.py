@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 import attrs
 
-from p2pannex.branch.trust_log import TrustLevel
 from p2pannex.cluster.preferred.glob import Glob
+from p2pannex.git_annex.logs.trust_log import TrustLevel
 
 
 @attrs.frozen

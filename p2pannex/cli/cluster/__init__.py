@@ -1,0 +1,1 @@
+"""``p2pannex cluster``: a gateway directory and its nodes."""

@@ -1,0 +1,1 @@
+"""``p2pannex quickstart``: a tour of what the programs do, run on this machine."""

@@ -1,0 +1,1 @@
+"""``p2pannex-shell``, a drop-in replacement for git-annex-shell."""

@@ -1,0 +1,68 @@
+"""Commands of p2pannex-shell from before the P2P protocol: one question or one removal, answered by exit status.
+
+Scripts still use them. As in `shell_session`, all that takes time to import is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from p2pannex.cli.shell.command_line import Given, Refused, is_set
+from p2pannex.cli.shell.session import OPEN
+from p2pannex.errors import RemoteError
+from p2pannex.keys.key import InvalidKey, Key
+from p2pannex.service import Service
+
+PRESENT, ABSENT, UNKNOWN = 0, 1, 100
+"""Exit statuses of inannex."""
+
+
+def inannex(kind: str, directory: str, given: Given) -> int:
+    """Tell by the exit status whether the content of all keys is there."""
+
+    async def look(service: Service) -> bool:
+        return all([await service.check_present(key) for key in keys])
+
+    keys = _keys(given)
+    try:
+        return PRESENT if trio.run(_with_store, kind, directory, look) else ABSENT
+    except RemoteError as error:
+        raise Refused(str(error), UNKNOWN) from error
+
+
+def dropkey(kind: str, directory: str, given: Given) -> int:
+    """Remove the content of all keys; of none if one of them is no key."""
+
+    async def remove(service: Service) -> bool:
+        return all([(await service.remove(key)).ok for key in keys])
+
+    for variable in ("GIT_ANNEX_SHELL_READONLY", "GIT_ANNEX_SHELL_APPENDONLY"):
+        if is_set(variable):
+            raise Refused(f"action blocked by {variable}")
+    if not given.force:
+        raise Refused("dropkey can cause data loss; use --force if you're sure you want to do this")
+    keys = _keys(given)
+    try:
+        if trio.run(_with_store, kind, directory, remove):
+            return 0
+    except RemoteError as error:
+        raise Refused(str(error)) from error
+    raise Refused("content is locked")
+
+
+def _keys(given: Given) -> list[Key]:
+    try:
+        return [Key.parse(os.fsencode(word)) for word in given.positional]
+    except InvalidKey as error:
+        raise Refused(str(error)) from error
+
+
+async def _with_store(kind: str, directory: str, do: Callable[[Service], Awaitable[bool]]) -> bool:
+    async with OPEN[kind](directory) as service:
+        return await do(service)
+
+
+COMMANDS = {"dropkey": dropkey, "inannex": inannex}

@@ -1,0 +1,267 @@
+"""p2pannex-shell: what runs on a server when a git-annex client comes by ssh. A drop-in for git-annex-shell.
+
+See protocol-spec section 12 for its command line. Every client waits for AUTH-SUCCESS before it can ask for anything,
+so this file answers first and loads the rest afterwards: it imports nothing but os, sys and what reads a UUID. Even
+re, shlex and argparse take ten times as long to import as bare Python takes to start, so
+`p2pannex.cli.shell.command_line` does without them. `p2pannex.cli.shell.session` takes over once AUTH-SUCCESS is sent.
+
+An error is one line on standard error, and exit status 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from p2pannex.cli.shell.command_line import Given, Refused, Uninitialised, is_set, options, resolve, split
+from p2pannex.stores.directory_config import config_path, read_uuid
+from p2pannex.system.stdio import claim_output
+
+TYPE_CHECKING = False  # typing itself takes as long to import as Python takes to start
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from p2pannex.gateways.repository.reading import Served
+    from p2pannex.git_annex.config import AnnexConfig
+
+NAMES = ("git-annex-shell", "p2pannex-shell")
+"""What clients may call this program in a command line that a login shell gets."""
+
+LEGACY = ("inannex", "dropkey")
+"""Commands that came before the P2P protocol, and are in a file of their own."""
+
+OBSOLETE = ("recvkey", "sendkey", "lockcontent", "transferinfo", "commit", "gcryptsetup")
+"""Commands of git-annex-shell that are not run: they need rsync or gcrypt, or nobody has sent them for years."""
+
+USAGE = """\
+usage: p2pannex-shell [-c] COMMAND [PARAMETER...]
+
+  configlist DIR                       print the UUID of the repository in DIR
+  p2pstdio DIR CLIENTUUID [--uuid UUID]  serve it over standard input and output, or a cluster or
+                                       repository that it is the gateway of
+  notifychanges DIR                    tell of changes to its git refs
+  inannex DIR KEY...                   exit status 0 if the content of all keys is there, 1 if not
+  dropkey DIR --force KEY...           remove the content of keys, without asking for other copies
+
+It is run by ssh, as the command of a key or as a login shell. Everything else goes to git-shell. Environment:
+GIT_ANNEX_SHELL_READONLY, GIT_ANNEX_SHELL_APPENDONLY, GIT_ANNEX_SHELL_LIMITED, GIT_ANNEX_SHELL_DIRECTORY.
+"""
+
+
+class OtherRepository(Refused):
+    """Not the repository that the client expects. `config` is that of a git-annex repository, which may serve it."""
+
+    def __init__(self, problem: str, config: AnnexConfig | None) -> None:
+        super().__init__(problem)
+        self.config = config
+
+
+def main() -> int:
+    """Run the command line; the exit status."""
+    try:
+        return run(sys.argv[1:])
+    except Refused as error:
+        complain(str(error))
+        return error.status
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if os.environ.get("P2PANNEX_DEBUG"):
+            raise
+        return complain(f"{type(error).__name__}: {error} (set P2PANNEX_DEBUG=1 to see where)")
+
+
+def complain(problem: str) -> int:
+    line = f"p2pannex-shell: {' '.join(problem.split())}\n"
+    try:
+        os.write(2, line.encode(errors="surrogateescape"))
+    except OSError:
+        pass  # nobody is there to read it
+    return 1
+
+
+def run(words: list[str]) -> int:
+    if not words:
+        raise Refused("this account serves git-annex repositories; interactive logins are refused")
+    if words in (["--help"], ["-h"]):
+        sys.stdout.write(USAGE)
+        return 0
+    if words[0] == "-c":
+        if len(words) != 2:
+            raise Refused("-c takes one parameter, a command line")
+        line = words[1]
+        words = split(line)
+        if not words or words[0] not in NAMES:
+            git_shell([line], words)
+        words = words[1:]
+        if not words:
+            raise Refused("which command? See p2pannex-shell --help")
+    elif words[0] not in (*COMMANDS, *LEGACY, *OBSOLETE):
+        git_shell(words, split(words[0]) if len(words) == 1 else words)
+    command, *rest = words
+    if command in OBSOLETE:
+        raise Refused(f"{command} is not supported: it predates git-annex's P2P protocol; use a newer git-annex")
+    if command not in COMMANDS and command not in LEGACY:
+        if is_set("GIT_ANNEX_SHELL_LIMITED"):
+            raise Refused("action blocked by GIT_ANNEX_SHELL_LIMITED")
+        raise Refused(f"there is no command {command!r}; see p2pannex-shell --help")
+    if not rest:
+        raise Refused(f"{command} of which directory?")
+    directory = resolve(rest[0])
+    check_directory(directory)
+    given = options(rest[1:])
+    if command in LEGACY:
+        kind, _ = identify(directory, given.uuid)
+
+        from p2pannex.cli.shell.legacy import COMMANDS as LEGACY_COMMANDS
+
+        return LEGACY_COMMANDS[command](kind, directory, given)
+    return COMMANDS[command](directory, given)
+
+
+# The command line ------------------------------------------------------------------------------------------------
+
+
+def check_directory(directory: str) -> None:
+    allowed = os.environ.get("GIT_ANNEX_SHELL_DIRECTORY")
+    if allowed and resolve(allowed) != directory:
+        raise Refused(f"only allowed to access {resolve(allowed)}, not {directory}")
+
+
+def git_shell(command: list[str], words: list[str]) -> NoReturn:
+    """Become git-shell, which knows what git may do here. `words` are those of the command, for the restrictions."""
+    if is_set("GIT_ANNEX_SHELL_LIMITED"):
+        raise Refused("action blocked by GIT_ANNEX_SHELL_LIMITED")
+    if is_set("GIT_ANNEX_SHELL_DIRECTORY"):
+        if len(words) < 2:
+            raise Refused("only git commands on one directory are allowed")
+        check_directory(resolve(words[-1]))
+    try:
+        os.execvp("git-shell", ["git-shell", "-c", *command])
+    except OSError as error:
+        raise Refused(f"cannot run git-shell: {error.strerror}") from error
+
+
+# Commands --------------------------------------------------------------------------------------------------------
+
+
+def identify(directory: str, expected: str | None) -> tuple[str, str]:
+    """What kind of store is in the directory, and its UUID, which has to be the expected one if any is.
+
+    This is where kinds are told apart; `p2pannex.cli.shell.session.OPEN` opens them.
+    """
+    path = os.fsencode(directory)
+    kind, config = "directory", None
+    try:
+        uuid = read_uuid(path)
+    except (FileNotFoundError, NotADirectoryError):
+        from p2pannex.git_annex.config import NotAnAnnex, NotInitialised, looks_like_git, read_annex_config
+
+        if looks_like_git(path):
+            kind = "annex"
+            try:
+                config = read_annex_config(path)
+                uuid = config.uuid
+            except NotInitialised as error:
+                if expected is not None:
+                    raise Refused(f"expected repository UUID {expected} but found uninitialized repository") from None
+                raise Uninitialised(str(error)) from None
+            except NotAnAnnex as error:
+                raise Refused(str(error)) from None
+        elif not os.path.exists(directory):
+            raise Refused(f"there is no {directory}") from None
+        else:
+            raise Refused(f"{directory} is no p2pannex store; make one with: p2pannex init {directory}") from None
+    except OSError as error:
+        raise Refused(f"cannot read {os.fsdecode(config_path(path))}: {error.strerror}") from error
+    except ValueError as error:
+        raise Refused(f"cannot use {os.fsdecode(config_path(path))}: {error}") from error
+    if expected is not None and expected != uuid:
+        raise OtherRepository(f"expected repository UUID {expected} but found UUID {uuid}", config)
+    return kind, uuid
+
+
+def standing_for(config: AnnexConfig, uuid: str, client: str) -> Served:
+    """What the git-annex repository has to serve for a client that asks for another than itself."""
+    from p2pannex.gateways.repository.reading import read_served
+    from p2pannex.gateways.repository.rules import NotServed
+
+    try:
+        return read_served(config, uuid, client)
+    except NotServed as error:
+        raise Refused(str(error)) from None
+
+
+def configlist(directory: str, given: Given) -> int:
+    if given.positional:
+        raise Refused("configlist takes a directory and nothing else")
+    try:
+        _, uuid = identify(directory, given.uuid)
+    except Uninitialised:
+        from p2pannex.cli.shell.autoinit import initialise
+
+        uuid = ""  # which tells the client that it is a git repository and no more
+        if initialise(directory, asked="autoinit=1" in given.fields):
+            _, uuid = identify(directory, None)
+    write(1, f"annex.uuid={uuid}\ncore.gcrypt-id=\n")
+    return 0
+
+
+def p2pstdio(directory: str, given: Given) -> int:
+    if len(given.positional) != 1:
+        raise Refused("missing UUID parameter" if not given.positional else "too many parameters")
+    served = None
+    try:
+        kind, uuid = identify(directory, given.uuid)
+    except OtherRepository as error:
+        if given.uuid is None or error.config is None:
+            raise
+        served = standing_for(error.config, given.uuid, given.positional[0])
+        kind, uuid = "gateway", given.uuid
+    output = claim_output()
+    write(output, f"AUTH-SUCCESS {uuid}\n")
+
+    from p2pannex.cli.shell.session import run_session
+
+    problem = run_session(
+        kind,
+        directory,
+        uuid,
+        descriptors=(0, output),
+        read_only=is_set("GIT_ANNEX_SHELL_READONLY"),
+        append_only=is_set("GIT_ANNEX_SHELL_APPENDONLY"),
+        served=served,
+    )
+    return complain(problem) if problem else 0
+
+
+def notifychanges(directory: str, given: Given) -> int:
+    if given.positional:
+        raise Refused("notifychanges takes a directory and nothing else")
+    kind, _ = identify(directory, given.uuid)
+    if kind != "annex":
+        raise Refused(f"there is no git repository in {directory} whose changes could be told")
+    output = claim_output()
+    write(output, "READY\n")
+
+    from p2pannex.cli.shell.session import run_notifychanges
+
+    problem = run_notifychanges(directory, descriptors=(0, output))
+    return complain(problem) if problem else 0
+
+
+def write(descriptor: int, text: str) -> None:
+    try:
+        os.write(descriptor, text.encode())
+    except OSError as error:
+        raise Refused(f"the client is gone: {error.strerror}") from error
+
+
+COMMANDS = {
+    "configlist": configlist,
+    "notifychanges": notifychanges,
+    "p2pstdio": p2pstdio,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""The second half of p2pannex-shell: the conversation, once AUTH-SUCCESS has been said.
+
+It is a file of its own because it imports all that the first half must not wait for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2pannex.access import Mode
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.server import serve
+from p2pannex.protocol.conversation import Side, State
+from p2pannex.service import Service
+from p2pannex.stores.annex.store import AnnexStore
+from p2pannex.stores.directory import DirectoryStore
+from p2pannex.stores.directory_config import is_gateway
+from p2pannex.transports.descriptor import DescriptorStream
+
+if TYPE_CHECKING:
+    from p2pannex.gateways.repository.reading import Served
+
+
+def _store(path: str) -> Service:
+    return DirectoryStore(path, single_client=True)
+
+
+def _gateway(path: str) -> Service:
+    from p2pannex.gateways.directory.cluster import GatewayDirectory
+    from p2pannex.urls import open_url
+
+    return GatewayDirectory(path, functools.partial(open_url, one_of_several=True))
+
+
+def _served(served: Served) -> Service:
+    from p2pannex.gateways.repository import service_of
+
+    return service_of(served, single_client=True)
+
+
+OPEN: dict[str, Callable[[str], Service]] = {
+    "annex": lambda path: AnnexStore(path, single_client=True),
+    "directory": lambda path: _gateway(path) if is_gateway(os.fsencode(path)) else _store(path),
+}
+"""How each kind of store that `p2pannex.cli.shell.main.identify` tells apart is opened."""
+
+
+def run_session(
+    kind: str,
+    directory: str,
+    uuid: str,
+    *,
+    descriptors: tuple[int, int],
+    read_only: bool,
+    append_only: bool,
+    served: Served | None = None,
+) -> str | None:
+    """Serve a client that knows our UUID already, until it goes. Why it ended, where that was not in order.
+
+    `served` is what it gets instead of the repository in `directory`, which is the gateway of that.
+    """
+    mode = Mode.READ_ONLY if read_only else Mode.APPEND_ONLY if append_only else Mode.READ_WRITE
+
+    async def session() -> None:
+        stream = DescriptorStream(*descriptors, keep_open=True)
+        service = OPEN[kind](directory) if served is None else _served(served)
+        if service.uuid != uuid:
+            raise RemoteError(f"the repository in {directory} was replaced by another")
+        async with service:
+            await serve(StreamPeer(stream, Side.SERVER, state=State.IDLE), service, mode=mode)
+
+    return _run(session)
+
+
+def run_notifychanges(directory: str, *, descriptors: tuple[int, int]) -> str | None:
+    """Tell of changes to git refs, in the protocol of the command notifychanges, until the client goes.
+
+    Why it ended, where that was not in order.
+    """
+
+    async def tell() -> None:
+        stream = DescriptorStream(*descriptors, keep_open=True)
+
+        async def watch_client() -> None:
+            async for _ in stream:
+                pass  # nothing that it says has a meaning
+            nursery.cancel_scope.cancel()
+
+        async with (
+            OPEN["annex"](directory) as service,
+            contextlib.aclosing(service.changes()) as changes,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(watch_client)
+            async for names in changes:
+                await stream.send_all(f"CHANGED {' '.join(names)}\n".encode())
+
+    return _run(tell)
+
+
+def _run(session: Callable[[], Awaitable[None]]) -> str | None:
+    try:
+        trio.run(session)
+    except (ConnectionLost, RemoteError) as error:
+        return str(error)
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is not None:
+            raise KeyboardInterrupt from None
+        problem = group
+        while isinstance(problem, BaseExceptionGroup) and len(problem.exceptions) == 1:
+            problem = problem.exceptions[0]
+        if isinstance(problem, ConnectionLost | RemoteError | trio.BrokenResourceError):
+            return str(problem)
+        raise
+    return None

@@ -1,0 +1,60 @@
+"""One request to several nodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import trio
+
+from p2pannex.cluster.node import Node
+from p2pannex.cluster.stall_budget import Patience
+from p2pannex.errors import ConnectionLost, RemoteError
+
+N = TypeVar("N", bound=Node)
+T = TypeVar("T")
+
+
+async def ask_all(
+    nodes: Iterable[N], question: Callable[[N], Awaitable[T]], patience: Patience | None = None
+) -> tuple[dict[N, T], list[str]]:
+    """Ask nodes, all at once: the answers, and in words what kept the others from answering.
+
+    With `patience`, those that have not answered when it ends, counted from the first answer on, are left out.
+    """
+    answers: dict[N, T] = {}
+    problems: list[str] = []
+    waiting: dict[N, trio.CancelScope] = {}
+    first = last = trio.current_time()
+
+    def hurry() -> None:
+        if patience is not None and answers:
+            for node, scope in waiting.items():
+                scope.deadline = first + patience.pause(node)
+
+    async def ask(node: N) -> None:
+        nonlocal first, last
+        with trio.CancelScope() as waiting[node]:
+            hurry()
+            try:
+                answer = await question(node)
+            except (RemoteError, ConnectionLost) as error:
+                problems.append(f"{node.name}: {error}")
+            else:
+                last = trio.current_time()
+                first = first if answers else last
+                answers[node] = answer
+        if waiting.pop(node).cancelled_caught:
+            node.failed()
+            problems.append(f"{node.name} did not answer")
+        hurry()
+        if patience is not None and not waiting and answers:
+            patience.spend(node, trio.current_time() - last)
+
+    nodes = list(nodes)
+    async with trio.open_nursery() as nursery:
+        for node in nodes[1:]:
+            nursery.start_soon(ask, node)
+        for node in nodes[:1]:
+            await ask(node)  # which needs no task of its own
+    return answers, problems

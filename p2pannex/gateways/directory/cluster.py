@@ -1,0 +1,280 @@
+"""A gateway directory, served: the cluster that its `p2pannex.toml` describes.
+
+::
+
+    DIR/p2pannex.toml       its configuration (`gateway_config.py`)
+    DIR/p2pannex.access     who may come in over sockets
+    DIR/spool/              content on its way to and from special remotes, for all of them
+    DIR/special/UUID/       what the program of a special remote keeps, passwords among it
+    DIR/sizes.json          how much the nodes hold, where that is asked for (`gateway_sizes.py`)
+    DIR/status/             what the processes that serve it are doing (`gateway_status.py`)
+
+The configuration is looked at again every second while the cluster is served: a node that was added, changed or removed
+takes effect without a restart. A file that makes no sense at that moment changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, cast
+
+import attrs
+import trio
+
+from p2pannex.cluster import Cluster, Node
+from p2pannex.cluster.cluster import NotAllAsked, counts_as_nodes
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, NotAGateway, change, create
+from p2pannex.gateways.directory.sizes import Countable, HeldBytes
+from p2pannex.gateways.directory.status import StatusFile
+from p2pannex.gateways.open_nodes import HeldNodes
+from p2pannex.gateways.unavailable import Unavailable
+from p2pannex.keys.key import Key
+from p2pannex.service import Service
+from p2pannex.stores.directory_config import config_path
+
+if TYPE_CHECKING:
+    from p2pannex.cluster.wanted import PreferredContent
+    from p2pannex.stores.external.spool import Spool
+    from p2pannex.stores.external.store import ExternalStore
+
+LOOK = 1.0
+"""Seconds between two looks at the configuration."""
+
+CLOSING = 10.0
+"""Seconds that the nodes have to be closed in, at the end."""
+
+QUESTIONS = 16
+"""Connections that a node may have beside those of its transfers: questions, and locks, each of which holds one."""
+
+
+GATEWAY_NODE = "it is a gateway directory of this machine; name it as exec:p2pannex-shell ... or serve it on a socket"
+"""Why one cluster is no node of another in the same process: each process has tasks and connections for one."""
+
+
+class OpenURL(Protocol):
+    """`p2pannex.urls.open_url`, which a gateway is given to open its nodes with."""
+
+    def __call__(self, url: str, /, *, uuid: str, timeout: float, connections: int) -> Awaitable[Service]: ...
+
+
+@attrs.frozen
+class _Opened:
+    """A node, and the configuration that it was opened by."""
+
+    config: NodeConfig
+    node: Node
+
+
+@attrs.define
+class _Current:
+    """What is so at this moment, for the cluster and for every view of it."""
+
+    config: GatewayConfig
+    preferred: PreferredContent | None
+
+
+class GatewayDirectory(Cluster):
+    """The cluster that a gateway directory describes. An ``async with`` block opens its nodes and watches the file.
+
+    NotAGateway where the directory is none. A node that cannot be opened answers nothing but why, and is tried again.
+    With `report`, others can see what this process is doing (`gateway_status.serving`).
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], open_url: OpenURL, *, report: bool = True) -> None:
+        config = GatewayConfig.load(directory)
+        super().__init__(config.uuid, gateway=config.gateway, name_nodes=counts_as_nodes(config.uuid))
+        self.path = os.path.abspath(directory)
+        self._open_url = open_url
+        self._current = _Current(config, config.preferred())
+        self._held = HeldBytes(self.path)
+        self._spool: Spool | None = None
+        self._opened: dict[str, _Opened] = {}
+        self._nodes = HeldNodes()
+        self._seen: tuple[int, int] | None = None
+        self._status = StatusFile(self.path) if report else None
+        self.problems: dict[str, str] = {}
+        """Nodes that could not be opened, and why."""
+
+    @property
+    def config(self) -> GatewayConfig:
+        """What the configuration said when it last made sense."""
+        return self._current.config
+
+    def tokens_directory(self) -> bytes:
+        """Where the tokens of its sockets are kept."""
+        return os.fsencode(self.path)
+
+    async def check_present(self, key: Key) -> bool:
+        """As `Cluster` does; but where some nodes do not answer, the others' "no" is the answer.
+
+        Otherwise no new content could be sent to the cluster while one node is down: git-annex asks this first. The
+        answer is wrong where only those have the content. That loses none: nobody removes a copy because another is
+        *not* there. Nobody is told "no" when no node has said it.
+        """
+        try:
+            return await super().check_present(key)
+        except NotAllAsked as error:
+            if not error.some_answered:
+                raise
+            return False
+
+    async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
+        preferred = self._current.preferred
+        if preferred is None:
+            return await super().choose(key, file, nodes)
+        chosen = await preferred.choose(key, file, nodes, self.presence, self._sizes)
+        for node in chosen:
+            if node.uuid in preferred.max_sizes:
+                self._held.expect(node.uuid, key.size or 0)
+        return chosen
+
+    async def _sizes(self, uuids: Collection[str]) -> Mapping[str, int]:
+        return await self._held.of(uuids, self._countable(uuids))
+
+    def _countable(self, uuids: Collection[str]) -> dict[str, Countable]:
+        nodes = [node for node in self.nodes if node.uuid in uuids and hasattr(node.service, "contents")]
+        return {node.uuid: cast("Countable", node.service) for node in nodes}
+
+    async def _count(self) -> None:
+        """Keep the counts of nodes good that somebody may ask for."""
+        while True:
+            preferred = self._current.preferred
+            if preferred is not None and preferred.max_sizes:
+                with suppress(RemoteError):  # it is tried again
+                    await self._held.count(self._countable(preferred.max_sizes))
+            await trio.sleep(LOOK)
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        try:
+            await self.reload()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        assert self._nursery is not None
+        self._nursery.start_soon(self._watch)
+        self._nursery.start_soon(self._count)
+        return self
+
+    async def _watch(self) -> None:
+        while True:
+            await trio.sleep(LOOK)
+            if self._status is not None:
+                self._status.write({node.name: node.transfers for node in self.nodes if node.transfers})
+            if _stamp(self.path) != self._seen or self.problems:
+                try:
+                    await self.reload()
+                except NotAGateway:
+                    continue
+
+    async def reload(self) -> None:
+        """Make the nodes those that the configuration names. NotAGateway where it makes no sense."""
+        assert self._nursery is not None
+        self._seen = _stamp(self.path)  # before it is read, so that a change meanwhile is seen the next time
+        config = GatewayConfig.load(self.path)
+        self._current.config, self._current.preferred = config, config.preferred()
+        for name, opened in list(self._opened.items()):
+            wanted = config.nodes.get(name)
+            if wanted is not None and wanted.opened_alike(opened.config):
+                opened.node.cost = wanted.cost
+            else:
+                self._take_away(name)
+        self.problems = {}
+        for name, wanted in config.nodes.items():
+            known = self._opened.get(name)
+            if known is not None and not isinstance(known.node.service, Unavailable):
+                continue
+            try:
+                node = await self._open(name, wanted)
+                await self._nodes.hold(node, self._nursery)
+            except (RemoteError, ConnectionLost) as error:
+                self.problems[name] = str(error)
+                node = Node(name, Unavailable(wanted.uuid, str(error)), cost=wanted.cost)
+            if known is not None:
+                self._take_away(name)
+            self._opened[name] = _Opened(wanted, node)
+            self.add(node)
+
+    def _take_away(self, name: str) -> None:
+        node = self._opened.pop(name).node
+        self.discard(node)
+        if not isinstance(node.service, Unavailable):
+            self._nodes.leave(node)
+
+    async def _open(self, name: str, config: NodeConfig) -> Node:
+        if config.external:
+            from p2pannex.gateways.special_nodes import (
+                SpecialNode,  # what few need is loaded by those: clients wait for it
+            )
+
+            store = self._special(name, config)
+            return SpecialNode(name, store, cost=config.cost, limit=config.transfers)
+        connections = config.transfers + QUESTIONS
+        service = await self._open_url(config.url, uuid=config.uuid, timeout=config.timeout, connections=connections)
+        if isinstance(service, Cluster):
+            raise RemoteError(GATEWAY_NODE)
+        if service.uuid != config.uuid:
+            await service.aclose()
+            raise RemoteError(f"it is repository {service.uuid}, not {config.uuid}")
+        return Node(name, service, cost=config.cost, timeout=config.timeout, limit=config.transfers)
+
+    def _special(self, name: str, config: NodeConfig) -> ExternalStore:
+        from p2pannex.stores.external.spool import Spool
+
+        if self._spool is None:
+            self._spool = Spool(os.path.join(self.path, "spool"), disk_reserve=self.config.disk_reserve)
+        return special_remote(self.path, name, config, self._spool)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._nodes.close(CLOSING)
+        if self._status is not None:
+            self._status.close()
+        await super().__aexit__(kind, error, trace)
+
+
+def special_remote(directory: str, name: str, config: NodeConfig, spool: Spool) -> ExternalStore:
+    """The special remote that is the node `name` of a gateway directory. RemoteError where there is no such program."""
+    from p2pannex.stores.external.store import ExternalStore
+
+    return ExternalStore(
+        config.uuid,
+        config.external,
+        config.settings,
+        spool,
+        special_state(directory, config),
+        name=name,
+        concurrency=config.transfers,
+        timeout=config.timeout,
+    )
+
+
+def special_state(directory: str, config: NodeConfig) -> str:
+    """Where the program of a special remote keeps its settings."""
+    return os.path.join(directory, "special", config.uuid)
+
+
+def _stamp(directory: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(config_path(os.fsencode(directory)))
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino
+
+
+__all__ = [
+    "GatewayConfig",
+    "GatewayDirectory",
+    "NodeConfig",
+    "NotAGateway",
+    "OpenURL",
+    "change",
+    "create",
+    "special_remote",
+    "special_state",
+]

@@ -1,0 +1,263 @@
+"""What a gateway directory's `p2pannex.toml` says: a cluster without git.
+
+::
+
+    uuid = "..."                       # the cluster's
+    gateway = "..."                    # the gateway's own
+    cluster = "family"
+    numcopies = 2                      # what lackingcopies= goes by
+
+    [groupwanted]                      # the expressions that groupwanted stands for
+    archive = "not copies=archive:1"
+
+    [nodes.attic]
+    uuid = "..."
+    url = "ssh://attic/srv/annex"
+    cost = 200.0
+    timeout = 30.0
+    transfers = 8
+    wanted = "standard"                # preferred content; everything without it
+    groups = ["archive"]
+
+    [nodes.shelf]
+    uuid = "..."
+    url = "/srv/shelf"
+    max_size = "500GB"                 # for balanced= and sizebalanced=: directories of this machine only
+
+    [nodes.cloud]                      # a special remote
+    uuid = "..."
+    external = ["rclone", "gitannex"]
+    [nodes.cloud.settings]
+    rcloneremotename = "cloud"
+
+Settings may be passwords, so nobody else may read the file. `GatewayConfig.load` raises NotAGateway for whatever makes
+no sense, settings that are unknown and expressions that cannot be judged among it; `change` makes one change after the
+other, whoever asks for them at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+from p2pannex.cluster.node import COST, TIMEOUT, TRANSFERS
+from p2pannex.errors import RemoteError
+from p2pannex.gateways.directory.toml_values import count, lines_of, number, quoted, refuse_unknown, texts, word, words
+from p2pannex.stores.directory_config import checked_uuid, config_path, new_uuid, read_config
+from p2pannex.stores.external.spool import DISK_RESERVE
+from p2pannex.system.disk_errors import disk_errors
+from p2pannex.system.durability import replace_file
+from p2pannex.system.file_locks import sole_writer
+
+if TYPE_CHECKING:
+    from p2pannex.cluster.wanted import PreferredContent
+
+
+class NotAGateway(RemoteError):
+    """The directory is no gateway, or its configuration makes no sense."""
+
+
+@attrs.frozen
+class NodeConfig:
+    """A node as the configuration has it: reached by a `url`, or by an `external` special remote program.
+
+    `timeout` is in seconds. `max_size` is like ``500GB``, or empty. `settings` are what ``git annex initremote`` would
+    be given for the special remote.
+    """
+
+    uuid: str
+    url: str = ""
+    cost: float = COST
+    timeout: float = TIMEOUT
+    transfers: int = TRANSFERS
+    wanted: str = ""
+    groups: tuple[str, ...] = ()
+    max_size: str = ""
+    external: tuple[str, ...] = ()
+    settings: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def max_bytes(self) -> int | None:
+        """`max_size` as a number; None without one. ValueError where it makes no sense."""
+        if not self.max_size:
+            return None
+        from p2pannex.git_annex.values import parse_size
+        from p2pannex.url_syntax import DirectoryURL, parse_url
+
+        limit = parse_size(self.max_size, -1)
+        if limit < 0:
+            raise ValueError(f"max_size is not a size such as 500GB or 1.5TiB: {self.max_size}")
+        if self.external or not isinstance(parse_url(self.url), DirectoryURL):
+            raise ValueError("a max_size is for directories of this machine: what others hold, nobody can ask them")
+        return limit
+
+    def opened_alike(self, other: NodeConfig) -> bool:
+        """Whether a connection for the one is good for the other."""
+        return self == attrs.evolve(
+            other, cost=self.cost, wanted=self.wanted, groups=self.groups, max_size=self.max_size
+        )
+
+
+@attrs.frozen
+class GatewayConfig:
+    """What `p2pannex.toml` says. `disk_reserve` is how many bytes the spool of special remotes leaves free."""
+
+    uuid: str
+    gateway: str
+    cluster: str
+    nodes: Mapping[str, NodeConfig] = attrs.field(factory=dict)
+    numcopies: int = 1
+    groupwanted: Mapping[str, str] = attrs.field(factory=dict)
+    disk_reserve: int = DISK_RESERVE
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> Self:
+        """Read it. NotAGateway, in one line that says what is wrong."""
+        path = os.fsdecode(config_path(os.fsencode(directory)))
+        try:
+            table = read_config(os.fsencode(directory))
+        except OSError as error:
+            raise NotAGateway(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise NotAGateway(f"cannot use {path}: {error}") from error
+        if "cluster" not in table:
+            raise NotAGateway(
+                f"{directory} is no gateway; make one with: p2pannex cluster init {directory} --name NAME"
+            )
+        try:
+            return cls.of(table)
+        except ValueError as error:
+            raise NotAGateway(f"cannot use {path}: {error}") from error
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Self:
+        """What a table of TOML says. ValueError, of which InvalidExpression is one, where it makes no sense."""
+        try:
+            config = cls(**_read(table))
+        except (TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from error
+        config.preferred()
+        return config
+
+    def preferred(self) -> PreferredContent | None:
+        """What the nodes want; None where none of them says. InvalidExpression names the node and the term."""
+        limits = {name: _limit(name, node) for name, node in self.nodes.items()}
+        if not any(node.wanted.strip() for node in self.nodes.values()):
+            return None
+        from p2pannex.cluster.wanted import Preference, PreferredContent  # few need it, and clients wait for it
+
+        preferences = {
+            name: Preference(node.uuid, node.wanted, frozenset(node.groups), limits[name])
+            for name, node in self.nodes.items()
+        }
+        return PreferredContent.load(preferences, group_wanted=self.groupwanted, numcopies=self.numcopies)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write it whole, beside the old one, and put it in its place. RemoteError where it makes no sense."""
+        text = self.text()
+        try:
+            self.of(tomllib.loads(text))
+            replace_file(config_path(os.path.abspath(os.fsencode(directory))), text.encode())
+        except ValueError as error:
+            raise RemoteError(str(error)) from error
+
+    def text(self) -> str:
+        """It as TOML."""
+        lines = [f"{name} = {quoted(getattr(self, name))}" for name in ("uuid", "gateway", "cluster")]
+        if self.numcopies != 1:
+            lines.append(f"numcopies = {self.numcopies}")
+        if self.disk_reserve != DISK_RESERVE:
+            lines.append(f"disk_reserve = {self.disk_reserve}")
+        lines += lines_of("groupwanted", self.groupwanted)
+        for name, node in self.nodes.items():
+            lines += ["", f"[nodes.{quoted(name)}]", f"uuid = {quoted(node.uuid)}"]
+            if node.url:
+                lines.append(f"url = {quoted(node.url)}")
+            if node.external:
+                lines.append(f"external = {quoted(node.external)}")
+            lines += [f"cost = {node.cost}", f"timeout = {node.timeout}", f"transfers = {node.transfers}"]
+            if node.max_size:
+                lines.append(f"max_size = {quoted(node.max_size)}")
+            if node.wanted:
+                lines.append(f"wanted = {quoted(node.wanted)}")
+            if node.groups:
+                lines.append(f"groups = {quoted(node.groups)}")
+            lines += lines_of(f"nodes.{quoted(name)}.settings", node.settings)
+        return "\n".join([*lines, ""])
+
+
+def change(directory: str | os.PathLike[str], edit: Callable[[GatewayConfig], GatewayConfig]) -> GatewayConfig:
+    """Change the configuration to what `edit` makes of it, while nobody else does. RemoteError leaves it as it is."""
+    with disk_errors(f"cannot change {os.fspath(directory)}"):
+        GatewayConfig.load(directory)  # before a lock file is made beside it
+        with sole_writer(config_path(os.fsencode(directory))):
+            config = edit(GatewayConfig.load(directory))
+            config.save(directory)
+    return config
+
+
+def create(directory: str, name: str, *, uuid: str | None = None) -> GatewayConfig:
+    """Make a gateway directory for a new cluster. RemoteError where there is one, or something else."""
+    if not name.isprintable() or not name.strip():
+        raise RemoteError("a cluster's name is one line of text")
+    config = GatewayConfig(new_uuid(uuid), new_uuid(), name)
+    with disk_errors(f"cannot make {directory}"):
+        os.makedirs(directory, exist_ok=True)
+        path = config_path(os.fsencode(directory))
+        with sole_writer(path):
+            if os.path.lexists(path):
+                raise RemoteError(f"{os.fsdecode(path)} is there already")
+            config.save(directory)
+    return config
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+_KNOWN = {field.name for field in attrs.fields(GatewayConfig)}
+_KNOWN_OF_NODE = {field.name for field in attrs.fields(NodeConfig)}
+
+
+def _read(table: Mapping[str, Any]) -> dict[str, Any]:
+    refuse_unknown(table, _KNOWN, "the configuration")
+    return {
+        "uuid": checked_uuid(table.get("uuid")),
+        "gateway": word(table, "gateway"),
+        "cluster": word(table, "cluster"),
+        "nodes": {name: _node(name, node) for name, node in table.get("nodes", {}).items()},
+        "numcopies": count(table, "numcopies", 1, least=1),
+        "groupwanted": texts(table, "groupwanted"),
+        "disk_reserve": count(table, "disk_reserve", DISK_RESERVE),
+    }
+
+
+def _node(name: str, table: Mapping[str, object]) -> NodeConfig:
+    refuse_unknown(table, _KNOWN_OF_NODE, f"node {name}")
+    external = words(table, "external")
+    if external and "url" in table:
+        raise ValueError(f"node {name} has a url, and is a special remote: it cannot be both")
+    return NodeConfig(
+        checked_uuid(table.get("uuid")),
+        "" if external else word(table, "url"),
+        number(table, "cost", COST),
+        number(table, "timeout", TIMEOUT),
+        count(table, "transfers", TRANSFERS, least=1),
+        word(table, "wanted") if "wanted" in table else "",
+        words(table, "groups"),
+        word(table, "max_size") if "max_size" in table else "",
+        external,
+        texts(table, "settings"),
+    )
+
+
+def _limit(name: str, node: NodeConfig) -> int | None:
+    try:
+        return node.max_bytes
+    except ValueError as error:
+        raise ValueError(f"node {name}: {error}") from error
+
+
+__all__ = ["GatewayConfig", "NodeConfig", "NotAGateway", "change", "create"]

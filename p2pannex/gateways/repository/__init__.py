@@ -1,0 +1,55 @@
+"""A git-annex repository that is a gateway: to clusters, and to remotes of its own that it proxies for.
+
+It is as ``git annex initcluster``, ``updatecluster``, ``extendcluster`` and ``updateproxy`` leave it, and stays usable
+by git-annex at the same time. The rooms:
+
+    remotes      remotes in a git config                                           (pure)
+    rules        what this repository may be asked for, and the ways there         (pure)
+    reading      the same, read, for a program that has to answer at once          (without trio)
+    nodes        from a way to a Service
+    special      special remotes as nodes
+    state        what is read, and whether it has changed
+    wanted       where content goes
+    locations    the location log of the nodes
+    cluster      `RepositoryCluster`, a cluster of it
+    proxied      `ProxiedRemote`, one repository behind it
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from p2pannex.gateways.repository.reading import Served
+    from p2pannex.service import Service
+
+
+def open_served(path: str | bytes | os.PathLike[str], uuid: str, *, single_client: bool = False) -> Service:
+    """The repository `uuid` that the one in `path` stands for: a cluster, or one behind it. RemoteError for another.
+
+    Use it in ``async with``. `single_client` says that this process serves one client and no other.
+    """
+    from p2pannex.errors import RemoteError
+    from p2pannex.gateways.repository.reading import read_served
+    from p2pannex.gateways.repository.rules import NotServed
+    from p2pannex.git_annex.config import NotAnAnnex, read_annex_config
+
+    try:
+        served = read_served(read_annex_config(os.path.abspath(os.fsencode(path))), uuid)
+    except (NotAnAnnex, NotServed) as error:
+        raise RemoteError(str(error)) from None
+    return service_of(served, single_client=single_client)
+
+
+def service_of(served: Served, *, single_client: bool = False) -> Service:
+    """The same, where it was found out already what is served."""
+    from p2pannex.gateways.repository.cluster import RepositoryCluster
+    from p2pannex.gateways.repository.proxied import ProxiedRemote
+
+    if served.way is None:
+        return RepositoryCluster(served.config, served.uuid, client=served.client, single_client=single_client)
+    return ProxiedRemote(served.config, served.way, single_client=single_client)
+
+
+__all__ = ["open_served", "service_of"]

@@ -1,0 +1,292 @@
+"""A cluster as a git-annex gateway repository describes it: nodes from its git config, everything else from its branch.
+
+::
+
+    async with RepositoryCluster(read_annex_config(path), uuid) as cluster:
+        await serve(peer, cluster)
+
+The git config and the branch are looked at again every second: a node that was added or removed, or wants something
+else, takes effect without a restart. A state of them that makes no sense changes nothing.
+
+**Nodes behind another gateway** are nodes like the others, reached through it (`Node.via`): each is asked by its own
+uuid, so that one that fails, fails alone, whatever its gateway is made of. Only content that is to go to all the nodes
+behind a gateway is sent there once, to the cluster, and the gateway shares it out. Either way BYPASS tells it where the
+request came from. Removal never goes to a whole cluster: each node's clock is asked, and its deadline is its own
+(`p2pannex.cluster.removal`), whichever gateways lie in between.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+import attrs
+import trio
+
+from p2pannex.cluster import Cluster, Node
+from p2pannex.cluster.cluster import NotAllAsked
+from p2pannex.errors import RemoteError
+from p2pannex.gateways.open_nodes import HeldNodes
+from p2pannex.gateways.repository.locations import LoggedUpload, NodeLog
+from p2pannex.gateways.repository.nodes import Unavailable, cost_of, node_of, open_way
+from p2pannex.gateways.repository.rules import Rules, Way
+from p2pannex.gateways.repository.state import READ, reread, stamp
+from p2pannex.gateways.repository.wanted import Preferences
+from p2pannex.git_annex.branch.branch import Branch
+from p2pannex.git_annex.branch.sizes import repository_sizes
+from p2pannex.git_annex.config import AnnexConfig
+from p2pannex.git_annex.layout import AnnexLayout
+from p2pannex.git_annex.logs import names
+from p2pannex.git_annex.logs.cluster_log import parse_cluster_log
+from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
+from p2pannex.keys.key import Key
+from p2pannex.service import AlreadyHave, Removal, Upload
+
+log = logging.getLogger(__name__)
+
+LOOK = 1.0
+"""Seconds between two looks at the git config and the branch."""
+
+RETRY = 10.0
+"""Seconds until what could not be opened is tried again."""
+
+CLOSING = 10.0
+"""Seconds that the nodes have to be closed in, at the end."""
+
+SIZES_AGE = 60.0
+"""Seconds for which it is taken for granted how much each repository holds, where that is asked for at all."""
+
+
+class NotAGatewayRepository(RemoteError):
+    """The repository is no gateway of that cluster."""
+
+
+@attrs.define
+class _Known:
+    """What was read and opened last. One object, which all views of a cluster share (`Cluster.bypassing`)."""
+
+    stamp: tuple[object, ...] = ()
+    opened: dict[Way, Node] = attrs.field(factory=dict)
+    wholes: dict[Way, Node] = attrs.field(factory=dict)
+    preferences: Preferences | None = None
+    problems: tuple[str, ...] = ()
+    sizes: dict[str, int] = attrs.field(factory=dict)
+    sizes_at: float = -float("inf")
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether any node is not on this machine."""
+        return any(way.remote.path is None for way in self.opened)
+
+
+class RepositoryCluster(Cluster):
+    """The cluster `uuid`, of which the git-annex repository of `config` is a gateway.
+
+    Use it in ``async with``. RemoteError where the repository cannot be used; NotAGatewayRepository, in the block's
+    entry, where it is no gateway of that cluster. `single_client` says that this process serves one client, and
+    `client` who that is.
+    """
+
+    def __init__(
+        self, config: AnnexConfig, uuid: str, *, client: str | None = None, single_client: bool = False
+    ) -> None:
+        super().__init__(uuid, gateway=config.uuid)
+        self._config = config
+        self._client = client
+        self._branch = Branch(self._config.git_dir, shared_mode=AnnexLayout(self._config).sharing.file_bits)
+        self._log = NodeLog(self._branch, (), at_once=single_client)
+        self._single_client = single_client
+        self._known = _Known()
+        self._held = HeldNodes()
+        self._choosing = trio.Lock()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps nodes from being used, or content from being shared out, in words for people."""
+        return self._known.problems
+
+    # The shape --------------------------------------------------------------------------------------------------
+
+    async def check_present(self, key: Key) -> bool:
+        """As `Cluster` does; but a node that does not answer, and never had the content as far as is known here, is
+        taken not to have it.
+
+        Otherwise no new content could be sent to a cluster while one node is down: git-annex asks this first. The
+        answer may be wrong, where the content came to the node in other ways. That loses none: nobody removes a copy
+        because another is *not* there.
+        """
+        try:
+            return await super().check_present(key)
+        except NotAllAsked as error:
+            if error.silent & await self._branch.locations(key):
+                raise
+            return False
+
+    async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
+        answer = await super().put(key, file)
+        if isinstance(answer, Upload):
+            self._log.expect(key)
+            return LoggedUpload(answer, key, self._log, frozenset())
+        await self._log.record(key, answer.uuids, True)
+        return answer
+
+    async def remove(self, key: Key, *, before: int | None = None) -> Removal:
+        self._log.expect(key)
+        removal = await super().remove(key, before=before)
+        await self._log.record(key, removal.uuids, False)
+        return removal
+
+    def _named(self, uuids: frozenset[str]) -> frozenset[str]:
+        # A gateway that content was sent to as a whole answers for the cluster, which holds nothing by itself.
+        return super()._named(uuids - {self.uuid})
+
+    async def order(self, key: Key, nodes: list[Node]) -> list[Node]:
+        """Those first that have the content by the location log, where it takes a connection to ask the others. All
+        of them are asked in the end: content may have come to a node in other ways."""
+        if not self._known.elsewhere:
+            return nodes
+        holders = await self._branch.locations(key)
+        return sorted(nodes, key=lambda node: (not node.healthy, node.uuid not in holders))
+
+    # Where content goes -----------------------------------------------------------------------------------------
+
+    async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
+        preferences = self._known.preferences
+        assert preferences is not None
+        holders: Iterable[str] = await self._branch.locations(key) if preferences.needs_holders else ()
+        sizes = await self._sizes() if preferences.needs_sizes else {}
+        chosen = preferences.choose(key, file, [node.uuid for node in nodes], holders, sizes)
+        wanting = [node for node in nodes if node.uuid in chosen]
+        for whole in self._known.wholes.values():
+            behind = [node for node in nodes if node.via == whole.via]
+            if len(behind) > 1 and all(node in wanting for node in behind):
+                wanting = [node for node in wanting if node.via != whole.via] + [whole]
+        return wanting
+
+    async def _sizes(self) -> dict[str, int]:
+        known = self._known
+        async with self._choosing:
+            if trio.current_time() > known.sizes_at + SIZES_AGE:
+                blocking = self._branch.blocking
+                known.sizes = await trio.to_thread.run_sync(repository_sizes, blocking.git, blocking.journal)
+                known.sizes_at = trio.current_time()
+        return known.sizes
+
+    # Its configuration ------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        try:
+            await self._load(self._config)  # read a moment ago; the first look will find out whether it has changed
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        assert self._nursery is not None
+        self._nursery.start_soon(self._watch)
+        self._nursery.start_soon(self._log.commit_when_idle)
+        return self
+
+    async def _watch(self) -> None:
+        retried = trio.current_time()
+        while True:
+            await trio.sleep(LOOK)
+            broken = any(isinstance(node.service, Unavailable) for node in self._known.opened.values())
+            retry = broken and trio.current_time() >= retried + RETRY
+            if retry or stamp(self._config) != self._known.stamp:
+                retried = trio.current_time()
+                try:
+                    await self.reload()
+                except RemoteError:
+                    continue
+
+    async def reload(self) -> None:
+        """Make the nodes, and what they want, those of this moment."""
+        seen = stamp(self._config)  # before it is read, so that a change meanwhile is seen the next time
+        await self._load(await trio.to_thread.run_sync(reread, self._config.git_dir))
+        self._known.stamp = seen
+
+    async def _load(self, config: AnnexConfig) -> None:
+        known = self._known
+        logs = {name: await self._branch.read(name) for name in READ}
+        clusters = parse_cluster_log(logs[names.CLUSTER_LOG])
+        proxies = parse_proxy_log(logs[names.PROXY_LOG])
+        rules = Rules(config.uuid, config.values, proxies, clusters, self._client)
+        if not rules.is_cluster(self.uuid):
+            raise NotAGatewayRepository(f"{os.fsdecode(config.git_dir)} is no gateway of the cluster {self.uuid}")
+        ways = rules.nodes(self.uuid)
+        gateways = {way.gateway for way in ways if way.gateway is not None}
+        wholes = [way for gateway in gateways if (way := rules.whole(self.uuid, gateway)) is not None]
+        self._log.members = rules.members(self.uuid)
+        numcopies = config.values.get("annex.numcopies", "")
+        known.preferences = Preferences.of(
+            logs,
+            {way.uuid: way.name for way in ways},
+            numcopies=int(numcopies) if numcopies.isdecimal() and len(numcopies) < 10 else 1,
+        )
+        await self._open(ways, wholes, config)
+        self._report()
+
+    async def _open(self, ways: list[Way], wholes: list[Way], config: AnnexConfig) -> None:
+        """Close what is not wanted any more, or could not be opened, and open what is new."""
+        known = self._known
+        assert self._nursery is not None
+        tasks = self._nursery
+        for way, node in list(known.opened.items()):
+            if way not in ways or isinstance(node.service, Unavailable):
+                del known.opened[way]
+                self.discard(node)
+                self._held.leave(node)
+        for way in [way for way in known.wholes if way not in wholes]:
+            self._held.leave(known.wholes.pop(way))
+
+        async def open_one(way: Way, uuid: str, into: dict[Way, Node]) -> None:
+            service = await open_way(way, config, uuid, single_client=self._single_client)
+            via = () if way.gateway is None else (way.gateway,)
+            node = node_of(way.name, service, await cost_of(way.remote), via)
+            await self._held.hold(node, tasks)
+            into[way] = node
+
+        opened: dict[Way, Node] = {}
+        async with trio.open_nursery() as nursery:
+            for way in ways:
+                if way not in known.opened:
+                    nursery.start_soon(open_one, way, way.uuid, opened)
+            for way in wholes:
+                if way not in known.wholes:
+                    nursery.start_soon(open_one, way, self.uuid, known.wholes)
+        for way, node in opened.items():
+            known.opened[way] = node
+            self.add(node)
+
+    def _report(self) -> None:
+        known = self._known
+        assert known.preferences is not None
+        problems = [
+            f"node {node.name}: {node.service.problem}"
+            for node in known.opened.values()
+            if isinstance(node.service, Unavailable)
+        ]
+        found = tuple(sorted(problems)) + tuple(sorted(known.preferences.problems.values()))
+        for problem in found:
+            if problem not in known.problems:
+                log.warning("p2pannex: %s", problem)
+        known.problems = found
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._held.close(CLOSING)
+        try:
+            await super().__aexit__(kind, error, trace)
+        finally:
+            with trio.CancelScope(shield=True):
+                try:
+                    await self._log.commit()
+                finally:
+                    await self._branch.aclose()
+
+
+__all__ = ["NotAGatewayRepository", "RepositoryCluster"]

@@ -1,0 +1,153 @@
+"""What a gateway's branch says of its nodes: where content went, and where it was removed from, through this gateway.
+
+As git-annex does, the gateway logs for each node that stored or removed content, whoever asked for it, and never for a
+cluster, which has no content of its own. The line is in the journal before the client hears that it was done, so that
+who asks this repository next knows it; it is committed when nothing has changed for a while, and at the end.
+
+A log that says too much or too little loses no content: whoever removes a copy has others locked, or asked, first.
+Where the log cannot be written the client is told of a failure, although the content was stored or removed. It will try
+again, and be told then what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+
+import trio
+
+from p2pannex.git_annex.branch.branch import Branch
+from p2pannex.git_annex.branch.idle_commits import IdleCommits
+from p2pannex.keys.key import Key
+from p2pannex.service import AlreadyHave, DirectBody, Download, Lock, NotStored, Removal, Service, Stored, Upload
+
+
+class NodeLog:
+    """The location log of the `members`; of other repositories that are named nothing is logged.
+
+    `at_once` is that of `Branch.log_location`.
+    """
+
+    def __init__(self, branch: Branch, members: Iterable[str], *, at_once: bool) -> None:
+        self.members = frozenset(members)
+        self._branch = branch
+        self._at_once = at_once
+        self._dirty = False
+        self._idle = IdleCommits(self.commit)
+
+    def expect(self, key: Key) -> None:
+        """Something will probably be logged of the key."""
+        self._branch.blocking.expect(key)
+
+    async def record(self, key: Key, uuids: Iterable[str], present: bool) -> None:
+        """Log that repositories have the content, or have it no more. RemoteError where that cannot be done."""
+        uuids = self.members.intersection(uuids)
+        if not uuids:
+            return
+        if await self._branch.log_locations(key, uuids, present, at_once=self._at_once):
+            self._dirty = True
+            self._idle.changed()
+
+    async def commit_when_idle(self) -> None:
+        """Commit whenever nothing has changed for some time, until cancelled."""
+        await self._idle.run()
+
+    async def commit(self) -> None:
+        """Commit what was changed since the last time, if anything. Cancellation waits for the end."""
+        if self._dirty:
+            self._dirty = False
+            with trio.CancelScope(shield=True):
+                await self._branch.commit()
+
+
+class LoggedUpload(Upload):
+    """An upload whose outcome is logged before it is told. `stored` are those that Stored stands for beside whom it
+    names."""
+
+    def __init__(self, inner: Upload, key: Key, log: NodeLog, stored: frozenset[str]) -> None:
+        self._inner = inner
+        self._key = key
+        self._log = log
+        self._stored = stored
+        self.offset = inner.offset
+
+    @property
+    def direct(self) -> DirectBody | None:
+        return self._inner.direct
+
+    async def begin(self, length: int) -> None:
+        await self._inner.begin(length)
+
+    async def send_all(self, view: memoryview) -> None:
+        await self._inner.send_all(view)
+
+    async def finish(self, valid: bool) -> Stored | NotStored:
+        return await self._told(await self._inner.finish(valid))
+
+    async def data_present(self) -> Stored | NotStored:
+        return await self._told(await self._inner.data_present())
+
+    async def _told(self, outcome: Stored | NotStored) -> Stored | NotStored:
+        have = outcome.uuids | (self._stored if isinstance(outcome, Stored) else frozenset())
+        await self._log.record(self._key, have, True)
+        return outcome
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class LoggedRemote(Service):
+    """One repository that clients reach through this one: it is asked, and what it did is logged."""
+
+    def __init__(self, inner: Service, log: NodeLog) -> None:
+        self.uuid = inner.uuid
+        self._inner = inner
+        self._log = log
+
+    async def check_present(self, key: Key) -> bool:
+        return await self._inner.check_present(key)
+
+    async def lock(self, key: Key) -> Lock | None:
+        return await self._inner.lock(key)
+
+    async def remove(self, key: Key, *, before: int | None = None) -> Removal:
+        self._log.expect(key)
+        removal = await self._inner.remove(key, before=before)
+        gone = removal.uuids | ({self.uuid} if removal.ok else frozenset())
+        await self._log.record(key, gone, False)
+        return removal
+
+    async def timestamp(self) -> int:
+        return await self._inner.timestamp()
+
+    async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
+        answer = await self._inner.put(key, file)
+        own = frozenset({self.uuid})
+        if isinstance(answer, Upload):
+            return LoggedUpload(answer, key, self._log, own)
+        await self._log.record(key, answer.uuids | own, True)
+        return answer
+
+    async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
+        return await self._inner.get(key, offset=offset, file=file)
+
+    @asynccontextmanager
+    async def consecutive(self) -> AsyncGenerator[Service, None]:
+        async with self._inner.consecutive() as inner:
+            yield LoggedRemote(inner, self._log)
+
+    async def version(self) -> int:
+        return await self._inner.version()
+
+    def bypassing(self, uuids: frozenset[str]) -> Service:
+        inner = self._inner.bypassing(uuids)
+        return self if inner is self._inner else LoggedRemote(inner, self._log)
+
+    async def connect(self, program: str, stream: trio.abc.HalfCloseableStream) -> int:
+        return await self._inner.connect(program, stream)
+
+    def changes(self) -> AsyncGenerator[tuple[str, ...], None]:
+        return self._inner.changes()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

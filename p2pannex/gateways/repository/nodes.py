@@ -1,0 +1,165 @@
+"""Opening a node: from a remote in git config to a Service, which connects when it is first asked something.
+
+A repository on this machine is opened as a store; one elsewhere is a `Remote`, over ssh as git-annex goes there or over
+a P2P network with the token that git-annex keeps; special remotes are in `special`. What cannot be opened is an
+`Unavailable`, which says why to whoever asks it. It is not left out: content that is on it cannot be removed from the
+cluster, and a client that is told otherwise would believe it. What a kind of remote takes is imported where one is
+opened: clients wait for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2pannex.cluster import Node
+from p2pannex.errors import RemoteError
+from p2pannex.gateways.repository.rules import Way
+from p2pannex.gateways.unavailable import Unavailable
+from p2pannex.git_annex.config import AnnexConfig, looks_like_git
+from p2pannex.git_annex.remotes import GitRemote
+from p2pannex.service import Service
+
+if TYPE_CHECKING:
+    from p2pannex.p2p.peer import Peer
+    from p2pannex.url_syntax import SshURL
+
+COST_TIMEOUT = 10.0
+"""Seconds that an annex-cost-command may take."""
+
+SSH_SCHEMES = ("ssh://", "git+ssh://", "ssh+git://")
+
+
+def node_of(name: str, service: Service, cost: float, via: Iterable[str]) -> Node:
+    """A node of a cluster with this Service. Special remotes receive content together."""
+    if "p2pannex.stores.external.store" in sys.modules:
+        from p2pannex.gateways.special_nodes import SpecialNode
+        from p2pannex.stores.external.store import ExternalStore
+
+        if isinstance(service, ExternalStore):
+            return SpecialNode(name, service, cost=cost)
+    return Node(name, service, cost=cost, via=via)
+
+
+async def open_way(way: Way, config: AnnexConfig, uuid: str | None = None, *, single_client: bool = False) -> Service:
+    """The Service that is reached by `way`, from the repository of `config`. Whoever calls closes it.
+
+    `uuid` is what is asked for behind a gateway, where that is not the way's own: the cluster. `single_client`
+    says that this process serves one client. Where it cannot be opened, the answer is `Unavailable`.
+    """
+    uuid = uuid or way.uuid
+    try:
+        if way.remote.url is None:
+            from p2pannex.gateways.repository.special import open_special
+
+            return await trio.to_thread.run_sync(open_special, way.remote, uuid, config)
+        path = way.remote.path
+        if path is None:
+            return await _open_remote(way.remote.url, way.remote, uuid, config)
+        if way.gateway is not None:
+            raise RemoteError(f"the gateway {way.remote.name} is on this machine; give it an ssh:// url")
+        return await _open_store(os.path.join(_top(config), os.path.expanduser(path)), uuid, single_client)
+    except RemoteError as error:
+        return Unavailable(uuid, str(error))
+
+
+async def _open_remote(url: str, remote: GitRemote, uuid: str, config: AnnexConfig) -> Service:
+    from p2pannex.p2p.dial import dialer
+    from p2pannex.p2p.peer import TIMEOUT
+    from p2pannex.p2p.remote import Remote
+    from p2pannex.url_syntax import InvalidURL, NetworkURL, SshURL, parse_url
+
+    parsed = parse_url(_as_ssh_url(url))
+    if isinstance(parsed, SshURL):
+        return Remote(functools.partial(_dial_ssh, parsed, remote.settings, config.uuid, uuid), uuid)
+    if isinstance(parsed, NetworkURL):
+        from p2pannex.git_annex.creds import kept_token
+        from p2pannex.protocol.messages import Auth
+
+        token = await trio.to_thread.run_sync(kept_token, config.git_dir, parsed.net, parsed.address)
+        dial = dialer(parsed, client_uuid=config.uuid, timeout=TIMEOUT, capture_stderr=False)
+        return Remote(dial, uuid, credentials=None if token is None else Auth(config.uuid, token))
+    raise InvalidURL(f"{url} is of no kind that can be a node here; use a path, ssh:// or p2p-annex::")
+
+
+def _top(config: AnnexConfig) -> str:
+    """What the paths of remotes are relative to."""
+    return os.fsdecode(config.git_dir if config.bare else os.path.dirname(config.git_dir))
+
+
+async def _open_store(path: str, uuid: str, single_client: bool) -> Service:
+    open_it: Callable[[], Service]
+    if looks_like_git(os.fsencode(path)):
+        from p2pannex.stores.annex.store import AnnexStore
+
+        open_it = functools.partial(AnnexStore, path, single_client=single_client, one_of_several=single_client)
+    else:
+        from p2pannex.stores.opening import open_directory
+
+        open_it = functools.partial(open_directory, path, one_of_several=single_client)
+    store = await trio.to_thread.run_sync(open_it)
+    if store.uuid != uuid:
+        await store.aclose()
+        raise RemoteError(f"the repository in {path} is {store.uuid}, not {uuid}")
+    return store
+
+
+def _as_ssh_url(url: str) -> str:
+    """Also for what git takes for ssh: other schemes, and ``HOST:PATH``, whose path is below the home directory."""
+    for scheme in SSH_SCHEMES:
+        if url.startswith(scheme):
+            return "ssh://" + url.removeprefix(scheme)
+    if "://" in url or "::" in url:
+        return url
+    host, _, path = url.partition(":")
+    return f"ssh://{host}{path}" if path.startswith("/") else f"ssh://{host}/~/{path.removeprefix('~/')}"
+
+
+async def _dial_ssh(url: SshURL, settings: Mapping[str, str], client_uuid: str, uuid: str) -> Peer:
+    from p2pannex.p2p.dial import open_ssh_peer
+
+    return await open_ssh_peer(
+        url.host,
+        url.directory,
+        port=url.port,
+        user=url.user,
+        uuid=uuid,
+        client_uuid=client_uuid,
+        shell=settings.get("annex-shell"),
+        options=_ssh_options(settings),
+    )
+
+
+def _ssh_options(settings: Mapping[str, str]) -> list[str]:
+    try:
+        return shlex.split(settings.get("annex-ssh-options", ""))
+    except ValueError as error:
+        raise RemoteError(f"annex-ssh-options: {str(error).lower()}") from error
+
+
+async def cost_of(remote: GitRemote) -> float:
+    """What it costs to use the remote: what annex-cost-command prints, if it prints a number, else its annex-cost."""
+    command = remote.settings.get("annex-cost-command")
+    if not command:
+        return remote.cost
+    with trio.move_on_after(COST_TIMEOUT):
+        try:
+            done = await trio.run_process(
+                ["sh", "-c", command], capture_stdout=True, stderr=subprocess.DEVNULL, check=False
+            )
+            cost = float(done.stdout)
+        except (OSError, ValueError):
+            return remote.cost
+        if done.returncode == 0 and 0 <= cost < 1e9:
+            return cost
+    return remote.cost
+
+
+__all__ = ["Unavailable", "cost_of", "node_of", "open_way"]

@@ -1,0 +1,46 @@
+"""Reading the rules of a gateway repository before anything else is known: for p2pannex-shell's first answer.
+
+A client waits for it, so neither trio is loaded for it nor what else takes time, and git is asked as plainly as can be.
+"""
+
+from __future__ import annotations
+
+import os
+
+from p2pannex.gateways.repository.rules import Rules, Way
+from p2pannex.git_annex.config import AnnexConfig, run
+from p2pannex.git_annex.logs.cluster_log import parse_cluster_log
+from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
+
+
+class Served:
+    """What `client` asked for and may have: the cluster `uuid`, or the repository that `way` leads to."""
+
+    def __init__(self, config: AnnexConfig, uuid: str, way: Way | None, client: str | None) -> None:
+        self.config = config
+        self.uuid = uuid
+        self.way = way
+        self.client = client
+
+
+def read_served(config: AnnexConfig, uuid: str, client: str | None = None) -> Served:
+    """Whether `client` may have `uuid`, which is not the repository's own. NotServed; NotAnAnnex without git."""
+    rules = read_rules(config, client)
+    return Served(config, uuid, None if rules.is_cluster(uuid) else rules.node(uuid), client)
+
+
+def read_rules(config: AnnexConfig, client: str | None = None) -> Rules:
+    """The rules of the repository for that client."""
+    proxies, clusters = (_log(config.git_dir, name) for name in (b"proxy.log", b"cluster.log"))
+    return Rules(config.uuid, config.values, parse_proxy_log(proxies), parse_cluster_log(clusters), client)
+
+
+def _log(git_dir: bytes, name: bytes) -> bytes:
+    """A log at the top of the branch, committed or not; empty where there is none."""
+    try:
+        with open(os.path.join(git_dir, b"annex", b"journal", name), "rb") as file:
+            return file.read()
+    except OSError:
+        pass
+    status, text, _ = run(b"git", b"-C", git_dir, b"cat-file", b"blob", b"refs/heads/git-annex:" + name)
+    return b"" if status else text

@@ -1,0 +1,39 @@
+"""What the configuration of a gateway repository is read from, and whether any of it has changed."""
+
+from __future__ import annotations
+
+import os
+
+from p2pannex.errors import RemoteError
+from p2pannex.gateways.repository.wanted import LOGS
+from p2pannex.git_annex.config import AnnexConfig, NotAnAnnex, read_annex_config
+from p2pannex.git_annex.logs import names
+from p2pannex.git_annex.logs.names import journal_name
+
+READ = (names.PROXY_LOG, names.CLUSTER_LOG, *LOGS)
+"""The logs that say which nodes there are, and what they want."""
+
+
+def reread(path: bytes) -> AnnexConfig:
+    """The repository's git config, read anew. It blocks. RemoteError where it makes no sense."""
+    try:
+        return read_annex_config(path)
+    except NotAnAnnex as error:
+        raise RemoteError(str(error)) from None
+
+
+def stamp(config: AnnexConfig) -> tuple[object, ...]:
+    """What changes when the git config or one of the logs does."""
+    journal = [os.path.join(b"annex", b"journal", journal_name(name)) for name in READ]
+    return tuple(
+        _status(os.path.join(config.git_dir, path))
+        for path in (b"config", b"packed-refs", os.path.join(b"refs", b"heads", b"git-annex"), *journal)
+    )
+
+
+def _status(path: bytes) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino

@@ -1,0 +1,1 @@
+"""What a git-annex repository is on disk: its configuration, its layout, its branch and the logs in that."""

@@ -1,0 +1,285 @@
+"""Reading the branch: a ``git cat-file --batch`` that is kept running, since to start one takes longer than to ask it.
+
+It is asked where the branch is each time, so that no answer is stale. But git forgets what it has read, and the top
+directory of a branch of many logs has 4096 entries, which take it longer to unpack than all the rest. So we remember
+those of the branch's last commit, and ask for the directory below. Where the branch is can mostly be read from the
+ref's file; where it has none, git is asked in the same breath, and had the ref moved, the answer is thrown away.
+
+Who knows early on what will be read says so (`expect`): then git looks for it while we do something else.
+
+A process that has died is replaced, once for each question. One that was left in the middle of an answer is killed.
+
+The exchange is a generator which says when it needs to wait; threads and tasks wait in their own ways.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from collections.abc import Generator
+from contextlib import closing
+
+from p2pannex.errors import RemoteError
+from p2pannex.git_annex.git import Git
+
+REF = b"refs/heads/git-annex"
+
+TIMEOUT = 60.0
+"""Seconds that an answer may take. Most take microseconds."""
+
+PATIENCE = 1
+"""Milliseconds that a task waits for an answer without letting others run: to let them costs as much as the answer."""
+
+EAGERNESS = 100
+"""Times that an answer is asked for before it is waited for: most come sooner than a process that sleeps is woken.
+Each time the processor is offered to others, such as git."""
+
+MAX_PATH = 4000
+"""Longer paths are in no branch: git-annex could not write them. A question also has to go into a pipe at once."""
+
+
+Answer = tuple[bytes, bytes, bytes]
+"""The name of an object, what kind it is, and its content. All are empty when there is no such object."""
+
+MISSING = (b"", b"", b"")
+
+
+class _Ended(Exception):
+    """The process has ended without an answer."""
+
+
+class CatFile:
+    """One process, one question at a time: whose turn it is, is the caller's business."""
+
+    def __init__(self, git: Git, *, timeout: float = TIMEOUT) -> None:
+        self._git = git
+        self._timeout = timeout
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reply = -1
+        self._request = -1
+        self._received = bytearray()
+        self._ref_file = os.path.join(git.git_dir, REF)
+        self._commit = b""
+        self._top: dict[bytes, bytes] = {}  # what is in the top directory at that commit: names of objects
+        self._expected: bytes | None = None  # the path that git was asked for and has not been heard of, at that commit
+
+    def expect(self, path: bytes) -> None:
+        """The log at `path` will probably be read next. It does not block; mostly git is asked for it."""
+        if self._process is None or self._expected is not None or not _possible(path):
+            return
+        name, _, rest = path.partition(b"/")
+        known = self._top.get(name)
+        if known is None:
+            return
+        try:
+            self._put([_below(known, rest)])
+        except (OSError, RemoteError):  # it has ended; whoever reads starts another
+            self.close()
+        else:
+            self._expected = path
+
+    def read(self, path: bytes) -> bytes:
+        """The log at `path` on the branch; empty when there is none. Blocks. RemoteError when git does not answer."""
+        deadline = time.monotonic() + self._timeout
+        text = bytearray()
+        with closing(self._exchange(path, text)) as exchange:
+            for reply in exchange:
+                if not _readable(reply, max(0.0, deadline - time.monotonic()) * 1000):
+                    raise RemoteError(f"git cat-file has not answered in {self._timeout:g} seconds")
+        return bytes(text)
+
+    async def read_in_trio(self, path: bytes) -> bytes:
+        """The same, as a task. Cancelled, it costs the next one the start of a new process."""
+        import trio
+
+        await trio.lowlevel.checkpoint_if_cancelled()
+        deadline = trio.current_time() + self._timeout
+        text = bytearray()
+        try:
+            with closing(self._exchange(path, text)) as exchange:
+                for reply in exchange:
+                    if not _readable(reply, PATIENCE):
+                        with trio.fail_at(deadline):
+                            await trio.lowlevel.wait_readable(reply)
+        except trio.TooSlowError as error:
+            raise RemoteError(f"git cat-file has not answered in {self._timeout:g} seconds") from error
+        return bytes(text)
+
+    def close(self) -> None:
+        """End the process. Another would be started by the next question."""
+        process, self._process = self._process, None
+        self._expected = None
+        if process is None:
+            return
+        self._received.clear()
+        os.close(self._request)
+        os.close(self._reply)
+        process.kill()  # it has nothing to lose
+        process.wait()
+
+    def _exchange(self, path: bytes, text: bytearray) -> Generator[int, None, None]:
+        """Put the log at `path` into `text`. Gives the descriptor to wait for, whenever there is nothing to read."""
+        if not _possible(path):
+            return
+        answered = False
+        try:
+            fresh = self._process is None
+            try:
+                text += yield from self._look_up(path)
+            except (_Ended, BrokenPipeError) as error:
+                self.close()
+                if fresh:
+                    raise RemoteError("git cat-file does not run on the repository") from error
+                try:
+                    text += yield from self._look_up(path)
+                except (_Ended, BrokenPipeError) as again:
+                    raise RemoteError("git cat-file does not run on the repository") from again
+            answered = True
+        finally:
+            if not answered:
+                self.close()
+
+    def _look_up(self, path: bytes) -> Generator[int, None, bytes]:
+        if self._process is None:
+            self._start()
+        if self._expected is not None:
+            expected, self._expected = self._expected, None
+            found = yield from self._answer()
+            if expected == path and self._loose_ref() == self._commit:
+                return found[2] if found[1] == b"blob" else b""
+        name, _, rest = path.partition(b"/")
+        known = self._top.get(name)
+        if self._commit and self._loose_ref() == self._commit:
+            if known is None:
+                return b""
+            [found] = yield from self._ask([_below(known, rest)])
+            return found[2] if found[1] == b"blob" else b""
+        if known is None:
+            [head] = yield from self._ask([REF])
+            found = MISSING
+        else:
+            head, found = yield from self._ask([REF, _below(known, rest)])
+        commit, kind, text = head
+        if kind != b"commit":
+            return b""
+        if commit != self._commit:
+            yield from self._read_top(commit, text)
+            known = self._top.get(name)
+            if known is None:
+                return b""
+            [found] = yield from self._ask([_below(known, rest)])
+        return found[2] if found[1] == b"blob" else b""
+
+    def _loose_ref(self) -> bytes | None:
+        """The commit in the ref's own file, which overrules any other place; None when there is no such file."""
+        try:
+            fd = os.open(self._ref_file, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            return os.read(fd, 100).strip()
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    def _read_top(self, commit: bytes, text: bytes) -> Generator[int, None, None]:
+        tree = text[: text.index(b"\n")].removeprefix(b"tree ")
+        [(_, kind, entries)] = yield from self._ask([tree])
+        if kind != b"tree":
+            raise RemoteError("the git-annex branch is damaged: its tree is missing")
+        size = len(tree) // 2
+        top: dict[bytes, bytes] = {}
+        position = 0
+        while position < len(entries):
+            end = entries.index(b"\0", position)
+            top[entries[entries.index(b" ", position) + 1 : end]] = entries[end + 1 : end + 1 + size].hex().encode()
+            position = end + 1 + size
+        self._commit, self._top = commit, top
+
+    def _put(self, objects: list[bytes]) -> None:
+        question = b"".join([name + b"\n" for name in objects])
+        if os.write(self._request, question) != len(question):
+            raise RemoteError("git cat-file does not listen")
+
+    def _ask(self, objects: list[bytes]) -> Generator[int, None, list[Answer]]:
+        self._put(objects)
+        answers = []
+        for _ in objects:
+            answers.append((yield from self._answer()))
+        return answers
+
+    def _answer(self) -> Generator[int, None, Answer]:
+        received = self._received
+        while (end := received.find(b"\n")) < 0:
+            received += yield from self._receive()
+        header = bytes(received[:end])
+        if header.endswith(b" missing"):
+            del received[: end + 1]
+            return MISSING
+        words = header.split(b" ")
+        if len(words) != 3 or not words[2].isdigit():
+            raise RemoteError(f"git cat-file answers what it should not: {header[:100]!r}")
+        start = end + 1
+        stop = start + int(words[2])
+        while len(received) <= stop:
+            received += yield from self._receive()
+        content = bytes(received[start:stop])
+        del received[: stop + 1]
+        return words[0], words[1], content
+
+    def _receive(self) -> Generator[int, None, bytes]:
+        attempts = 0
+        while True:
+            try:
+                data = os.read(self._reply, 1 << 16)
+            except BlockingIOError:
+                attempts += 1
+                if attempts < EAGERNESS:
+                    os.sched_yield()
+                else:
+                    yield self._reply
+                continue
+            if not data:
+                raise _Ended
+            return data
+
+    def _start(self) -> None:
+        request_for_git, self._request = os.pipe2(os.O_CLOEXEC)
+        self._reply, reply_of_git = os.pipe2(os.O_CLOEXEC)
+        try:
+            os.set_blocking(self._reply, False)
+            os.set_blocking(self._request, False)
+            self._process = subprocess.Popen(
+                self._git.argv("cat-file", "--batch"),
+                stdin=request_for_git,
+                stdout=reply_of_git,
+                stderr=subprocess.DEVNULL,
+                cwd=self._git.git_dir,
+                env=self._git.environment(),
+            )
+        except OSError as error:
+            os.close(self._request)
+            os.close(self._reply)
+            raise RemoteError(f"cannot run git: {error.strerror}") from error
+        finally:
+            os.close(request_for_git)
+            os.close(reply_of_git)
+
+
+def _readable(descriptor: int, milliseconds: float) -> bool:
+    """Whether there is something to read, within so long."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(milliseconds))
+
+
+def _possible(path: bytes) -> bool:
+    """Whether there can be a log of that path."""
+    return b"\n" not in path and len(path) <= MAX_PATH
+
+
+def _below(directory: bytes, path: bytes) -> bytes:
+    return b"%b:%b" % (directory, path) if path else directory

@@ -1,0 +1,40 @@
+"""Committing when nothing has changed for a while: what is logged together is one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from p2pannex.errors import RemoteError
+
+IDLE = 2.0
+"""Seconds without a change after which the journal is committed."""
+
+
+class IdleCommits:
+    """`commit` is called when there were changes, and then none for `IDLE` seconds. `run` is a task."""
+
+    def __init__(self, commit: Callable[[], Awaitable[None]]) -> None:
+        self._commit = commit
+        self._last_change = 0.0
+        self._change = trio.Event()
+
+    def changed(self) -> None:
+        """Something is in the journal that is not committed."""
+        self._last_change = trio.current_time()
+        self._change.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._change.wait()
+            self._change = trio.Event()
+            last = None
+            while last != self._last_change:
+                last = self._last_change
+                await trio.sleep_until(last + IDLE)
+            try:
+                await self._commit()
+            except (RemoteError, OSError):
+                pass  # the journal keeps it, and the next commit takes it along

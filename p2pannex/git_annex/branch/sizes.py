@@ -1,0 +1,58 @@
+"""How much each repository holds, by the location logs: every key of known size, in every log of the branch.
+
+It reads the whole branch: a second for some ten thousand keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from p2pannex.git_annex.branch.cat_file import REF
+from p2pannex.git_annex.branch.journal import Journal
+from p2pannex.git_annex.git import Git, GitFailed
+from p2pannex.git_annex.logs.location_log import LocationLog
+from p2pannex.git_annex.logs.names import branch_path, is_location_log
+from p2pannex.keys.key import InvalidKey, Key
+
+AT_ONCE = 5000
+"""Logs that git is asked for in one go."""
+
+
+def repository_sizes(git: Git, journal: Journal) -> dict[str, int]:
+    """The bytes that each repository holds, by its uuid. Blocks. RemoteError."""
+    sizes: dict[str, int] = {}
+    for path, text in _location_logs(git, journal):
+        try:
+            size = Key.from_file_name(path.rpartition(b"/")[2][: -len(b".log")]).size
+        except InvalidKey:
+            continue
+        if size:
+            for uuid in LocationLog.parse(text).present():
+                sizes[uuid] = sizes.get(uuid, 0) + size
+    return sizes
+
+
+def _location_logs(git: Git, journal: Journal) -> Iterator[tuple[bytes, bytes]]:
+    journaled = {path for name in journal.names() if is_location_log(path := branch_path(name))}
+    for path in journaled:
+        text = journal.read(path)
+        if text is not None:  # otherwise it was committed meanwhile, after or before what is listed below
+            yield path, text
+    try:
+        listed = git.run("ls-tree", "-r", "-z", REF)
+    except GitFailed:
+        return  # there is no branch yet
+    found = []
+    for entry in listed.split(b"\0"):
+        about, tab, path = entry.partition(b"\t")
+        if tab and path not in journaled and is_location_log(path):
+            found.append((about.split(b" ")[2], path))
+    for start in range(0, len(found), AT_ONCE):
+        part = found[start : start + AT_ONCE]
+        answers = git.run("cat-file", "--batch", input=b"".join([name + b"\n" for name, _ in part]))
+        position = 0
+        for _, path in part:
+            end = answers.index(b"\n", position)
+            length = int(answers[position:end].split(b" ")[2])
+            yield path, answers[end + 1 : end + 1 + length]
+            position = end + 1 + length + 1

@@ -1,0 +1,30 @@
+"""How special remotes were set up: remote.log, words ``NAME=VALUE``, in which ``&32;`` is the character of that number.
+
+UUID type=external externaltype=foo encryption=none name=cloud directory=/mnt/my&32;disk timestamp=TIMEs
+"""
+
+from __future__ import annotations
+
+import re
+
+from p2pannex.git_annex.logs.repository_log import parse_repository_log
+
+_ESCAPED = re.compile(r"&([0-9]{1,7});")
+
+
+def parse_remote_log(text: bytes) -> dict[str, dict[str, str]]:
+    """The configuration of each special remote, by its uuid. Any bytes are a log."""
+    remotes = {}
+    for uuid, value in parse_repository_log(text).items():
+        words = (word.partition("=") for word in value.split(" "))
+        remotes[uuid] = {_plain(name): _plain(setting) for name, equals, setting in words if equals}
+    return remotes
+
+
+def _plain(word: str) -> str:
+    return _ESCAPED.sub(_character, word)
+
+
+def _character(match: re.Match[str]) -> str:
+    number = int(match[1])
+    return chr(number) if number <= 0x10FFFF else match[0]

@@ -1,0 +1,39 @@
+"""The older form of a log about repositories: lines ``UUID VALUE timestamp=TIMEs``.
+
+    e605dca6-446a-11e0-8b2a-002170d25c55 usb disk timestamp=1317929330.769997s
+
+uuid.log, trust.log, group.log, preferred-content.log and required-content.log have it. The value may hold spaces, and
+be empty. A line without a time, as the first versions of git-annex wrote them, is older than any other. Of the lines of
+a uuid the newest counts, and of several as new, the first. Lines that are not understood mean nothing.
+"""
+
+from __future__ import annotations
+
+from p2pannex.git_annex.logs.clock import Clock, parse_clock
+
+_UNKNOWN: Clock = (-1, "")
+_TIMESTAMP = " timestamp="
+
+
+def parse_repository_log(text: bytes) -> dict[str, str]:
+    """The value that counts for each uuid. Any bytes are a log."""
+    newest: dict[str, tuple[Clock, str]] = {}
+    for line in text.decode("utf-8", "surrogateescape").split("\n"):
+        uuid, _, rest = line.removesuffix("\r").partition(" ")
+        value, found, word = (" " + rest).rpartition(_TIMESTAMP)
+        time = parse_clock(word.encode("utf-8", "surrogateescape")) if found else _UNKNOWN
+        if not uuid or time is None:
+            continue
+        if uuid not in newest or newest[uuid][0] < time:
+            newest[uuid] = (time, (value if found else rest).strip(" "))
+    return {uuid: value for uuid, (_, value) in newest.items()}
+
+
+def parse_uuid_log(text: bytes) -> dict[str, str]:
+    """uuid.log: the description of each repository."""
+    return parse_repository_log(text)
+
+
+def parse_wanted_log(text: bytes) -> dict[str, str]:
+    """preferred-content.log or required-content.log: the expression of each repository that has one."""
+    return {uuid: expression for uuid, expression in parse_repository_log(text).items() if expression}

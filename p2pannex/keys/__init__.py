@@ -1,0 +1,1 @@
+"""Keys of git-annex, and verification of content against them."""

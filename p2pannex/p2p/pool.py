@@ -1,0 +1,103 @@
+"""Connections to one remote, kept for the next request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from p2pannex.errors import ConnectionLost
+from p2pannex.p2p.peer import Peer
+
+CLOSING = 5.0
+"""Seconds that a connection may take to close."""
+
+
+class PeerPool:
+    """Opens peers as they are needed, at most `limit` at a time, and keeps up to `keep` idle ones.
+
+    Whoever `acquire`s a peer gives it back with `release`, whatever state it is in: those that cannot be used again
+    are closed.
+    """
+
+    def __init__(self, dial: Callable[[], Awaitable[Peer]], *, limit: int, keep: int, timeout: float) -> None:
+        self._dial = dial
+        self._idle: list[Peer] = []
+        self._keep = keep
+        self._timeout = timeout
+        self._slots = trio.Semaphore(limit)
+        self._closed = False
+
+    async def acquire(self, *, fresh: bool = False) -> tuple[Peer, bool]:
+        """A peer between requests, and whether it was used before. `fresh` insists on a new connection."""
+        with trio.move_on_after(self._timeout) as scope:
+            await self._slots.acquire()
+        if scope.cancelled_caught:
+            raise ConnectionLost(f"all connections were busy for {self._timeout:g} s")
+        try:
+            if self._closed:
+                raise ConnectionLost("this remote is closed")
+            while self._idle:
+                peer = self._idle.pop()
+                if not fresh and peer.reusable:
+                    return peer, True
+                await close(peer)
+            return await self._dial(), False
+        except BaseException:
+            self._slots.release()
+            raise
+
+    async def release(self, peer: Peer) -> None:
+        """Take a peer back."""
+        self._slots.release()
+        if peer.reusable and len(self._idle) < self._keep and not self._closed:
+            self._idle.append(peer)
+        else:
+            await close(peer)
+
+    async def aclose(self) -> None:
+        """Close the idle peers; those in use are closed as they come back."""
+        self._closed = True
+        while self._idle:
+            await close(self._idle.pop())
+
+
+class HeldPool(PeerPool):
+    """One peer of another pool, from the first request on: between two of them nobody else gets it.
+
+    Where the connection is lost between two requests, the second is not made: who answers a new one may have restarted,
+    and know nothing of the first. Give the peer back with `aclose`.
+    """
+
+    def __init__(self, pool: PeerPool) -> None:
+        self._pool = pool
+        self._held: Peer | None = None
+        self._begun = False
+
+    async def acquire(self, *, fresh: bool = False) -> tuple[Peer, bool]:
+        peer, self._held = self._held, None
+        if peer is not None:
+            if peer.reusable and not fresh:
+                return peer, True
+            await self._pool.release(peer)
+        if self._begun and not fresh:
+            raise ConnectionLost("the connection was lost between two requests")
+        self._begun = True
+        return await self._pool.acquire(fresh=fresh)
+
+    async def release(self, peer: Peer) -> None:
+        if self._held is None and peer.reusable:
+            self._held = peer
+        else:
+            await self._pool.release(peer)
+
+    async def aclose(self) -> None:
+        peer, self._held = self._held, None
+        if peer is not None:
+            await self._pool.release(peer)
+
+
+async def close(peer: Peer) -> None:
+    """Close a peer, also while being cancelled, within a few seconds."""
+    with trio.move_on_after(CLOSING, shield=True):
+        await peer.aclose()

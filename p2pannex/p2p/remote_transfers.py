@@ -1,0 +1,155 @@
+"""What a `Remote` hands out: downloads, uploads and locks, each of which holds a connection until it is closed."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NoReturn
+
+import trio
+
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.keys.key import Key
+from p2pannex.p2p.handshake import receive
+from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.pool import CLOSING, PeerPool
+from p2pannex.protocol.messages import (
+    Data,
+    DataPresent,
+    Error,
+    Failure,
+    FailurePlus,
+    Invalid,
+    Message,
+    Success,
+    SuccessPlus,
+    UnlockContent,
+    Valid,
+)
+from p2pannex.service import DirectBody, Download, Lock, NotStored, Stored, Upload
+
+
+def others(answer: Message, uuid: str) -> frozenset[str]:
+    """The repositories an answer names, besides the one that gave it."""
+    uuids: tuple[str, ...] = getattr(answer, "uuids", ())
+    return frozenset(uuids) - {uuid}
+
+
+def looks_missing(key: Key, offset: int, length: int) -> bool:
+    """Version 0 has no word for "not here" but a body of no bytes; for a key that has bytes there, it is one."""
+    return length == 0 and (key.size is None or offset < key.size)
+
+
+class _Held:
+    """A peer that is held for the length of a download, an upload or a lock, and given back once."""
+
+    def __init__(self, pool: PeerPool, peer: Peer) -> None:
+        self._pool = pool
+        self._held: Peer | None = peer
+
+    @property
+    def _peer(self) -> Peer:
+        if self._held is None:
+            raise ConnectionLost("this transfer or lock is closed")
+        return self._held
+
+    async def aclose(self) -> None:
+        peer, self._held = self._held, None
+        if peer is not None:
+            await self._pool.release(peer)
+
+
+class RemoteLock(_Held, Lock):
+    _released = False
+
+    async def release(self) -> None:
+        if self._released:
+            return
+        await self._peer.send(UnlockContent())
+        self._released = True
+        await self.aclose()
+
+
+class RemoteDownload(_Held, Download):
+    def __init__(self, pool: PeerPool, peer: Peer, length: int, *, missing: bool) -> None:
+        super().__init__(pool, peer)
+        self.length = length
+        self._missing = missing
+        self._valid: bool | None = None
+
+    @property
+    def direct(self) -> DirectBody | None:
+        return self._held
+
+    async def readinto(self, view: memoryview) -> int:
+        return await self._peer.read_body(view)
+
+    async def valid(self) -> bool:
+        if self._valid is None:
+            if self._peer.conversation.version < 1:
+                self._valid = not self._missing
+            else:
+                answer = await receive(self._peer)
+                if isinstance(answer, Error):
+                    await self.aclose()
+                    raise RemoteError(answer.message)
+                self._valid = isinstance(answer, Valid)
+        return self._valid
+
+    async def finish(self, received: bool) -> None:
+        await self._peer.send(Success() if received else Failure())
+        await self.aclose()
+
+
+class RemoteUpload(_Held, Upload):
+    def __init__(self, uuid: str, pool: PeerPool, peer: Peer, offset: int) -> None:
+        super().__init__(pool, peer)
+        self._uuid = uuid
+        self.offset = offset
+
+    @property
+    def direct(self) -> DirectBody | None:
+        return self._held
+
+    async def begin(self, length: int) -> None:
+        self._peer.queue(Data(length))
+
+    async def send_all(self, view: memoryview) -> None:
+        await self._peer.write_body(view)
+
+    async def finish(self, valid: bool) -> Stored | NotStored:
+        peer = self._peer
+        if peer.conversation.version >= 1:
+            peer.queue(Valid() if valid else Invalid())
+        elif not valid:
+            self._abandon("protocol version 0 cannot say that content changed while it was sent")
+        return await self._outcome()
+
+    async def data_present(self) -> Stored | NotStored:
+        if self._peer.conversation.version < DataPresent.since:
+            raise Unsupported(f"DATA-PRESENT needs protocol version {DataPresent.since}")
+        self._peer.queue(DataPresent())
+        return await self._outcome()
+
+    async def _outcome(self) -> Stored | NotStored:
+        answer = await receive(self._peer)
+        await self.aclose()
+        if isinstance(answer, Error):
+            raise RemoteError(answer.message)
+        named = others(answer, self._uuid)
+        if isinstance(answer, Success | SuccessPlus):
+            return Stored(named)
+        assert isinstance(answer, Failure | FailurePlus)
+        return NotStored(named)
+
+    async def aclose(self) -> None:
+        # Where it is left in the middle, what was sent is to arrive: a later upload resumes from there. At version 0
+        # the last byte would be a promise that all of them are good.
+        peer = self._held
+        if peer is not None and not peer.poisoned and (peer.conversation.version or peer.conversation.outgoing):
+            with trio.move_on_after(CLOSING, shield=True), contextlib.suppress(ConnectionLost):
+                await peer.flush()
+        await super().aclose()
+
+    def _abandon(self, why: str) -> NoReturn:
+        self._peer.poisoned = True
+        raise ConnectionLost(why)

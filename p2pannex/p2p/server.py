@@ -1,0 +1,329 @@
+"""A server: one peer's requests, answered by a Service (protocol-spec sections 4 to 10).
+
+``serve(peer, store)`` is a server, ``serve(peer, remote)`` a proxy, ``serve(peer, cluster)`` a gateway.
+
+Nothing a client sends ends more than its own request, with three exceptions that the protocol foresees: its ERROR, a
+stream that stops in the middle of something, and content of ours that fails while it is being sent. A fourth is VERSION
+where a proxied repository cannot be reached. What a service refuses (`RemoteError`) is answered with ERROR, and the
+conversation goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import trio
+
+from p2pannex.access import Mode
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.p2p import bodies
+from p2pannex.p2p.peer import Peer
+from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TABLE, State
+from p2pannex.protocol.errors import RemoteProtocolError
+from p2pannex.protocol.messages import (
+    LATEST_VERSION,
+    AlreadyHave,
+    AlreadyHavePlus,
+    AuthSuccess,
+    Bypass,
+    Changed,
+    CheckPresent,
+    Connect,
+    ConnectDone,
+    Data,
+    DataPresent,
+    Error,
+    Failure,
+    FailurePlus,
+    Get,
+    GetTimestamp,
+    Invalid,
+    LockContent,
+    Message,
+    NotifyChange,
+    Put,
+    PutFrom,
+    Remove,
+    RemoveBefore,
+    Success,
+    SuccessPlus,
+    Timestamp,
+    UnlockContent,
+    Valid,
+    Version,
+)
+from p2pannex.service import AlreadyHave as Present
+from p2pannex.service import NotStored, Service, Stored, Upload
+from p2pannex.transports import pump
+
+READ_ONLY_ERROR = "this repository is read-only; write access denied"
+APPEND_ONLY_ERROR = "this repository is append-only; removal denied"
+
+
+class ClientGaveUp(Exception):
+    """The client sent ERROR: its request is over, and where the protocol says so the connection."""
+
+
+async def serve(
+    peer: Peer,
+    service: Service,
+    *,
+    mode: Mode = Mode.READ_WRITE,
+    max_version: int = LATEST_VERSION,
+    idle_timeout: float = math.inf,
+) -> None:
+    """Answer an authenticated client until it goes away, then close the peer.
+
+    `idle_timeout`, in seconds, is how long a client may be silent between requests, or holding a lock; what it keeps
+    waiting inside a request is bounded by the peer's own timeout. ConnectionLost where it left in the middle of
+    something.
+    """
+    session = _Session(peer, service, mode, max_version, idle_timeout)
+    try:
+        await session.run()
+    finally:
+        with trio.move_on_after(peer.timeout, shield=True):
+            await session.stop_watching()
+            if session.service is not service:
+                await session.service.aclose()
+            await peer.aclose()
+
+
+class _Session:
+    """One client. Its methods, one a request, are called by `HANDLERS`."""
+
+    def __init__(self, peer: Peer, service: Service, mode: Mode, max_version: int, idle_timeout: float) -> None:
+        self.peer = peer
+        self.service = service
+        self.given = service
+        """The one that our caller closes; what `bypassing` made of it is ours to close."""
+        self.mode = mode
+        self.max_version = max_version
+        self.idle_timeout = idle_timeout
+        self.changes: AsyncGenerator[tuple[str, ...], None] | None = None
+
+    @property
+    def plus(self) -> bool:
+        """Whether answers may name repositories."""
+        return self.peer.conversation.version >= 2
+
+    async def run(self) -> None:
+        peer = self.peer
+        if SERVER in TABLE[peer.conversation.state]:
+            peer.queue(AuthSuccess(self.service.uuid))
+        while not peer.poisoned:
+            try:
+                request = await peer.receive(self.idle_timeout)
+                if request is None:
+                    return
+                await HANDLERS[type(request)](self, request)
+            except ClientGaveUp:
+                pass
+            except RemoteProtocolError as error:
+                if error.reply is not None:
+                    await peer.send(Error(error.reply))
+                if error.fatal:
+                    raise ConnectionLost(str(error)) from error
+            except (RemoteError, ConnectionLost) as error:
+                if isinstance(error, ConnectionLost) and peer.poisoned:
+                    raise  # it is this connection that is lost, not one that the service has behind it
+                await self.failed(error)
+            if CLIENT not in TABLE[peer.conversation.state]:
+                return
+
+    async def failed(self, error: RemoteError | ConnectionLost) -> None:
+        """Tell the client that its request failed, where it waits for an answer."""
+        conversation = self.peer.conversation
+        if Error in conversation.allowed(SERVER):
+            await self.peer.send(Error(str(error)))
+        elif conversation.state not in {*BETWEEN_REQUESTS, State.ENDED}:
+            # In the middle of our body nobody can say anything, and closing is what the protocol leaves us.
+            self.peer.poisoned = True
+            raise ConnectionLost(f"failed in the middle of an answer: {error}") from error
+        # Otherwise the request was answered already, or has no answer: nobody waits for the news.
+
+    async def expect(self, timeout: float | None = None) -> Message:
+        """The client's next message within a request."""
+        message = await self.peer.receive(timeout)
+        if message is None:
+            self.peer.poisoned = True
+            raise ConnectionLost("the client left in the middle of a request")
+        if isinstance(message, Error):
+            raise ClientGaveUp(message.message)
+        return message
+
+    def writable(self) -> None:
+        if self.mode is Mode.READ_ONLY:
+            raise RemoteError(READ_ONLY_ERROR)
+
+    # Requests -------------------------------------------------------------------------------------------------
+
+    async def error(self, request: Error) -> None:
+        raise ClientGaveUp(request.message)
+
+    async def version(self, request: Version) -> None:
+        # A client must not be offered what a repository that we are a proxy of does not understand.
+        try:
+            known = await self.service.version()
+        except (RemoteError, ConnectionLost) as error:
+            # ERROR would tell the client that we know no versions, and it would go on without deadlines and without
+            # VALID, for as long as the connection lives.
+            self.peer.poisoned = True
+            raise ConnectionLost(str(error)) from error
+        self.peer.queue(Version(min(request.version, self.max_version, known)))
+
+    async def bypass(self, request: Bypass) -> None:
+        before, self.service = self.service, self.service.bypassing(frozenset(request.uuids))
+        if before is not self.given and before is not self.service:
+            await before.aclose()
+
+    async def check_present(self, request: CheckPresent) -> None:
+        self.peer.queue(Success() if await self.service.check_present(request.key) else Failure())
+
+    async def lock_content(self, request: LockContent) -> None:
+        # SUCCESS is a promise on which the client may delete its only other copy. The service has the retention
+        # record on disk before lock() returns; the lock ends early in one place only, the release() below, which
+        # nothing but the client's own UNLOCKCONTENT reaches. Whatever else happens, the lock is left to expire.
+        lock = await self.service.lock(request.key)
+        if lock is None:
+            self.peer.queue(Failure())
+            return
+        try:
+            await self.peer.send(Success())
+            if isinstance(await self.expect(self.idle_timeout), UnlockContent):
+                await lock.release()
+        finally:
+            with trio.move_on_after(self.peer.timeout, shield=True):
+                await lock.aclose()
+
+    async def remove(self, request: Remove | RemoveBefore) -> None:
+        self.writable()
+        if self.mode is Mode.APPEND_ONLY:
+            raise RemoteError(APPEND_ONLY_ERROR)
+        before = request.timestamp if isinstance(request, RemoveBefore) else None
+        removal = await self.service.remove(request.key, before=before)
+        self.outcome(removal.ok, removal.uuids)
+
+    async def get_timestamp(self, request: GetTimestamp) -> None:
+        self.peer.queue(Timestamp(await self.service.timestamp()))
+
+    async def get(self, request: Get) -> None:
+        peer = self.peer
+        async with await self.service.get(request.key, offset=request.offset, file=request.file) as download:
+            peer.queue(Data(download.length))
+            await bodies.send(download, peer)
+            valid = await download.valid()
+            if peer.conversation.version >= 1:
+                peer.queue(Valid() if valid else Invalid())
+            await download.finish(isinstance(await self.expect(), Success | SuccessPlus))
+
+    async def put(self, request: Put) -> None:
+        self.writable()
+        peer = self.peer
+        upload = await self.service.put(request.key, request.file)
+        if isinstance(upload, Present):
+            uuids = tuple(sorted(upload.uuids))
+            peer.queue(AlreadyHavePlus(uuids) if uuids and self.plus else AlreadyHave())
+            return
+        async with upload:
+            peer.queue(PutFrom(upload.offset))
+            announced = await self.expect()
+            if isinstance(announced, DataPresent):
+                outcome = await upload.data_present()
+            else:
+                assert isinstance(announced, Data)
+                outcome = await self.receive_body(upload, announced.length)
+            self.outcome(isinstance(outcome, Stored), outcome.uuids)
+
+    async def receive_body(self, upload: Upload, length: int) -> Stored | NotStored:
+        """A client cannot be stopped in the middle of its body: where the upload fails, the rest is read past."""
+        peer = self.peer
+        failure: RemoteError | ConnectionLost | None = None
+        try:
+            await upload.begin(length)
+            await bodies.receive(length, peer, upload)
+        except (RemoteError, ConnectionLost) as error:
+            if isinstance(error, ConnectionLost) and peer.poisoned:
+                raise
+            failure = error
+            await pump.move(peer.conversation.incoming, peer.read_body, _discard)
+        valid = peer.conversation.version < 1 or isinstance(await self.expect(), Valid)
+        if failure is not None:
+            raise failure
+        return await upload.finish(valid)
+
+    def outcome(self, ok: bool, uuids: frozenset[str]) -> None:
+        names = tuple(sorted(uuids))
+        if names and self.plus:
+            self.peer.queue(SuccessPlus(names) if ok else FailurePlus(names))
+        else:
+            self.peer.queue(Success() if ok else Failure())
+
+    async def notify_change(self, request: NotifyChange) -> None:
+        # One iteration serves all the requests of a connection, so that what changes between two is not missed.
+        if self.changes is None:
+            self.changes = self.service.changes()
+        refs: tuple[str, ...] | None = None
+        failure: RemoteError | ConnectionLost | None = None
+        left = False
+
+        async def watch_client() -> None:
+            nonlocal left
+            await self.peer.wait_left()
+            left = True
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_client)
+            try:
+                refs = await anext(self.changes)
+            except StopAsyncIteration:
+                failure = RemoteError("changes cannot be followed any longer")
+            except (RemoteError, ConnectionLost) as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        if left:
+            self.peer.poisoned = True
+            raise ConnectionLost("the client left while it waited for changes")
+        if refs is None:
+            await self.stop_watching()
+            assert failure is not None
+            raise failure
+        self.peer.queue(Changed(refs))
+
+    async def stop_watching(self) -> None:
+        changes, self.changes = self.changes, None
+        if changes is not None:
+            await changes.aclose()
+
+    async def connect(self, request: Connect) -> None:
+        from p2pannex.p2p.tunnel import CarriedStream
+
+        if request.service == "git-receive-pack" and self.mode is not Mode.READ_WRITE:
+            raise RemoteError(READ_ONLY_ERROR)  # a push can delete as well as append
+        async with CarriedStream(self.peer) as stream:
+            code = await self.service.connect(request.service, stream)
+        await self.peer.send(ConnectDone(code))
+
+
+async def _discard(view: memoryview) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+HANDLERS: dict[type[Message], Callable[[_Session, Any], Awaitable[None]]] = {
+    Bypass: _Session.bypass,
+    CheckPresent: _Session.check_present,
+    Connect: _Session.connect,
+    Error: _Session.error,
+    Get: _Session.get,
+    GetTimestamp: _Session.get_timestamp,
+    LockContent: _Session.lock_content,
+    NotifyChange: _Session.notify_change,
+    Put: _Session.put,
+    Remove: _Session.remove,
+    RemoveBefore: _Session.remove,
+    Version: _Session.version,
+}
+"""Which method answers which request. A test holds it against the table's IDLE state."""

@@ -1,0 +1,242 @@
+"""An upload into a file: a partial that stays when it is interrupted, and becomes the object when it is complete.
+
+One upload at a time has a partial locked, and has checked after locking that the file is still the one at its path.
+The bytes are hashed as they are written; those that an earlier upload left are hashed before the first new one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+import trio
+
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.keys.key import Key, Verifier
+from p2pannex.service import NotStored, Stored, Upload
+from p2pannex.system.disk_errors import disk_errors, require_room
+from p2pannex.system.durability import start_writing_back
+from p2pannex.system.file_locks import is_at, try_lock
+from p2pannex.system.fsync_batch import Fsyncs, at_once
+
+SMALL = 64 * 1024
+"""Bytes up to which writing stays on the loop: a hop to a thread would cost more."""
+
+BLOCK = 1 << 20
+
+WRITE_BACK = 8 << 20
+"""Bytes that are left to gather in memory before the disk is set to work on them."""
+
+
+class PartialLayout(Protocol):
+    """Where partials lie."""
+
+    def partial(self, key: Key) -> bytes: ...
+
+    def prepare(self, path: bytes) -> bool: ...
+
+
+class Claim(Protocol):
+    """The right to receive a key's content, among all programs that might."""
+
+    def release(self) -> None: ...
+
+
+class NoClaim:
+    """The claim where nobody but uploads receives content: these lock the partial."""
+
+    def release(self) -> None:
+        pass
+
+
+class Target(Protocol):
+    """The store that an upload is for."""
+
+    disk_reserve: int
+
+    @property
+    def layout(self) -> PartialLayout: ...
+
+    def present(self, key: Key) -> bool: ...
+
+    def claim(self, key: Key) -> Claim | None: ...
+
+    async def changed(self, key: Key, present: bool) -> None: ...
+
+    async def durably(self, work: Fsyncs[bool], /) -> bool: ...
+
+    def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]: ...
+
+
+class ObjectUpload(Upload):
+    """An upload into a partial that is open and locked. Made by `open`."""
+
+    def __init__(self, store: Target, key: Key, path: bytes, fd: int, claim: Claim) -> None:
+        self._store = store
+        self._claim = claim
+        self._key = key
+        self._path = path
+        self._fd = fd
+        self._verifier: Verifier | None = None
+        self._unwritten = 0
+        """Bytes at the end of the file that the disk has not been set to work on."""
+
+    @classmethod
+    def open(cls, store: Target, key: Key) -> ObjectUpload | None:
+        """An upload that resumes where the last one ended; None while another has the partial locked.
+
+        RemoteError where there is no room for the rest.
+        """
+        path = store.layout.partial(key)
+        while True:
+            claim = store.claim(key)
+            if claim is None:
+                return None
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            except BaseException as error:
+                claim.release()
+                if isinstance(error, FileNotFoundError) and store.layout.prepare(path):
+                    continue
+                raise
+            upload = cls(store, key, path, fd, claim)
+            try:
+                if not try_lock(fd):
+                    upload.abandon()
+                    return None
+                status = os.fstat(fd)
+                if is_at(status, path):
+                    upload.offset = status.st_size
+                    upload._make_room()
+                    return upload
+            except BaseException:
+                upload.close()
+                raise
+            upload.abandon()  # it became an object, or was removed, between the opening and the locking
+
+    def _make_room(self) -> None:
+        size = self._key.size
+        if size is None:
+            return
+        if self.offset > size:
+            os.ftruncate(self._fd, 0)
+            self.offset = 0
+        require_room(size - self.offset, os.fstatvfs(self._fd), self._store.disk_reserve, to="store")
+
+    async def begin(self, length: int) -> None:
+        size = self._key.size
+        if size is not None and self.offset + length > size:
+            raise RemoteError(f"{self.offset + length} bytes announced for a key of {size}")
+        self._verifier = self._key.verifier()
+        with disk_errors("cannot read what was stored before"):
+            position = 0
+            while position < self.offset:
+                step = min(self.offset - position, 16 * BLOCK)
+                await trio.to_thread.run_sync(self._hash_range, position, step)
+                position += step
+            if self.offset:
+                os.lseek(self._fd, self.offset, os.SEEK_SET)
+
+    def _hash_range(self, position: int, length: int) -> None:
+        assert self._verifier is not None
+        block = bytearray(min(length, BLOCK))
+        while length:
+            with memoryview(block)[: min(length, BLOCK)] as view:
+                count = os.preadv(self._fd, [view], position)
+                if not count:
+                    raise RemoteError("the partial content changed while it was read; try again")
+                self._verifier.update(view[:count])
+            position += count
+            length -= count
+
+    async def send_all(self, view: memoryview) -> None:
+        if self._fd < 0:
+            raise ConnectionLost("this upload is closed")
+        assert self._verifier is not None, "begin comes first"
+        with disk_errors("cannot store the content"):
+            if len(view) <= SMALL:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                self._write(view)
+                self._verifier.update(view)
+                return
+            failure: OSError | None = None
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.to_thread.run_sync, self._verifier.update, view)
+                try:
+                    await trio.to_thread.run_sync(self._write, view)
+                except OSError as error:
+                    failure = error
+            if failure is not None:
+                raise failure
+
+    def _write(self, view: memoryview) -> None:
+        written = 0
+        while written < len(view):
+            written += os.write(self._fd, view[written:])
+        self._unwritten += written
+        if self._unwritten >= WRITE_BACK:
+            end = os.lseek(self._fd, 0, os.SEEK_CUR)
+            start_writing_back(self._fd, end - self._unwritten, self._unwritten)
+            self._unwritten = 0
+
+    async def finish(self, valid: bool) -> Stored | NotStored:
+        with disk_errors("cannot store the content"):
+            if self._verifier is not None and self._verifier.received <= SMALL:
+                stored = await self._store.durably(self._finish(valid))
+            else:
+                stored = await trio.to_thread.run_sync(at_once, self._finish(valid))
+        if not stored:
+            return NotStored()
+        await self._store.changed(self._key, True)
+        return Stored()
+
+    def _finish(self, valid: bool) -> Fsyncs[bool]:
+        verifier = self._verifier
+        assert verifier is not None, "begin comes first"
+        try:
+            if verifier.valid() and (valid or verifier.conclusive):
+                try:
+                    yield self._fd
+                except OSError:
+                    # The kernel forgets what it could not write: a second fsync would succeed without having.
+                    os.unlink(self._path)
+                    raise
+                yield from self._store.commit(self._key, self._path, self._fd)
+                self.abandon()  # it is no partial any more
+                return True
+            if not (valid or verifier.conclusive):
+                os.ftruncate(self._fd, self.offset)  # the sender disowns them, and no digest will tell them apart
+                return False
+            size = self._key.size
+            if valid if size is None else verifier.received >= size:
+                os.unlink(self._path)  # complete and wrong: there is nothing to resume from
+            return False
+        finally:
+            self.close()
+
+    async def data_present(self) -> Stored | NotStored:
+        await trio.lowlevel.checkpoint()
+        return Stored() if self._store.present(self._key) else NotStored()
+
+    def close(self) -> None:
+        """Let go of the partial; an empty one is removed."""
+        try:
+            if self._fd >= 0:
+                status = os.fstat(self._fd)
+                if not status.st_size and is_at(status, self._path):
+                    os.unlink(self._path)
+        except OSError:
+            pass  # an empty file is left behind, which the next upload takes over
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the partial as it is."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+            self._claim.release()
+
+    async def aclose(self) -> None:
+        self.close()
+        await trio.lowlevel.checkpoint_if_cancelled()

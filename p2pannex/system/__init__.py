@@ -1,0 +1,1 @@
+"""What the operating system provides: clocks, durability, file locks, disk errors, standard output."""

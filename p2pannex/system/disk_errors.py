@@ -1,0 +1,55 @@
+"""What the disk refuses, said so that the person at the far end knows what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from p2pannex.errors import RemoteError
+
+_CAUSES = {
+    errno.ENOSPC: "the disk is full; make room and try again",
+    errno.EDQUOT: "the disk quota is used up; make room and try again",
+    errno.EACCES: "permission denied; check who owns the repository's files",
+    errno.EPERM: "not permitted; check who owns the repository's files",
+    errno.EROFS: "the file system is read-only; mount it read-write and try again",
+    errno.ENAMETOOLONG: "the key's file name is too long for this file system",
+    errno.EFBIG: "the content is larger than a file may be here",
+    errno.EIO: "the disk reports an input/output error; check the disk",
+    errno.ENOENT: "a directory of the repository is missing; is its disk mounted?",
+    errno.EMFILE: "too many open files; try again later",
+    errno.ENFILE: "too many open files; try again later",
+}
+
+
+def explained(error: OSError, doing: str) -> RemoteError:
+    """The error to raise for `error`: what was being done, and why it failed."""
+    cause = _CAUSES.get(error.errno or 0) or error.strerror or "unknown error"
+    return RemoteError(f"{doing}: {cause}")
+
+
+def require_room(size: int, system: os.statvfs_result, reserve: int, *, to: str) -> None:
+    """RemoteError where `size` bytes have no room on a disk, `reserve` bytes of which are to stay free. `to` is what
+    they are for: a verb."""
+    free = system.f_bavail * system.f_frsize - reserve
+    if size > free:
+        raise RemoteError(
+            f"not enough disk space: {size} bytes to {to}, {max(free, 0)} free beyond the reserve of {reserve}; "
+            "make room and try again"
+        )
+
+
+class disk_errors:  # noqa: N801 - it reads as a statement: with disk_errors("cannot ..."):
+    """Turn any OSError in the block into the one to raise for it."""
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise explained(error, self._doing) from error

@@ -1,0 +1,1 @@
+"""``p2pannex bench``: measurements beside git-annex, in the same run."""

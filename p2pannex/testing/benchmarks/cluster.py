@@ -1,0 +1,99 @@
+"""A gateway of three nodes on this disk: p2pannex-shell beside git-annex-shell, in one run.
+
+git-annex's is a gateway repository as ``git annex initcluster`` and ``updatecluster`` leave it, whose nodes are three
+repositories that it reaches by their paths. Ours is once a gateway directory with three directory stores, and once such
+a gateway repository of git-annex's as well: the same work. What `stdio` says of ratios and of fsync holds
+here too; it is three times as many fsyncs. `annex.jobs` makes git-annex's gateway a little faster; it is set to the
+number of nodes in a second repository, which small requests are compared with as well.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+
+from p2pannex.gateways.directory import cluster as gateway_directory
+from p2pannex.gateways.directory.cluster import GatewayConfig, NodeConfig
+from p2pannex.stores.directory import DirectoryStore
+from p2pannex.testing.benchmarks.stdio import Result, Server, environment, measure, our_shell, rows, their_shell
+
+NODES = ("one", "two", "three")
+
+GOALS = {
+    "CHECKPRESENT": 1.0,
+    "GET 10 kB": 5.0,
+    "GET large": 1.0,
+    "PUT 10 kB": 4.0,
+    "PUT large": 2.0,
+    "REMOVE": 4.0,
+    "REMOVE, stored before": 4.0,
+}
+"""How many times as fast as git-annex's gateway."""
+
+JOBS_GOALS = {name: GOALS[name] * 2 / 3 for name in ("PUT 10 kB", "REMOVE")}
+"""The same times, beside git-annex's gateway with annex.jobs, which takes two thirds of the time."""
+
+
+def run_cluster(
+    *,
+    rounds: int = 5,
+    large: int = 1 << 30,
+    requests: int = 30,
+    directory: str | None = None,
+    on_round: Callable[[str], None] = lambda _: None,
+) -> Result:
+    """Measure. `large` is in bytes; `directory` is where to work, a temporary one by default. It blocks."""
+    with tempfile.TemporaryDirectory(dir=directory) as work:
+        env = environment(work)
+        servers = (
+            _directories(work, env),
+            our_shell(*_git_annex(work, "same", env), env),
+            their_shell(*_git_annex(work, "theirs", env), env),
+            their_shell(*_git_annex(work, "jobs", env, jobs=len(NODES)), env),
+        )
+        ours, same, theirs, jobs = measure(servers, rounds=rounds, large=large, requests=requests, on_round=on_round)
+    table = [
+        *rows(ours, theirs, GOALS, large),
+        *rows(same, theirs, GOALS, large, ", same gateway"),
+        *rows(ours, jobs, JOBS_GOALS, large, ", annex.jobs"),
+        *rows(same, jobs, JOBS_GOALS, large, ", both"),
+    ]
+    return Result(tuple(table), large, rounds, max(ours.memory, same.memory), max(theirs.memory, jobs.memory))
+
+
+def _git(env: dict[str, str], directory: str, *words: str) -> str:
+    done = subprocess.run(["git", "-C", directory, *words], env=env, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _annex(work: str, name: str, env: dict[str, str]) -> str:
+    """A new repository of git-annex's; its path."""
+    path = os.path.join(work, name)
+    _git(env, work, "init", "-q", "--bare", path)
+    _git(env, path, "annex", "init", name)
+    return path
+
+
+def _directories(work: str, env: dict[str, str]) -> Server:
+    path = os.path.join(work, "directories")
+    config = gateway_directory.create(path, "directories")
+    stores = {name: DirectoryStore.create(os.path.join(work, f"store-{name}")) for name in NODES}
+    nodes = {name: NodeConfig(store.uuid, os.fsdecode(store.path)) for name, store in stores.items()}
+    GatewayConfig(config.uuid, config.gateway, config.cluster, nodes).save(path)
+    return our_shell(path, config.uuid, env)
+
+
+def _git_annex(work: str, name: str, env: dict[str, str], *, jobs: int | None = None) -> tuple[str, str]:
+    """A gateway repository of git-annex's with three nodes of its own; its path, and the cluster's UUID."""
+    path = _annex(work, name, env)
+    _git(env, path, "annex", "initcluster", "bench")
+    for node in NODES:
+        _git(env, path, "remote", "add", node, _annex(work, f"{name}-{node}", env))
+        _git(env, path, "config", f"remote.{node}.annex-cluster-node", "bench")
+    _git(env, path, "fetch", "-q", "--all")
+    _git(env, path, "annex", "updatecluster")
+    if jobs is not None:
+        _git(env, path, "config", "annex.jobs", str(jobs))
+    return path, _git(env, path, "config", "annex.cluster.bench")
