@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes conversation.md from the one table of p2pannex.protocol.conversation.
+"""Generates conversation.md from the state table in p2pannex.protocol.conversation.
 
-``python protocol-spec/generate.py`` rewrites it; with ``--check`` it fails where it would change. Nothing of the table
-is told here a second time: only how states are grouped for the diagrams, and which sections say more.
+``python protocol-spec/generate.py`` writes the file; with ``--check`` it writes nothing and exits 1 if the file is out
+of date. This program contains nothing of the table itself: it only groups the states into diagrams and names the
+section of the specification for each group.
 """
 
 from __future__ import annotations
@@ -25,31 +26,34 @@ from p2pannex.protocol.messages import LATEST_VERSION, MESSAGES, Message
 TARGET = Path(__file__).with_name("conversation.md")
 S = State
 
-FAMILIES: dict[str, tuple[str, tuple[State, ...]]] = {
-    "Opening": ("4", (S.AUTHENTICATION, S.AUTHENTICATION_ANSWER, S.GREETING, S.VERSION_ANSWER)),
-    "CHECKPRESENT, REMOVE, GETTIMESTAMP": ("5 and 6", (S.ANSWER, S.ANSWER_PLUS, S.TIMESTAMP_ANSWER)),
-    "LOCKCONTENT": ("7", (S.LOCKING, S.LOCKED)),
-    "GET": ("8", (S.GET_DATA, S.GET_BODY, S.GET_VALIDITY, S.GET_RECEIPT)),
-    "PUT": ("9", (S.PUT_OFFER, S.PUT_REFUSED, S.PUT_DATA, S.PUT_BODY, S.PUT_VALIDITY, S.ANSWER_PLUS)),
-    "NOTIFYCHANGE and CONNECT": ("10", (S.WATCHING, S.CONNECTED)),
+GROUPS: dict[str, tuple[str, tuple[State, ...]]] = {
+    "Opening": ("section 4", (S.AUTHENTICATION, S.AUTHENTICATION_ANSWER, S.GREETING, S.VERSION_ANSWER)),
+    "CHECKPRESENT, REMOVE, GETTIMESTAMP": ("sections 5 and 6", (S.ANSWER, S.ANSWER_PLUS, S.TIMESTAMP_ANSWER)),
+    "LOCKCONTENT": ("section 7", (S.LOCKING, S.LOCKED)),
+    "GET": ("section 8", (S.GET_DATA, S.GET_BODY, S.GET_VALIDITY, S.GET_RECEIPT)),
+    "PUT": ("section 9", (S.PUT_OFFER, S.PUT_REFUSED, S.PUT_DATA, S.PUT_BODY, S.PUT_VALIDITY, S.ANSWER_PLUS)),
+    "NOTIFYCHANGE and CONNECT": ("section 10", (S.WATCHING, S.CONNECTED)),
 }
-"""A diagram each: the section that says more, and its states besides IDLE and ENDED."""
+"""One diagram per entry: the section that describes it, and its states in addition to IDLE and ENDED."""
 
 INTRODUCTION = """\
 # The conversation
 
 <!-- Written by protocol-spec/generate.py from p2pannex/protocol/conversation.py. Do not edit. -->
 
-Client and server are always in the same state. In each state it is one side's turn (in `CONNECTED` both sides'), and
-these are the messages that it may send, with the state that follows. Anything else is a bad line. A message that came
-with a later version than 0 may be sent only where that version, or a later one, was agreed upon.
+Client and server are always in the same state. In each state one side may send; in `CONNECTED` both may, and in
+`ENDED` neither. The tables below list the messages that a side may send in each state, and the state that follows each
+message. Any other line from the client is a *bad line* (section 3.1).
+
+The column "since" gives the protocol version that introduced a message. A message may be sent only if the negotiated
+version is the same or higher.
 """
 
 ENDS = """\
-A conversation begins at `GREETING` where the transport has authenticated the client (ssh, stdio), and otherwise at
-`AUTHENTICATION`. At `ENDED` nothing more is said, and the server closes.
+A conversation starts in `GREETING` if the transport has authenticated the client (ssh, stdio), and in `AUTHENTICATION`
+otherwise. In `ENDED` neither side sends anything, and the server closes.
 
-The client may close at {between}; anywhere else its request is lost with the connection.
+The client may close in {between}. If it closes in another state, its request is lost with the connection.
 """
 
 
@@ -58,21 +62,22 @@ def verb(message: type[Message]) -> str:
 
 
 def code(states: list[State]) -> str:
-    return " or ".join(f"`{state.name}`" for state in states)
+    names = [f"`{state.name}`" for state in states]
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def table_of(state: State) -> list[str]:
     """The section of one state."""
     lines = [f"### {state.name}", ""]
     if not TABLE[state]:
-        return [*lines, "Nobody's turn.", ""]
-    turns = " and ".join(side.value for side in TABLE[state])
+        return [*lines, "Neither side may send.", ""]
+    senders = " and ".join(side.value for side in TABLE[state])
     if state in AFTER_BODY:
         lines += [body_rule(state), ""]
-    lines += [f"Turn: {turns}."]
+    lines += [f"Who may send: {senders}."]
     rows = [(side, message, following) for side, rules in TABLE[state].items() for message, following in rules.items()]
     if state in BETWEEN_REQUESTS and state is not S.IDLE:
-        lines[-1] += " As at `IDLE`, but for:"
+        lines[-1] += " The same messages as in `IDLE`, except:"
         rows = [row for row in rows if TABLE[S.IDLE][row[0]].get(row[1]) is not row[2]]
     if rows:
         lines += ["", "| from | message | since | next state |", "|---|---|---|---|"]
@@ -82,8 +87,8 @@ def table_of(state: State) -> list[str]:
         ]
     if state in AFTER_BAD_LINE:
         text, following = AFTER_BAD_LINE[state]
-        unknown = ", or `ERROR unknown command` if it is no message at all" if text == "unexpected command" else ""
-        lines += ["", f"A bad line from the client is answered with `ERROR {text}`{unknown}. Then: `{following.name}`."]
+        malformed = ", or `ERROR unknown command` if the line is malformed" if text == "unexpected command" else ""
+        lines += ["", f"Reply to a bad line: `ERROR {text}`{malformed}. Next state: `{following.name}`."]
     return [*lines, ""]
 
 
@@ -98,11 +103,12 @@ def body_rule(state: State) -> str:
         until = after[index + 1][0] - 1 if index + 1 < len(after) else LATEST_VERSION
         versions = "" if len(after) == 1 else f" at {span(since, until)}"
         parts.append(f"`{following.name}`{versions}")
-    return f"The bytes that DATA announced. After the last of them, at once where there are none: {', '.join(parts)}."
+    announced = "The bytes that DATA announced. Next state after the last byte, or immediately if there are none:"
+    return f"{announced} {', '.join(parts)}."
 
 
 def diagram(states: tuple[State, ...]) -> list[str]:
-    """A mermaid state diagram of one family of requests. ERRORs, which every state has, are left to the tables."""
+    """A mermaid state diagram of one group of requests. It omits ERROR, which is possible in nearly every state."""
     lines = ["```mermaid", "stateDiagram-v2"]
     arrows: dict[tuple[State, State], list[str]] = {}
 
@@ -130,8 +136,8 @@ def diagram(states: tuple[State, ...]) -> list[str]:
 
 
 def document() -> str:
-    drawn = {state for _, states in FAMILIES.values() for state in states} | {S.IDLE, S.ENDED}
-    assert drawn == set(TABLE), f"in no diagram: {set(TABLE) - drawn}"
+    drawn = {state for _, states in GROUPS.values() for state in states} | {S.IDLE, S.ENDED}
+    assert drawn == set(TABLE), f"no diagram contains {set(TABLE) - drawn}"
     between = sorted(BETWEEN_REQUESTS, key=list(State).index)
     lines = [INTRODUCTION, ENDS.format(between=code(between)), "## Messages and versions", ""]
     lines += ["| since version | messages |", "|---|---|"]
@@ -140,22 +146,27 @@ def document() -> str:
     exempt = sorted(ANY_VERSION, key=list(State).index)
     lines += [
         "",
-        f"At {code(exempt)} a server takes, and answers, messages of any version: a request explains itself.",
-        "Clients do not send them before their version all the same.",
+        f"Exception: in {code(exempt)} a server accepts and sends messages of any version (section 11).",
+        "Clients nevertheless do not send a message before its version.",
         "",
-        "## Between requests, and the end",
+        "## Between requests, and the end of a conversation",
         "",
         *table_of(S.IDLE),
         *table_of(S.ENDED),
     ]
-    told = {S.IDLE, S.ENDED}
-    for name, (section, states) in FAMILIES.items():
-        lines += [f"## {name}", "", f"Section {section}. C is the client, S the server; ERROR is not drawn.", ""]
+    described = {S.IDLE, S.ENDED}
+    for name, (section, states) in GROUPS.items():
+        lines += [
+            f"## {name}",
+            "",
+            f"See {section}. In the diagram, C is the client and S the server; ERROR is not shown.",
+            "",
+        ]
         lines += diagram(states)
         for state in states:
-            if state not in told:
+            if state not in described:
                 lines += table_of(state)
-                told.add(state)
+                described.add(state)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -163,7 +174,7 @@ def main(arguments: list[str]) -> int:
     text = document()
     if arguments == ["--check"]:
         if TARGET.read_text(encoding="utf-8") != text:
-            sys.stderr.write(f"{TARGET} is stale: run python protocol-spec/generate.py\n")
+            sys.stderr.write(f"{TARGET} is out of date: run python protocol-spec/generate.py\n")
             return 1
     elif not arguments:
         TARGET.write_text(text, encoding="utf-8")
