@@ -231,7 +231,7 @@ class Service(abc.ABC):
         return self
 
     @asynccontextmanager
-    async def consecutive(self) -> AsyncGenerator[Service, None]:
+    async def pinned(self) -> AsyncGenerator[Service, None]:
         """This service, for requests that belong together: one follows the other with no wait in between, and over the
         same connection, or not at all (ConnectionLost). One at a time; a transfer is closed before the next request."""
         yield self

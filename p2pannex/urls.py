@@ -21,7 +21,7 @@ import uuid as uuid_module
 from typing import TYPE_CHECKING, Any
 
 from p2pannex.p2p.dial import dialer
-from p2pannex.p2p.peer import TIMEOUT
+from p2pannex.p2p.peer import PEER_TIMEOUT
 from p2pannex.p2p.remote import CONNECTIONS, Remote
 from p2pannex.protocol.messages import LATEST_VERSION, Auth
 from p2pannex.service import Service
@@ -59,7 +59,7 @@ async def open_url(
     url: str,
     *,
     token: str | None = None,
-    timeout: float = TIMEOUT,
+    timeout: float = PEER_TIMEOUT,
     version: int = LATEST_VERSION,
     client_uuid: str | None = None,
     capture_stderr: bool = False,

@@ -16,7 +16,7 @@ from p2pannex.keys.key import Key
 from p2pannex.p2p.authenticate import NotAuthenticated, authenticate
 from p2pannex.p2p.memory import memory_peers
 from p2pannex.p2p.peer import StreamPeer
-from p2pannex.p2p.remote import AuthenticationFailed, greet
+from p2pannex.p2p.remote import AuthenticationFailed, handshake
 from p2pannex.p2p.server import serve
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.messages import Auth, CheckPresent
@@ -67,7 +67,7 @@ async def test_a_real_client_gets_served(autojump_clock: MockClock, tmp_path: Pa
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
-        assert await greet(client, credentials=Auth("me", token.upper())) == store.uuid
+        assert await handshake(client, credentials=Auth("me", token.upper())) == store.uuid
         assert client.conversation.version == 4
         await client.send(CheckPresent(Key.parse(b"WORM--x")))
         assert (await client.receive()) is not None
@@ -98,7 +98,7 @@ async def test_a_real_client_with_a_wrong_token(autojump_clock: MockClock) -> No
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
         with pytest.raises(AuthenticationFailed):
-            await greet(client, credentials=Auth("me", "wrong"))
+            await handshake(client, credentials=Auth("me", "wrong"))
     await client.aclose()
 
 

@@ -328,7 +328,7 @@ def test_what_was_expected_is_never_stale(
     assert before
     for expected in ([KEY], [KEY, KEY], [OTHER_KEY], [KEY, OTHER_KEY]):
         for key in expected:
-            blocking.expect(key)
+            blocking.prefetch(key)
         event(repository, path)
         assert blocking.read(path) == git(repository, "cat-file", "blob", f"git-annex:{path.decode()}")
         assert blocking.read(location_log_path(OTHER_KEY)) == b""
@@ -348,13 +348,13 @@ def test_a_log_is_asked_for_early_and_once(blocking: BlockingBranch, monkeypatch
         put(self, objects)
 
     monkeypatch.setattr(CatFile, "_put", counted)
-    blocking.expect(OTHER_KEY)
+    blocking.prefetch(OTHER_KEY)
     assert len(questions) == 1
     assert blocking.locations(OTHER_KEY) == {A}
     assert len(questions) == 1
     blocking.log_location(KEY, B, True)
     questions.clear()
-    blocking.expect(KEY)
+    blocking.prefetch(KEY)
     assert not questions, "the journal has it"
 
 
@@ -366,11 +366,11 @@ def test_a_git_that_dies_with_a_question_is_asked_again(blocking: BlockingBranch
         process = blocking._cat_file._process
         assert process is not None
         if not before:
-            blocking.expect(KEY)
+            blocking.prefetch(KEY)
         process.kill()
         process.wait()
         if before:
-            blocking.expect(KEY)
+            blocking.prefetch(KEY)
         assert blocking.locations(KEY) == {A}
 
 

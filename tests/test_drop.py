@@ -16,7 +16,7 @@ from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION, Lock, Removal
 from p2pannex.stores.memory import MemoryStore
-from p2pannex.transfer.drop import MARGIN, Refused, remove_while_locked
+from p2pannex.transfer.drop import MARGIN, RemovalRefused, remove_while_locked
 
 KEY = Key.parse(b"WORM-s1-m1--x")
 
@@ -129,7 +129,7 @@ async def test_nothing_is_removed_after_the_promise_has_ended(
     clock = SkewedClock(world, ours, rate, slow=True)
     try:
         removal = await remove_while_locked(KEY, target=target, holder=holder, clock=clock)
-    except Refused:
+    except RemovalRefused:
         assert target.removed_at is None
         return
     assert removal.ok == (target.removed_at is not None)
@@ -189,7 +189,7 @@ async def test_an_old_repository_is_asked_only_while_our_clock_shows_time_left(d
     refused = False
     try:
         await remove_while_locked(KEY, target=target, holder=holder, clock=clock)
-    except Refused:
+    except RemovalRefused:
         refused = True
     asked_after = sum(delays[:2])
     assert refused == (asked_after >= RETENTION - MARGIN)
@@ -200,7 +200,7 @@ async def test_an_old_repository_can_be_refused() -> None:
     world = World()
     clock = SkewedClock(world, 0.0)
     target, holder = Old(world, "target", clock), LosesItsHolder(world, "holder", clock)
-    with pytest.raises(Refused, match="too old"):
+    with pytest.raises(RemovalRefused, match="too old"):
         await remove_while_locked(KEY, target=target, holder=holder, clock=clock, refuse_without_deadline=True)
     assert KEY in target.contents
     assert holder.releases == ["released"]  # nothing was asked of the target, so nothing need be held
@@ -236,7 +236,7 @@ async def test_a_repository_that_does_not_have_it_cannot_hold_it() -> None:
     clock = SkewedClock(world, 0.0)
     target, holder = Distant(world, "target", clock), Distant(world, "holder", clock)
     del holder.contents[KEY]
-    with pytest.raises(Refused, match="holder does not have"):
+    with pytest.raises(RemovalRefused, match="holder does not have"):
         await remove_while_locked(KEY, target=target, holder=holder, clock=clock)
     assert KEY in target.contents
 
@@ -244,7 +244,7 @@ async def test_a_repository_that_does_not_have_it_cannot_hold_it() -> None:
 async def test_a_repository_is_not_held_to_its_own_copy() -> None:
     world = World()
     clock = SkewedClock(world, 0.0)
-    with pytest.raises(Refused, match="another"):
+    with pytest.raises(RemovalRefused, match="another"):
         await remove_while_locked(
             KEY, target=Distant(world, "same", clock), holder=Distant(world, "same", clock), clock=clock
         )
@@ -260,7 +260,7 @@ async def test_two_that_hold_each_other_do_not_both_lose_it() -> None:
     assert not (await remove_while_locked(KEY, target=other, holder=one)).ok
     await held.release()
     assert (await remove_while_locked(KEY, target=other, holder=one)).ok
-    with pytest.raises(Refused):
+    with pytest.raises(RemovalRefused):
         await remove_while_locked(KEY, target=one, holder=other)
     assert KEY in one.contents
 

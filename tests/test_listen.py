@@ -326,7 +326,7 @@ async def test_who_never_sends_auth_is_closed(tmp_path: Path, caplog: pytest.Log
 
 
 async def test_strangers_do_not_keep_clients_out(tmp_path: Path) -> None:
-    async with serving(tmp_path, limits=Limits(strangers=3, patience=0.01, connections=2)) as server:
+    async with serving(tmp_path, limits=Limits(unauthenticated=3, unauthenticated_grace=0.01, connections=2)) as server:
         silent = [await server.raw(b"AUTH") for _ in range(20)]
         async with server.remote() as remote:
             await remote.timestamp()
@@ -338,7 +338,7 @@ async def test_strangers_do_not_keep_clients_out(tmp_path: Path) -> None:
 
 async def test_strangers_that_have_time_left_keep_others_waiting(tmp_path: Path) -> None:
     before = descriptors()
-    async with serving(tmp_path, limits=Limits(strangers=3, patience=1000)) as server:
+    async with serving(tmp_path, limits=Limits(unauthenticated=3, unauthenticated_grace=1000)) as server:
         listening = descriptors() - before
         silent = [await server.raw(b"AUTH") for _ in range(20)]
         await trio.testing.wait_all_tasks_blocked(0.02)
@@ -353,7 +353,7 @@ async def test_strangers_that_have_time_left_keep_others_waiting(tmp_path: Path)
 
 
 async def test_strangers_keep_their_place_while_nobody_waits_for_it(tmp_path: Path) -> None:
-    async with serving(tmp_path, limits=Limits(strangers=2, patience=0)) as server:
+    async with serving(tmp_path, limits=Limits(unauthenticated=2, unauthenticated_grace=0)) as server:
         slow = [await server.raw(b"AUTH") for _ in range(2)]
         await trio.testing.wait_all_tasks_blocked(0.02)
         for stream in slow:
@@ -395,7 +395,7 @@ async def test_a_flood_of_bad_lines_from_a_client_is_answered_line_by_line(tmp_p
 
 
 async def test_more_connections_than_allowed_wait(tmp_path: Path) -> None:
-    async with serving(tmp_path, limits=Limits(connections=2, strangers=2)) as server:
+    async with serving(tmp_path, limits=Limits(connections=2, unauthenticated=2)) as server:
         first, second = server.remote(), server.remote()
         await first.timestamp()
         await second.timestamp()

@@ -37,12 +37,12 @@ from p2pannex.protocol.messages import (
 from p2pannex.testing.faults import Fault, FaultyStream, Operation, cancel_everywhere
 from p2pannex.testing.pair import PEERS, Pair, peer_pair
 from p2pannex.testing.samples import sample
-from p2pannex.transports.pump import SMALL
+from p2pannex.transports.pump import SMALL_BODY
 
 K = Key(b"SHA256-s5--2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
 every_transport = pytest.mark.parametrize("transport", PEERS)
 streams = pytest.mark.parametrize("transport", [name for name in PEERS if name != "memory"])
-SIZES = [0, 1, 5, SMALL - 10, SMALL, SMALL + 1, 3 * SMALL + 7]
+SIZES = [0, 1, 5, SMALL_BODY - 10, SMALL_BODY, SMALL_BODY + 1, 3 * SMALL_BODY + 7]
 
 
 async def idle_pair(transport: str, timeout: float = 5, version: int = 4) -> Pair:
@@ -199,21 +199,21 @@ async def test_the_far_side_closes_in_the_middle_of_a_body(transport: str) -> No
     await server.receive()
     await server.send(PutFrom(0))
     await client.receive()
-    client.queue(Data(3 * SMALL))
+    client.queue(Data(3 * SMALL_BODY))
     got = 0
 
     async def receive() -> None:
         nonlocal got
-        assert await server.receive() == Data(3 * SMALL)
+        assert await server.receive() == Data(3 * SMALL_BODY)
         with pytest.raises(ConnectionLost):
             while True:
                 got += await server.read_body(memoryview(bytearray(1000)))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receive)
-        await client.write_body(memoryview(bytes(2 * SMALL)))
+        await client.write_body(memoryview(bytes(2 * SMALL_BODY)))
         await client.aclose()
-    assert got == 2 * SMALL, "what was sent before the end arrives"
+    assert got == 2 * SMALL_BODY, "what was sent before the end arrives"
     assert server.poisoned
     assert not server.reusable
     await close(server)
@@ -228,11 +228,11 @@ async def test_a_writer_learns_that_its_reader_is_gone(transport: str) -> None:
     await client.aclose()
     with pytest.raises(ConnectionLost):
         while True:
-            await server.write_body(memoryview(bytes(SMALL)))
+            await server.write_body(memoryview(bytes(SMALL_BODY)))
             await server.flush()
     assert server.poisoned
     with pytest.raises(ConnectionLost):
-        await server.write_body(memoryview(bytes(2 * SMALL)))
+        await server.write_body(memoryview(bytes(2 * SMALL_BODY)))
     await close(server)
 
 

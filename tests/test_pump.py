@@ -22,9 +22,9 @@ from p2pannex.testing.faults import Operation, cancel_everywhere
 from p2pannex.testing.pair import PEERS, peer_pair
 from p2pannex.testing.samples import sample
 from p2pannex.transports import pump
-from p2pannex.transports.pump import BLOCK, PATIENCE, SMALL
+from p2pannex.transports.pump import BLOCK, PARTIAL_BLOCK_DELAY, SMALL_BODY
 
-LENGTHS = [0, 1, SMALL, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK - 1, 2 * BLOCK, 2 * BLOCK + 1, 5 * BLOCK + 12345]
+LENGTHS = [0, 1, SMALL_BODY, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK - 1, 2 * BLOCK, 2 * BLOCK + 1, 5 * BLOCK + 12345]
 CONTENT = sample(max(LENGTHS))
 
 
@@ -100,7 +100,7 @@ async def test_large_ones_go_in_full_blocks() -> None:
 
 
 async def test_a_slow_source_does_not_starve_the_other_side(autojump_clock: trio.testing.MockClock) -> None:
-    source, sink = Source(CONTENT, [1000], pause=PATIENCE * 2), Sink()
+    source, sink = Source(CONTENT, [1000], pause=PARTIAL_BLOCK_DELAY * 2), Sink()
     await pump.move(20_000, source.readinto, sink.send_all)
     assert sink.got == CONTENT[:20_000]
     assert sink.views == [1000] * 20
@@ -302,7 +302,7 @@ async def sent(transport: str, download: Download, *, fails: type[Exception] | N
 
 
 @pytest.mark.parametrize("transport", PEERS)
-@pytest.mark.parametrize("length", [0, 1, SMALL, SMALL + 1, BLOCK + 1, 3 * BLOCK + 7])
+@pytest.mark.parametrize("length", [0, 1, SMALL_BODY, SMALL_BODY + 1, BLOCK + 1, 3 * BLOCK + 7])
 async def test_downloads_arrive(transport: str, length: int, tmp_path: Path) -> None:
     content = CONTENT[:length]
     assert await sent(transport, Bytes(content)) == content
@@ -313,7 +313,7 @@ async def test_downloads_arrive(transport: str, length: int, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("transport", PEERS)
-@pytest.mark.parametrize("length", [SMALL, 3 * BLOCK])
+@pytest.mark.parametrize("length", [SMALL_BODY, 3 * BLOCK])
 async def test_a_file_that_is_shorter_than_it_was(transport: str, length: int, tmp_path: Path) -> None:
     path = tmp_path / "content"
     path.write_bytes(CONTENT[: length - 1000])
@@ -338,7 +338,7 @@ async def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transport", PEERS)
-@pytest.mark.parametrize("length", [-1, 0, SMALL, BLOCK + 4096])
+@pytest.mark.parametrize("length", [-1, 0, SMALL_BODY, BLOCK + 4096])
 async def test_a_download_that_goes_on_where_its_file_does_not(transport: str, length: int, tmp_path: Path) -> None:
     """It ends early, or, for -1, cannot be read at all; as a cluster's, whose other nodes have the rest."""
     path = tmp_path / "content"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from p2pannex.cli import exit_codes
-from p2pannex.cli.options import BACKEND, KEY, URL, Connection, connects, prints, text_of
+from p2pannex.cli.options import BACKEND, KEY, URL, ConnectionOptions, connects, prints, text_of
 from p2pannex.cli.output import Output
 from p2pannex.cli.progress import hashing_bar, transfer_bar
 from p2pannex.keys.key import Key
@@ -49,7 +49,9 @@ async def each(items: Sequence[T], do: Callable[[T], Awaitable[int]], output: Ou
 @click.option("--key", type=KEY, help="The key of the one FILE, instead of making it.")
 @connects
 @prints
-def put(url: str, files: tuple[str, ...], backend: str, key: Key | None, connection: Connection, output: Output) -> int:
+def put(
+    url: str, files: tuple[str, ...], backend: str, key: Key | None, connection: ConnectionOptions, output: Output
+) -> int:
     """Store files, and print the key of each.
 
     A key is alone on its line, and printed once the repository has all of it, verified. What was interrupted is resumed
@@ -63,7 +65,7 @@ def put(url: str, files: tuple[str, ...], backend: str, key: Key | None, connect
 
 
 async def _put(
-    url: str, files: tuple[str, ...], backend: str, key: Key | None, connection: Connection, output: Output
+    url: str, files: tuple[str, ...], backend: str, key: Key | None, connection: ConnectionOptions, output: Output
 ) -> int:
     async with connection.open(url) as service:
 
@@ -125,7 +127,7 @@ def _tell(outcome: Stored | NotStored | AlreadyHave, key: Key, output: Output, t
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @connects
 @prints
-def get(url: str, key: Key, path: str, force: bool, connection: Connection, output: Output) -> None:
+def get(url: str, key: Key, path: str, force: bool, connection: ConnectionOptions, output: Output) -> None:
     """Fetch the content of a key into a file.
 
     FILE is there once its content is whole and verified, never before. What was received when this is interrupted
@@ -136,7 +138,7 @@ def get(url: str, key: Key, path: str, force: bool, connection: Connection, outp
     trio.run(_get, url, key, path, force, connection, output)
 
 
-async def _get(url: str, key: Key, path: str, force: bool, connection: Connection, output: Output) -> None:
+async def _get(url: str, key: Key, path: str, force: bool, connection: ConnectionOptions, output: Output) -> None:
     from p2pannex.transfer.transfer import retrieve
 
     verifier = key.verifier()
@@ -162,7 +164,7 @@ async def _get(url: str, key: Key, path: str, force: bool, connection: Connectio
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True, type=KEY)
 @connects
 @prints
-def check(url: str, keys: tuple[Key, ...], connection: Connection, output: Output) -> int:
+def check(url: str, keys: tuple[Key, ...], connection: ConnectionOptions, output: Output) -> int:
     """Tell whether content is there.
 
     Exit code 1 if any is not.
@@ -172,7 +174,7 @@ def check(url: str, keys: tuple[Key, ...], connection: Connection, output: Outpu
     return trio.run(_check, url, keys, connection, output)
 
 
-async def _check(url: str, keys: tuple[Key, ...], connection: Connection, output: Output) -> int:
+async def _check(url: str, keys: tuple[Key, ...], connection: ConnectionOptions, output: Output) -> int:
     async with connection.open(url) as service:
 
         async def check_one(key: Key) -> int:
@@ -200,7 +202,7 @@ async def _check(url: str, keys: tuple[Key, ...], connection: Connection, output
 @connects
 @prints
 def copy(
-    source: str, target: str, keys: tuple[Key, ...], to_token: str | None, connection: Connection, output: Output
+    source: str, target: str, keys: tuple[Key, ...], to_token: str | None, connection: ConnectionOptions, output: Output
 ) -> int:
     """Copy content between repositories.
 
@@ -212,7 +214,7 @@ def copy(
 
 
 async def _copy(
-    source: str, target: str, keys: tuple[Key, ...], to_token: str | None, connection: Connection, output: Output
+    source: str, target: str, keys: tuple[Key, ...], to_token: str | None, connection: ConnectionOptions, output: Output
 ) -> int:
     from p2pannex.transfer.transfer import copy as copy_content
 

@@ -62,7 +62,7 @@ def describe(error: BaseException) -> tuple[int, str]:
 
 def _of_a_repository(error: RemoteError | ConnectionLost) -> tuple[int, str]:
     from p2pannex.errors import ConnectionLost
-    from p2pannex.transfer.drop import Refused
+    from p2pannex.transfer.drop import RemovalRefused
     from p2pannex.transfer.transfer import NotPresent, WrongContent
     from p2pannex.url_syntax import InvalidURL
 
@@ -71,7 +71,7 @@ def _of_a_repository(error: RemoteError | ConnectionLost) -> tuple[int, str]:
         return exit_codes.UNREACHABLE, _of_a_connection(error)
     if isinstance(error, InvalidURL):
         return exit_codes.USAGE, text
-    if isinstance(error, Refused | NotPresent):
+    if isinstance(error, RemovalRefused | NotPresent):
         return exit_codes.NO, text
     if isinstance(error, WrongContent):
         return exit_codes.WRONG_CONTENT, text

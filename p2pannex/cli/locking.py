@@ -8,7 +8,7 @@ from types import FrameType
 import click
 
 from p2pannex.cli import exit_codes
-from p2pannex.cli.options import KEY, URL, Connection, connects, prints
+from p2pannex.cli.options import KEY, URL, ConnectionOptions, connects, prints
 from p2pannex.cli.output import Output
 from p2pannex.keys.key import Key
 
@@ -19,7 +19,7 @@ from p2pannex.keys.key import Key
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @connects
 @prints
-def lock(url: str, key: Key, command: tuple[str, ...], connection: Connection, output: Output) -> int:
+def lock(url: str, key: Key, command: tuple[str, ...], connection: ConnectionOptions, output: Output) -> int:
     """Run a command while content is locked.
 
     Exits as COMMAND does, which gets standard input and output as they are. The content is unlocked when COMMAND has
@@ -36,7 +36,7 @@ def lock(url: str, key: Key, command: tuple[str, ...], connection: Connection, o
     return trio.run(_lock, url, key, command, connection, output)
 
 
-async def _lock(url: str, key: Key, command: tuple[str, ...], connection: Connection, output: Output) -> int:
+async def _lock(url: str, key: Key, command: tuple[str, ...], connection: ConnectionOptions, output: Output) -> int:
     from p2pannex.errors import ConnectionLost, RemoteError
 
     async with connection.open(url) as service:

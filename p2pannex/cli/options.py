@@ -92,7 +92,7 @@ URL = UrlType()
 BACKEND = BackendType()
 
 
-class Connection:
+class ConnectionOptions:
     """How to open URLs."""
 
     def __init__(self, token: str | None, timeout: float | None, version: int | None) -> None:
@@ -150,7 +150,7 @@ def connects(command: F) -> F:
     def wrapped(
         *args: Any, token: str | None, timeout: float | None, protocol_version: int | None, **rest: Any
     ) -> object:
-        return command(*args, connection=Connection(token, timeout, protocol_version), **rest)
+        return command(*args, connection=ConnectionOptions(token, timeout, protocol_version), **rest)
 
     return wrapped  # type: ignore[return-value]
 

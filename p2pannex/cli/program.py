@@ -40,7 +40,7 @@ COMMANDS = {
 """In the order in which help lists them."""
 
 
-class Program(click.Group):
+class CommandGroup(click.Group):
     """A group that loads its commands when they are used, and whose errors are one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -127,7 +127,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 
 
 @click.command(
-    "p2pannex", cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    "p2pannex", cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option(
     "--version",

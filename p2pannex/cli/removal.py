@@ -6,7 +6,7 @@ import click
 
 from p2pannex.cli import exit_codes
 from p2pannex.cli.content import each
-from p2pannex.cli.options import KEY, URL, Connection, connects, prints
+from p2pannex.cli.options import KEY, URL, ConnectionOptions, connects, prints
 from p2pannex.cli.output import Output
 from p2pannex.keys.key import Key
 
@@ -35,7 +35,7 @@ def remove(
     keys: tuple[Key, ...],
     holder: str | None,
     holder_token: str | None,
-    connection: Connection,
+    connection: ConnectionOptions,
     output: Output,
 ) -> int:
     """Remove content.
@@ -53,7 +53,7 @@ async def _remove(
     keys: tuple[Key, ...],
     holder_url: str | None,
     holder_token: str | None,
-    connection: Connection,
+    connection: ConnectionOptions,
     output: Output,
 ) -> int:
     from p2pannex.service import Removal

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2pannex.cli.options import URL, Connection, connects, prints
+from p2pannex.cli.options import URL, ConnectionOptions, connects, prints
 from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def init(directory: str, uuid: str | None, output: Output) -> None:
 @click.argument("url", type=URL)
 @connects
 @prints
-def info(url: str, connection: Connection, output: Output) -> None:
+def info(url: str, connection: ConnectionOptions, output: Output) -> None:
     """Tell what is known of a repository.
 
     Of a directory store or a git-annex repository on this machine that is also how much it holds, for which all its
@@ -47,7 +47,7 @@ def info(url: str, connection: Connection, output: Output) -> None:
     output.result(text, **{name.replace(" ", "_"): value for name, value in facts.items()})
 
 
-async def _facts(url: str, connection: Connection) -> dict[str, Any]:
+async def _facts(url: str, connection: ConnectionOptions) -> dict[str, Any]:
     import trio
 
     from p2pannex.errors import Unsupported

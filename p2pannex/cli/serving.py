@@ -17,7 +17,7 @@ import click
 
 from p2pannex.cli import exit_codes
 from p2pannex.cli.errors import line
-from p2pannex.cli.options import URL, Connection, connects, prints
+from p2pannex.cli.options import URL, ConnectionOptions, connects, prints
 from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def proxy(
     mode: Mode,
     tls_cert: str | None,
     tls_key: str | None,
-    connection: Connection,
+    connection: ConnectionOptions,
     output: Output,
 ) -> int:
     """Serve the repository that URL names, wherever it is: a proxy.

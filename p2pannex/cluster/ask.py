@@ -8,7 +8,7 @@ from typing import TypeVar
 import trio
 
 from p2pannex.cluster.node import Node
-from p2pannex.cluster.stall_budget import Patience
+from p2pannex.cluster.stall_budget import StallBudget
 from p2pannex.errors import ConnectionLost, RemoteError
 
 N = TypeVar("N", bound=Node)
@@ -16,26 +16,26 @@ T = TypeVar("T")
 
 
 async def ask_all(
-    nodes: Iterable[N], question: Callable[[N], Awaitable[T]], patience: Patience | None = None
+    nodes: Iterable[N], question: Callable[[N], Awaitable[T]], stall_budget: StallBudget | None = None
 ) -> tuple[dict[N, T], list[str]]:
     """Ask nodes, all at once: the answers, and in words what kept the others from answering.
 
-    With `patience`, those that have not answered when it ends, counted from the first answer on, are left out.
+    With `stall_budget`, those that have not answered when it ends, counted from the first answer on, are left out.
     """
     answers: dict[N, T] = {}
     problems: list[str] = []
     waiting: dict[N, trio.CancelScope] = {}
     first = last = trio.current_time()
 
-    def hurry() -> None:
-        if patience is not None and answers:
+    def limit_waiting() -> None:
+        if stall_budget is not None and answers:
             for node, scope in waiting.items():
-                scope.deadline = first + patience.pause(node)
+                scope.deadline = first + stall_budget.pause(node)
 
     async def ask(node: N) -> None:
         nonlocal first, last
         with trio.CancelScope() as waiting[node]:
-            hurry()
+            limit_waiting()
             try:
                 answer = await question(node)
             except (RemoteError, ConnectionLost) as error:
@@ -47,9 +47,9 @@ async def ask_all(
         if waiting.pop(node).cancelled_caught:
             node.failed()
             problems.append(f"{node.name} did not answer")
-        hurry()
-        if patience is not None and not waiting and answers:
-            patience.spend(node, trio.current_time() - last)
+        limit_waiting()
+        if stall_budget is not None and not waiting and answers:
+            stall_budget.spend(node, trio.current_time() - last)
 
     nodes = list(nodes)
     async with trio.open_nursery() as nursery:

@@ -18,9 +18,9 @@ from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.ask import ask_all
 from p2pannex.cluster.downloads import ClusterDownload
 from p2pannex.cluster.node import Node, ranked
-from p2pannex.cluster.open_uploads import begin_uploads
+from p2pannex.cluster.open_uploads import open_uploads
 from p2pannex.cluster.removal import remove_from
-from p2pannex.cluster.stall_budget import Patience
+from p2pannex.cluster.stall_budget import StallBudget
 from p2pannex.cluster.topology import Gateway, allowed, to_bypass
 from p2pannex.cluster.uploads import QUEUE, ClusterUpload
 from p2pannex.errors import ConnectionLost, RemoteError
@@ -140,11 +140,11 @@ class Cluster(Gateway):
         self,
         nodes: Iterable[Node],
         question: Callable[[Node, Service], Awaitable[T]],
-        patience: Patience | None = None,
+        stall_budget: StallBudget | None = None,
     ) -> tuple[dict[Node, T], list[str]]:
         """Ask nodes, all at once: the answers, and in words what kept the others from answering."""
         asked = list(nodes)
-        return await ask_all(asked, lambda node: question(node, self._service(node, asked)), patience)
+        return await ask_all(asked, lambda node: question(node, self._service(node, asked)), stall_budget)
 
     # The shape --------------------------------------------------------------------------------------------------
 
@@ -211,19 +211,19 @@ class Cluster(Gateway):
         if not nodes:
             raise RemoteError("no node wants this content")
         await self._admission.enter(nodes)
-        patience = Patience()
+        stall_budget = StallBudget()
         try:
-            parts, present, problems = await begin_uploads(
-                nodes, functools.partial(self._service, asked=nodes), key, file, patience
+            targets, present, problems = await open_uploads(
+                nodes, functools.partial(self._service, asked=nodes), key, file, stall_budget
             )
-            if not parts and not present:
+            if not targets and not present:
                 raise RemoteError("no node could store the content: " + "; ".join(problems))
-            if not parts:
+            if not targets:
                 return AlreadyHave(self._named(present))
             upload = ClusterUpload(
-                self._nursery, parts, present, self._named, self._admission, patience, queue=self.queue
+                self._nursery, targets, present, self._named, self._admission, stall_budget, queue=self.queue
             )
-            nodes = [node for node in nodes if all(node not in part.nodes for part in parts)]
+            nodes = [node for node in nodes if all(node not in target.nodes for target in targets)]
             return upload
         finally:
             for node in nodes:  # those that take part in the upload keep their place until it is done
@@ -247,7 +247,7 @@ class Cluster(Gateway):
         async def ask(node: Node, service: Service) -> bool:
             return await node.ask(service.check_present, key)
 
-        answers, _ = await self._ask_all([node for node in nodes if node.healthy], ask, Patience())
+        answers, _ = await self._ask_all([node for node in nodes if node.healthy], ask, StallBudget())
         return answers
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:

@@ -18,10 +18,10 @@ from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import Download, FileRange, Service
 
-CLOSING = 5.0
+TRANSFER_CLOSE_TIMEOUT = 5.0
 """Seconds that closing a node's transfer may take."""
 
-SMALL = 64 * 1024
+SMALL_CONTENT = 64 * 1024
 """Bytes of content that are read at once."""
 
 
@@ -57,7 +57,7 @@ class _Small:
 
 
 async def _close(source: Download) -> None:
-    with trio.move_on_after(CLOSING, shield=True):
+    with trio.move_on_after(TRANSFER_CLOSE_TIMEOUT, shield=True):
         await source.aclose()
 
 
@@ -135,7 +135,7 @@ class ClusterDownload(Download):
     async def _begin(self, service: Service) -> Download | _Small:
         """Open the content at a node, where we are, and read it where it is small."""
         source = await service.get(self._key, offset=self.reached, file=self._file)
-        if source.length > SMALL:
+        if source.length > SMALL_CONTENT:
             return source
         try:
             content = memoryview(bytearray(source.length))

@@ -23,7 +23,7 @@ T = TypeVar("T")
 COST = 100.0
 """annex-cost of a node for which nothing else was said."""
 
-TIMEOUT = 30.0
+NODE_TIMEOUT = 30.0
 """Seconds that a node may leave a question, or a block of content, unanswered."""
 
 TRANSFERS = 8
@@ -48,7 +48,7 @@ class Node:
         service: Service,
         *,
         cost: float = COST,
-        timeout: float = TIMEOUT,
+        timeout: float = NODE_TIMEOUT,
         limit: int = TRANSFERS,
         via: Iterable[str] = (),
     ) -> None:

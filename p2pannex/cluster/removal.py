@@ -42,7 +42,7 @@ async def remove_from(
     """
     if before is None:
         return await node.ask(service.remove, key)
-    async with service.consecutive() as service:
+    async with service.pinned() as service:
         return await _remove_before(node, service, key, before, clock, require_deadline=require_deadline)
 
 

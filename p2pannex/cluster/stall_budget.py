@@ -27,7 +27,7 @@ class Timed(Protocol):
     def timeout(self) -> float: ...
 
 
-class Patience:
+class StallBudget:
     """What is left of an upload's timeout. Nodes have timeouts of their own, so it is counted as a share of them."""
 
     def __init__(self) -> None:

@@ -22,12 +22,12 @@ class Asks(Protocol):
 
 
 @attrs.frozen
-class Part:
+class UploadTarget:
     """What receives a body.
 
     `nodes` are those of which a place is held meanwhile. `timeout`, in seconds, is how long a block may take.
     `stands_for` are the repositories that have the content when `upload` says Stored; several nodes name themselves.
-    `unhurried` says that it has deadlines of its own, and that its end may take longer than the others' by far.
+    `own_deadlines` says that it has deadlines of its own, and that its end may take longer than the others' by far.
     """
 
     name: str
@@ -36,20 +36,22 @@ class Part:
     ask: Asks
     timeout: float
     stands_for: frozenset[str] = frozenset()
-    unhurried: bool = False
+    own_deadlines: bool = False
 
     @classmethod
-    def of(cls, node: Node, upload: Upload) -> Part:
+    def of(cls, node: Node, upload: Upload) -> UploadTarget:
         return cls(node.name, (node,), upload, node.ask, node.timeout, frozenset([node.uuid]))
 
     def failed(self) -> None:
         """It did nothing for too long."""
-        if not self.unhurried:
+        if not self.own_deadlines:
             for node in self.nodes:
                 node.failed()
 
 
-OpenSharedUpload: TypeAlias = Callable[[Key, Sequence[Any]], Awaitable[tuple[Part | None, frozenset[str], list[str]]]]
+OpenSharedUpload: TypeAlias = Callable[
+    [Key, Sequence[Any]], Awaitable[tuple[UploadTarget | None, frozenset[str], list[str]]]
+]
 """Opens one upload for several nodes: its target, None where no node lacks the content; the UUIDs of repositories that
 have the content already; and for the nodes that failed, one line each."""
 

@@ -16,9 +16,9 @@ import trio
 
 from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.block_queue import PIECES, QUEUE, BlockQueue
-from p2pannex.cluster.downloads import CLOSING, SMALL
-from p2pannex.cluster.stall_budget import Patience
-from p2pannex.cluster.upload_target import Part
+from p2pannex.cluster.downloads import SMALL_CONTENT, TRANSFER_CLOSE_TIMEOUT
+from p2pannex.cluster.stall_budget import StallBudget
+from p2pannex.cluster.upload_target import UploadTarget
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 
@@ -26,12 +26,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Child:
+class _TargetTask:
     """A part that is being worked on. It holds a place at each of its nodes, until it is done."""
 
-    def __init__(self, part: Part, admission: Admission, queue: int) -> None:
-        self.part = part
-        self.upload = part.upload
+    def __init__(self, target: UploadTarget, admission: Admission, queue: int) -> None:
+        self.target = target
+        self.upload = target.upload
         self.queue = BlockQueue(queue)
         self._admission = admission
         self._placed = True
@@ -53,37 +53,37 @@ class _Child:
         """Where the content now is, of the repositories that this part stands for."""
         if self.outcome is None:
             return frozenset()
-        return self.outcome.uuids | (self.part.stands_for if isinstance(self.outcome, Stored) else frozenset())
+        return self.outcome.uuids | (self.target.stands_for if isinstance(self.outcome, Stored) else frozenset())
 
     def leave(self) -> None:
         """Give the places back. Again is no matter."""
         if self._placed:
             self._placed = False
-            for node in self.part.nodes:
+            for node in self.target.nodes:
                 self._admission.leave(node)
 
-    def hurry(self, seconds: float) -> None:
+    def limit_next_step(self, seconds: float) -> None:
         """Leave the node out where it takes longer than that over anything; also over what it is doing now."""
-        if not self.part.unhurried:
+        if not self.target.own_deadlines:
             self._limit = seconds
             self._asking.deadline = self._asked_at + seconds
 
     async def _ask(self, question: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
         self._asked_at = trio.current_time()
         with trio.CancelScope(deadline=self._asked_at + self._limit) as self._asking:
-            return await self.part.ask(question, *args, **named)
-        self.part.failed()
-        raise ConnectionLost(f"{self.part.name} did nothing for {trio.current_time() - self._asked_at:.3g} s")
+            return await self.target.ask(question, *args, **named)
+        self.target.failed()
+        raise ConnectionLost(f"{self.target.name} did nothing for {trio.current_time() - self._asked_at:.3g} s")
 
-    async def give(self, block: memoryview, patience: Patience) -> None:
+    async def give(self, block: memoryview, stall_budget: StallBudget) -> None:
         """Queue a block. Where it has to wait, everybody does: then the node has to show that it is alive."""
         if self.queue.full(block):
             started = trio.current_time()
-            self.hurry(patience.pause(self.part))
+            self.limit_next_step(stall_budget.pause(self.target))
             await self.queue.put(block)
             if self.queue.dropped:
-                patience.spend(self.part, trio.current_time() - max(started, self._asked_at))
-            self.hurry(math.inf)
+                stall_budget.spend(self.target, trio.current_time() - max(started, self._asked_at))
+            self.limit_next_step(math.inf)
         else:
             await self.queue.put(block)
 
@@ -91,7 +91,7 @@ class _Child:
         """Send what the queue gives, then learn what became of it. Never raises: the outcome says it all."""
         try:
             with self.scope:
-                await self._send(length, at_once=self.queue.ended and length <= SMALL)
+                await self._send(length, at_once=self.queue.ended and length <= SMALL_CONTENT)
         finally:
             self.queue.drop()
             self.done.set()
@@ -143,34 +143,34 @@ class ClusterUpload(Upload):
     def __init__(
         self,
         nursery: trio.Nursery,
-        parts: Iterable[Part],
+        targets: Iterable[UploadTarget],
         present: frozenset[str],
         named: Callable[[frozenset[str]], frozenset[str]],
         admission: Admission,
-        patience: Patience,
+        stall_budget: StallBudget,
         *,
         queue: int,
     ) -> None:
         self._nursery = nursery
-        self._children = [_Child(part, admission, queue) for part in parts]
+        self._tasks = [_TargetTask(target, admission, queue) for target in targets]
         self._present = present
         self._named = named
-        self._patience = patience
+        self._stall_budget = stall_budget
         self._length: int | None = None
         self._started = False
         self._closed = False
         self._sent = 0
-        self.offset = min(child.upload.offset for child in self._children)
+        self.offset = min(task.upload.offset for task in self._tasks)
 
     async def begin(self, length: int) -> None:
         self._length = length
-        for child in self._children:
-            child.skip = child.upload.offset - self.offset
-            if child.skip > length:
+        for task in self._tasks:
+            task.skip = task.upload.offset - self.offset
+            if task.skip > length:
                 # What it kept is longer than all that there is: it is not of this content.
-                child.problem = RemoteError("kept more than there is")
-                child.queue.drop()
-                child.done.set()
+                task.problem = RemoteError("kept more than there is")
+                task.queue.drop()
+                task.done.set()
         await trio.lowlevel.checkpoint_if_cancelled()
 
     def _start(self) -> None:
@@ -178,37 +178,37 @@ class ClusterUpload(Upload):
         question to each node does."""
         if not self._started and self._length is not None:
             self._started = True
-            for child in self._children:
-                if not child.done.is_set():
-                    self._nursery.start_soon(child.run, self._length - child.skip)
+            for task in self._tasks:
+                if not task.done.is_set():
+                    self._nursery.start_soon(task.run, self._length - task.skip)
 
     async def send_all(self, view: memoryview) -> None:
         block = memoryview(bytes(view))  # the view is ours during this call only; the copy is shared by all nodes
-        if self._sent + len(block) > SMALL or any(child.queue.full(block) for child in self._children):
+        if self._sent + len(block) > SMALL_CONTENT or any(task.queue.full(block) for task in self._tasks):
             self._start()
-        for child in self._children:
-            begin = min(max(child.skip - self._sent, 0), len(block))
+        for task in self._tasks:
+            begin = min(max(task.skip - self._sent, 0), len(block))
             if begin < len(block):
-                await child.give(block[begin:], self._patience)
+                await task.give(block[begin:], self._stall_budget)
         self._sent += len(block)
-        if not self._present and all(child.queue.dropped for child in self._children):
+        if not self._present and all(task.queue.dropped for task in self._tasks):
             raise self._problem()
 
     async def finish(self, valid: bool) -> Stored | NotStored:
-        for child in self._children:
-            child.valid = valid
-            child.queue.end()
-            child.hurry(self._patience.rest(child.part))
+        for task in self._tasks:
+            task.valid = valid
+            task.queue.end()
+            task.limit_next_step(self._stall_budget.rest(task.target))
         self._start()
-        for child in self._children:
-            await child.done.wait()
+        for task in self._tasks:
+            await task.done.wait()
         return self._outcome()
 
     async def data_present(self) -> Stored | NotStored:
         async with trio.open_nursery() as nursery:
-            for child in self._children:
-                child.hurry(self._patience.rest(child.part))
-                nursery.start_soon(child.data_present)
+            for task in self._tasks:
+                task.limit_next_step(self._stall_budget.rest(task.target))
+                nursery.start_soon(task.data_present)
         return self._outcome()
 
     def _outcome(self) -> Stored | NotStored:
@@ -216,16 +216,16 @@ class ClusterUpload(Upload):
 
         Where there are any, the client is told of them even if every upload failed: an error could name none.
         """
-        if not self._present and all(child.problem is not None for child in self._children):
+        if not self._present and all(task.problem is not None for task in self._tasks):
             raise self._problem()
-        uuids = self._named(self._present.union(*(child.uuids for child in self._children)))
-        stored = any(isinstance(child.outcome, Stored) for child in self._children)
+        uuids = self._named(self._present.union(*(task.uuids for task in self._tasks)))
+        stored = any(isinstance(task.outcome, Stored) for task in self._tasks)
         return Stored(uuids) if stored else NotStored(uuids)
 
     def _problem(self) -> RemoteError:
         return RemoteError(
             "no node could store the content: "
-            + "; ".join(f"{child.part.name}: {child.problem}" for child in self._children if child.problem)
+            + "; ".join(f"{task.target.name}: {task.problem}" for task in self._tasks if task.problem)
         )
 
     async def aclose(self) -> None:
@@ -233,42 +233,42 @@ class ClusterUpload(Upload):
             return
         self._closed = True
         try:
-            if not all(child.done.is_set() for child in self._children):
+            if not all(task.done.is_set() for task in self._tasks):
                 await self._stop()
         finally:
             try:
                 # Those that have their outcome have nothing left to close that could take time.
-                with trio.move_on_after(CLOSING, shield=True):
-                    for child in self._children:
-                        if child.outcome is not None:
-                            await child.upload.aclose()
-                await close_all(child for child in self._children if child.outcome is None and not child.closed)
+                with trio.move_on_after(TRANSFER_CLOSE_TIMEOUT, shield=True):
+                    for task in self._tasks:
+                        if task.outcome is not None:
+                            await task.upload.aclose()
+                await close_all(task for task in self._tasks if task.outcome is None and not task.closed)
             finally:
-                for child in self._children:
-                    child.leave()
+                for task in self._tasks:
+                    task.leave()
 
     async def _stop(self) -> None:
         """Give the nodes what was queued for them, for a later upload to resume from, if they take it soon."""
         if self._length is None:
             return
-        with trio.move_on_after(CLOSING, shield=True):
-            for child in self._children:
-                child.queue.end()
+        with trio.move_on_after(TRANSFER_CLOSE_TIMEOUT, shield=True):
+            for task in self._tasks:
+                task.queue.end()
             self._start()
-            for child in self._children:
-                await child.done.wait()
+            for task in self._tasks:
+                await task.done.wait()
         with trio.CancelScope(shield=True):
-            for child in self._children:
-                child.scope.cancel()
-                await child.done.wait()
+            for task in self._tasks:
+                task.scope.cancel()
+                await task.done.wait()
 
 
-async def close_all(uploads: Iterable[Upload | _Child]) -> None:
+async def close_all(uploads: Iterable[Upload | _TargetTask]) -> None:
     """Close uploads, all at once, also while being cancelled, within seconds."""
     uploads = list(uploads)
     if not uploads:
         return
-    with trio.move_on_after(CLOSING, shield=True):
+    with trio.move_on_after(TRANSFER_CLOSE_TIMEOUT, shield=True):
         if len(uploads) == 1:
             await uploads[0].aclose()
             return
@@ -277,4 +277,4 @@ async def close_all(uploads: Iterable[Upload | _Child]) -> None:
                 nursery.start_soon(upload.aclose)
 
 
-__all__ = ["PIECES", "QUEUE", "ClusterUpload", "Part", "close_all"]
+__all__ = ["PIECES", "QUEUE", "ClusterUpload", "close_all"]

@@ -15,20 +15,20 @@ from p2pannex.errors import ConnectionLost, RemoteError
 
 log = logging.getLogger(__name__)
 
-LOOK = 1.0
+TRANSFERS_INTERVAL = 1.0
 """Seconds between two looks whether a node that is to be closed has transfers still."""
 
 
-class HeldNodes:
-    """The nodes that are held. Their tasks are in the nursery that `hold` is given."""
+class OpenNodes:
+    """The nodes that are held. Their tasks are in the nursery that `open` is given."""
 
     def __init__(self) -> None:
         self._leaving: dict[Node, trio.Event] = {}
         self._closed: dict[Node, trio.Event] = {}
 
-    async def hold(self, node: Node, nursery: trio.Nursery) -> None:
+    async def open(self, node: Node, nursery: trio.Nursery) -> None:
         """Keep the node's service open until `leave`. Raises what opening it does."""
-        await nursery.start(self._hold, node)
+        await nursery.start(self._keep_open, node)
 
     def leave(self, node: Node) -> None:
         """Close the node's service as soon as no transfer needs it."""
@@ -42,7 +42,7 @@ class HeldNodes:
             for closed in list(self._closed.values()):
                 await closed.wait()
 
-    async def _hold(self, node: Node, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _keep_open(self, node: Node, *, task_status: trio.TaskStatus[None]) -> None:
         leaving, closed = trio.Event(), trio.Event()
         self._leaving[node], self._closed[node] = leaving, closed
         opened = False
@@ -52,7 +52,7 @@ class HeldNodes:
                 task_status.started()
                 await leaving.wait()
                 while node.transfers:  # noqa: ASYNC110 - they are not to be disturbed, and there is no hurry
-                    await trio.sleep(LOOK)
+                    await trio.sleep(TRANSFERS_INTERVAL)
         except (RemoteError, ConnectionLost) as error:
             if not opened:
                 raise

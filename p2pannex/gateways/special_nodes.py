@@ -19,7 +19,7 @@ import trio
 
 from p2pannex.cluster.ask import ask_all
 from p2pannex.cluster.node import COST, TRANSFERS
-from p2pannex.cluster.upload_target import Part, SharedUploadNode
+from p2pannex.cluster.upload_target import SharedUploadNode, UploadTarget
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
@@ -52,7 +52,9 @@ class SpecialNode(SharedUploadNode):
             raise
 
 
-async def put_to_special(key: Key, nodes: Sequence[SpecialNode]) -> tuple[Part | None, frozenset[str], list[str]]:
+async def put_to_special(
+    key: Key, nodes: Sequence[SpecialNode]
+) -> tuple[UploadTarget | None, frozenset[str], list[str]]:
     """Begin to store content in special remotes, through the spool that they share.
 
     The upload, None where there is nothing to upload; which of them have the content already; and what kept others from
@@ -70,12 +72,12 @@ async def put_to_special(key: Key, nodes: Sequence[SpecialNode]) -> tuple[Part |
             return None, present, [*problems, *(f"{node.name}: {error}" for node in missing)]
         if upload is not None:
             name = " and ".join(node.name for node in missing)
-            return _part(name, missing, _SpooledUpload(upload, delivery)), present, problems
+            return _target(name, missing, _SpooledUpload(upload, delivery)), present, problems
         # Somebody else has just delivered it: look again.
 
 
-def _part(name: str, nodes: Sequence[SpecialNode], upload: Upload) -> Part:
-    return Part(name, tuple(nodes), upload, _ask, SPOOL_TIMEOUT, unhurried=True)
+def _target(name: str, nodes: Sequence[SpecialNode], upload: Upload) -> UploadTarget:
+    return UploadTarget(name, tuple(nodes), upload, _ask, SPOOL_TIMEOUT, own_deadlines=True)
 
 
 async def _presence(key: Key, nodes: Collection[SpecialNode]) -> tuple[frozenset[str], list[SpecialNode], list[str]]:

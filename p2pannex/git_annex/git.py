@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from p2pannex.errors import RemoteError
 
-TIMEOUT = 120.0
+GIT_TIMEOUT = 120.0
 """Seconds that one git command may take. They take milliseconds, or a second on a branch of a million logs."""
 
 _NOT_INHERITED = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE", "GIT_QUARANTINE_PATH"}
@@ -31,7 +31,7 @@ class GitFailed(RemoteError):
 class Git:
     """git, with `git_dir` for its repository. Every call blocks: make it in a worker thread."""
 
-    def __init__(self, git_dir: bytes, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, git_dir: bytes, *, timeout: float = GIT_TIMEOUT) -> None:
         self.git_dir = git_dir
         self.timeout = timeout
 

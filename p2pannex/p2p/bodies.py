@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from p2pannex.p2p.peer import Peer
 from p2pannex.service import DirectBody, Download, Upload
-from p2pannex.transports.pump import FILE_RANGE, SMALL, Progress, move
+from p2pannex.transports.pump import FILE_RANGE, SMALL_BODY, Progress, move
 
 
 async def send(download: Download, peer: Peer, progress: Progress | None = None) -> None:
     """Move a download's bytes into the body that the peer has announced for them."""
     length = download.length
     file_range = download.file_range
-    if file_range is None or length <= SMALL:
+    if file_range is None or length <= SMALL_BODY:
         length -= await _pass(length, download.direct, peer, progress)
         await move(length, download.readinto, peer.write_body, progress)
         return
@@ -44,7 +44,7 @@ async def receive(length: int, peer: Peer, upload: Upload, progress: Progress | 
 async def _pass(length: int, source: DirectBody | None, target: DirectBody | None, progress: Progress | None) -> int:
     """Move bytes from one body to another, as far as that goes without reading them; how many were."""
     passed = 0
-    if source is not None and target is not None and length > SMALL:
+    if source is not None and target is not None and length > SMALL_BODY:
         while passed < length and (count := await source.pass_body(target, min(length - passed, FILE_RANGE))):
             passed += count
             if progress is not None:

@@ -11,7 +11,7 @@ import uuid as uuid_module
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from p2pannex.p2p.peer import TIMEOUT, StreamPeer
+from p2pannex.p2p.peer import PEER_TIMEOUT, StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.url_syntax import ExecURL, NetworkURL, SshURL, TcpURL, TlsURL, UnixURL
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 async def open_process_peer(
     argv: Sequence[str | bytes],
     *,
-    timeout: float = TIMEOUT,
+    timeout: float = PEER_TIMEOUT,
     env: Mapping[str, str] | None = None,
     describe: str | None = None,
     unreachable_status: int | None = None,
@@ -57,7 +57,7 @@ async def open_ssh_peer(
     client_uuid: str | None = None,
     shell: str | None = None,
     options: Sequence[str] = (),
-    timeout: float = TIMEOUT,
+    timeout: float = PEER_TIMEOUT,
     capture_stderr: bool = False,
 ) -> StreamPeer:
     """A client's peer of the repository in `directory` on `host`. The caller closes it.
@@ -84,7 +84,7 @@ async def open_socket_peer(
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
     authenticated: bool = False,
-    timeout: float = TIMEOUT,
+    timeout: float = PEER_TIMEOUT,
 ) -> StreamPeer:
     """A client's peer of the server at `address`. The caller closes it.
 
@@ -99,7 +99,7 @@ async def open_socket_peer(
 
 
 async def open_network_peer(
-    address: NetworkAddress, *, timeout: float = TIMEOUT, capture_stderr: bool = False
+    address: NetworkAddress, *, timeout: float = PEER_TIMEOUT, capture_stderr: bool = False
 ) -> StreamPeer:
     """A client's peer of the repository at `address` on a P2P network; it has to authenticate. `timeout` and
     `capture_stderr`, and the errors, are those of `open_process_peer`."""

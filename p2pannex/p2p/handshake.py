@@ -17,7 +17,7 @@ class AuthenticationFailed(ConnectionLost):
     """The server does not accept our token."""
 
 
-async def greet(
+async def handshake(
     peer: Peer,
     *,
     version: int = LATEST_VERSION,

@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 from p2pannex.access import Grant, Mode
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p.authenticate import DEADLINE, DELAY, NotAuthenticated, authenticate
-from p2pannex.p2p.peer import TIMEOUT, Peer, StreamPeer
+from p2pannex.p2p.peer import PEER_TIMEOUT, Peer, StreamPeer
 from p2pannex.p2p.pool import close
 from p2pannex.p2p.server import serve
 from p2pannex.protocol.conversation import Side, State
@@ -52,9 +52,9 @@ class Limits:
 
     connections: int = 1000
     """Connections served at a time. Where there are more, the next ones wait, first in the system's queue."""
-    strangers: int = 100
+    unauthenticated: int = 100
     """Connections that have not shown a token yet, besides."""
-    patience: float = 2.0
+    unauthenticated_grace: float = 2.0
     """For so long a stranger keeps its place when others wait for it."""
     authentication: float = DEADLINE
     """Until AUTH has come."""
@@ -62,7 +62,7 @@ class Limits:
     """Until a wrong token is answered."""
     idle: float = 3600.0
     """Between two requests, and while content is locked."""
-    timeout: float = TIMEOUT
+    timeout: float = PEER_TIMEOUT
     """For the next bytes within a request."""
     recheck: float = 60.0
     """Between two looks whether the tokens that connections came with are still good."""
@@ -161,12 +161,12 @@ class _Server:
         while True:
             wait = float("inf")
             if len(self._served) < limits.connections:
-                if trusted or len(self._strangers) < limits.strangers:
+                if trusted or len(self._strangers) < limits.unauthenticated:
                     return
                 silent = [connection for connection in self._strangers if connection not in self._waiting]
                 if silent:
                     oldest = min(silent, key=lambda connection: connection.since)
-                    wait = oldest.since + limits.patience - trio.current_time()
+                    wait = oldest.since + limits.unauthenticated_grace - trio.current_time()
                     if wait <= 0:
                         log.warning("%s: it had its time, others are waiting", oldest.name)
                         oldest.scope.cancel()

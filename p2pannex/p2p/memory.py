@@ -11,7 +11,7 @@ import contextlib
 import trio
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.peer import TIMEOUT, Peer
+from p2pannex.p2p.peer import PEER_TIMEOUT, Peer
 from p2pannex.protocol.conversation import Conversation, Side, State, opening_state
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
 from p2pannex.protocol.messages import Message
@@ -167,7 +167,7 @@ class MemoryPeer(Peer):
         await trio.lowlevel.checkpoint()
 
 
-def memory_peers(*, authenticated: bool = True, timeout: float = TIMEOUT) -> tuple[MemoryPeer, MemoryPeer]:
+def memory_peers(*, authenticated: bool = True, timeout: float = PEER_TIMEOUT) -> tuple[MemoryPeer, MemoryPeer]:
     """A client's and a server's peer, joined."""
     to_server, from_client = trio.open_memory_channel[_Item](8)
     to_client, from_server = trio.open_memory_channel[_Item](8)

@@ -22,17 +22,17 @@ from p2pannex.protocol.conversation import BETWEEN_REQUESTS, Conversation, Side,
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
 from p2pannex.protocol.messages import MAX_LINE, Message
 from p2pannex.service import DirectBody
-from p2pannex.transports.pump import SMALL
+from p2pannex.transports.pump import SMALL_BODY
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-TIMEOUT = 60.0
+PEER_TIMEOUT = 60.0
 """Seconds that a peer waits for the far side to take or give the next bytes, unless set otherwise."""
 
 
 SLICE = 256 * 1024
-"""Bytes of a body for which one deadline stands: the slowest link that is borne sends this many in TIMEOUT."""
+"""Bytes of a body for which one deadline stands: the slowest link that is borne sends this many in PEER_TIMEOUT."""
 
 
 @runtime_checkable
@@ -159,7 +159,7 @@ class StreamPeer(Peer):
         *,
         authenticated: bool = True,
         state: State | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float = PEER_TIMEOUT,
     ) -> None:
         super().__init__()
         self.stream = stream
@@ -246,13 +246,13 @@ class StreamPeer(Peer):
                 data = None  # receive_some will find the same
             if data:
                 return data  # of an end, receive_some knows what it means
-        return await self._in_time(self.stream.receive_some, SMALL, seconds)
+        return await self._in_time(self.stream.receive_some, SMALL_BODY, seconds)
 
     async def wait_left(self) -> None:
         connection = self.connection
         while connection.buffered < MAX_LINE:
             try:
-                data = await self.stream.receive_some(SMALL)
+                data = await self.stream.receive_some(SMALL_BODY)
             except (trio.BrokenResourceError, trio.ClosedResourceError, ConnectionLost):
                 return
             connection.receive_data(data)
@@ -286,7 +286,7 @@ class StreamPeer(Peer):
 
     async def write_body(self, view: memoryview) -> None:
         self.connection.body_sent(len(view))
-        if len(self._out) + len(view) <= SMALL:
+        if len(self._out) + len(view) <= SMALL_BODY:
             self._out += view
             return
         await self.flush()

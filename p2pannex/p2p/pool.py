@@ -9,7 +9,7 @@ import trio
 from p2pannex.errors import ConnectionLost
 from p2pannex.p2p.peer import Peer
 
-CLOSING = 5.0
+PEER_CLOSE_TIMEOUT = 5.0
 """Seconds that a connection may take to close."""
 
 
@@ -62,7 +62,7 @@ class PeerPool:
             await close(self._idle.pop())
 
 
-class HeldPool(PeerPool):
+class PinnedPool(PeerPool):
     """One peer of another pool, from the first request on: between two of them nobody else gets it.
 
     Where the connection is lost between two requests, the second is not made: who answers a new one may have restarted,
@@ -71,11 +71,11 @@ class HeldPool(PeerPool):
 
     def __init__(self, pool: PeerPool) -> None:
         self._pool = pool
-        self._held: Peer | None = None
+        self._pinned: Peer | None = None
         self._begun = False
 
     async def acquire(self, *, fresh: bool = False) -> tuple[Peer, bool]:
-        peer, self._held = self._held, None
+        peer, self._pinned = self._pinned, None
         if peer is not None:
             if peer.reusable and not fresh:
                 return peer, True
@@ -86,18 +86,18 @@ class HeldPool(PeerPool):
         return await self._pool.acquire(fresh=fresh)
 
     async def release(self, peer: Peer) -> None:
-        if self._held is None and peer.reusable:
-            self._held = peer
+        if self._pinned is None and peer.reusable:
+            self._pinned = peer
         else:
             await self._pool.release(peer)
 
     async def aclose(self) -> None:
-        peer, self._held = self._held, None
+        peer, self._pinned = self._pinned, None
         if peer is not None:
             await self._pool.release(peer)
 
 
 async def close(peer: Peer) -> None:
     """Close a peer, also while being cancelled, within a few seconds."""
-    with trio.move_on_after(CLOSING, shield=True):
+    with trio.move_on_after(PEER_CLOSE_TIMEOUT, shield=True):
         await peer.aclose()

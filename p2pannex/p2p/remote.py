@@ -20,9 +20,9 @@ import trio
 
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.keys.key import Key
-from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository, greet, receive
-from p2pannex.p2p.peer import TIMEOUT, Peer
-from p2pannex.p2p.pool import HeldPool, PeerPool, close
+from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository, handshake, receive
+from p2pannex.p2p.peer import PEER_TIMEOUT, Peer
+from p2pannex.p2p.pool import PeerPool, PinnedPool, close
 from p2pannex.p2p.remote_transfers import RemoteDownload, RemoteLock, RemoteUpload, looks_missing, others
 from p2pannex.protocol.messages import (
     LATEST_VERSION,
@@ -74,7 +74,7 @@ class Remote(Service):
         version: int = LATEST_VERSION,
         credentials: Auth | None = None,
         connections: int = CONNECTIONS,
-        timeout: float = TIMEOUT,
+        timeout: float = PEER_TIMEOUT,
         bypass: tuple[str, ...] = (),
     ) -> None:
         self.uuid = uuid
@@ -104,7 +104,7 @@ class Remote(Service):
         try:
             with trio.move_on_after(self.timeout):
                 peer = await self._dial()
-                found = await greet(
+                found = await handshake(
                     peer,
                     version=self._version,
                     uuid=self.uuid or None,
@@ -139,9 +139,9 @@ class Remote(Service):
         )
 
     @asynccontextmanager
-    async def consecutive(self) -> AsyncGenerator[Service, None]:
+    async def pinned(self) -> AsyncGenerator[Service, None]:
         view = copy.copy(self)
-        view._pool = HeldPool(self._pool)
+        view._pool = PinnedPool(self._pool)
         try:
             yield view
         finally:
@@ -243,4 +243,4 @@ class Remote(Service):
             await self._pool.release(peer)
 
 
-__all__ = ["CONNECTIONS", "AuthenticationFailed", "Dial", "Remote", "WrongRepository", "greet"]
+__all__ = ["CONNECTIONS", "AuthenticationFailed", "Dial", "Remote", "WrongRepository", "handshake"]

@@ -11,7 +11,7 @@ from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.keys.key import Key
 from p2pannex.p2p.handshake import receive
 from p2pannex.p2p.peer import Peer
-from p2pannex.p2p.pool import CLOSING, PeerPool
+from p2pannex.p2p.pool import PEER_CLOSE_TIMEOUT, PeerPool
 from p2pannex.protocol.messages import (
     Data,
     DataPresent,
@@ -39,26 +39,26 @@ def looks_missing(key: Key, offset: int, length: int) -> bool:
     return length == 0 and (key.size is None or offset < key.size)
 
 
-class _Held:
+class _CheckedOutPeer:
     """A peer that is held for the length of a download, an upload or a lock, and given back once."""
 
     def __init__(self, pool: PeerPool, peer: Peer) -> None:
         self._pool = pool
-        self._held: Peer | None = peer
+        self._checked_out: Peer | None = peer
 
     @property
     def _peer(self) -> Peer:
-        if self._held is None:
+        if self._checked_out is None:
             raise ConnectionLost("this transfer or lock is closed")
-        return self._held
+        return self._checked_out
 
     async def aclose(self) -> None:
-        peer, self._held = self._held, None
+        peer, self._checked_out = self._checked_out, None
         if peer is not None:
             await self._pool.release(peer)
 
 
-class RemoteLock(_Held, Lock):
+class RemoteLock(_CheckedOutPeer, Lock):
     _released = False
 
     async def release(self) -> None:
@@ -69,7 +69,7 @@ class RemoteLock(_Held, Lock):
         await self.aclose()
 
 
-class RemoteDownload(_Held, Download):
+class RemoteDownload(_CheckedOutPeer, Download):
     def __init__(self, pool: PeerPool, peer: Peer, length: int, *, missing: bool) -> None:
         super().__init__(pool, peer)
         self.length = length
@@ -78,7 +78,7 @@ class RemoteDownload(_Held, Download):
 
     @property
     def direct(self) -> DirectBody | None:
-        return self._held
+        return self._checked_out
 
     async def readinto(self, view: memoryview) -> int:
         return await self._peer.read_body(view)
@@ -100,7 +100,7 @@ class RemoteDownload(_Held, Download):
         await self.aclose()
 
 
-class RemoteUpload(_Held, Upload):
+class RemoteUpload(_CheckedOutPeer, Upload):
     def __init__(self, uuid: str, pool: PeerPool, peer: Peer, offset: int) -> None:
         super().__init__(pool, peer)
         self._uuid = uuid
@@ -108,7 +108,7 @@ class RemoteUpload(_Held, Upload):
 
     @property
     def direct(self) -> DirectBody | None:
-        return self._held
+        return self._checked_out
 
     async def begin(self, length: int) -> None:
         self._peer.queue(Data(length))
@@ -144,9 +144,9 @@ class RemoteUpload(_Held, Upload):
     async def aclose(self) -> None:
         # Where it is left in the middle, what was sent is to arrive: a later upload resumes from there. At version 0
         # the last byte would be a promise that all of them are good.
-        peer = self._held
+        peer = self._checked_out
         if peer is not None and not peer.poisoned and (peer.conversation.version or peer.conversation.outgoing):
-            with trio.move_on_after(CLOSING, shield=True), contextlib.suppress(ConnectionLost):
+            with trio.move_on_after(PEER_CLOSE_TIMEOUT, shield=True), contextlib.suppress(ConnectionLost):
                 await peer.flush()
         await super().aclose()
 

@@ -144,7 +144,7 @@ class _Session:
             raise ConnectionLost(f"failed in the middle of an answer: {error}") from error
         # Otherwise the request was answered already, or has no answer: nobody waits for the news.
 
-    async def expect(self, timeout: float | None = None) -> Message:
+    async def next_message(self, timeout: float | None = None) -> Message:
         """The client's next message within a request."""
         message = await self.peer.receive(timeout)
         if message is None:
@@ -192,7 +192,7 @@ class _Session:
             return
         try:
             await self.peer.send(Success())
-            if isinstance(await self.expect(self.idle_timeout), UnlockContent):
+            if isinstance(await self.next_message(self.idle_timeout), UnlockContent):
                 await lock.release()
         finally:
             with trio.move_on_after(self.peer.timeout, shield=True):
@@ -217,7 +217,7 @@ class _Session:
             valid = await download.valid()
             if peer.conversation.version >= 1:
                 peer.queue(Valid() if valid else Invalid())
-            await download.finish(isinstance(await self.expect(), Success | SuccessPlus))
+            await download.finish(isinstance(await self.next_message(), Success | SuccessPlus))
 
     async def put(self, request: Put) -> None:
         self.writable()
@@ -229,7 +229,7 @@ class _Session:
             return
         async with upload:
             peer.queue(PutFrom(upload.offset))
-            announced = await self.expect()
+            announced = await self.next_message()
             if isinstance(announced, DataPresent):
                 outcome = await upload.data_present()
             else:
@@ -249,7 +249,7 @@ class _Session:
                 raise
             failure = error
             await pump.move(peer.conversation.incoming, peer.read_body, _discard)
-        valid = peer.conversation.version < 1 or isinstance(await self.expect(), Valid)
+        valid = peer.conversation.version < 1 or isinstance(await self.next_message(), Valid)
         if failure is not None:
             raise failure
         return await upload.finish(valid)
@@ -299,11 +299,11 @@ class _Session:
             await changes.aclose()
 
     async def connect(self, request: Connect) -> None:
-        from p2pannex.p2p.tunnel import CarriedStream
+        from p2pannex.p2p.tunnel import TunnelStream
 
         if request.service == "git-receive-pack" and self.mode is not Mode.READ_WRITE:
             raise RemoteError(READ_ONLY_ERROR)  # a push can delete as well as append
-        async with CarriedStream(self.peer) as stream:
+        async with TunnelStream(self.peer) as stream:
             code = await self.service.connect(request.service, stream)
         await self.peer.send(ConnectDone(code))
 

@@ -16,10 +16,10 @@ from p2pannex.p2p.peer import Peer
 from p2pannex.protocol.conversation import State
 from p2pannex.protocol.errors import RemoteProtocolError
 from p2pannex.protocol.messages import ConnectDone, Data, Error
-from p2pannex.transports.pump import SMALL
+from p2pannex.transports.pump import SMALL_BODY
 
 
-class CarriedStream(trio.abc.HalfCloseableStream):
+class TunnelStream(trio.abc.HalfCloseableStream):
     """What the far side of a CONNECT sends and takes, as a stream. One task may send while another receives.
 
     Raises ConnectionLost where the connection breaks, and RemoteError where the far side says ERROR. `exit_code` is
@@ -49,17 +49,17 @@ class CarriedStream(trio.abc.HalfCloseableStream):
             if isinstance(message, Error):
                 raise RemoteError(message.message)
             assert isinstance(message, Data)
-        block = bytearray(min(max_bytes or SMALL, SMALL))
+        block = bytearray(min(max_bytes or SMALL_BODY, SMALL_BODY))
         count = await peer.read_body(memoryview(block))
         return bytes(block[:count])
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of `data` in messages of their own."""
         async with self._sending:
-            for start in range(0, len(data), SMALL):
+            for start in range(0, len(data), SMALL_BODY):
                 if self._peer.conversation.state is not State.CONNECTED:
                     raise ConnectionLost("the far side takes no more: the git program has ended")
-                part = memoryview(data)[start : start + SMALL]
+                part = memoryview(data)[start : start + SMALL_BODY]
                 self._peer.queue(Data(len(part)))
                 await self._peer.write_body(part)
                 await self._peer.flush()
@@ -81,7 +81,7 @@ async def relay(peer: Peer, stream: trio.abc.HalfCloseableStream) -> int:
 
     RemoteError where the server refuses; ConnectionLost where either side breaks.
     """
-    carried = CarriedStream(peer)
+    carried = TunnelStream(peer)
     failure: RemoteError | ConnectionLost | None = None
 
     async def send() -> None:

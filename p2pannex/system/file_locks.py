@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from p2pannex.errors import RemoteError
 
-TIMEOUT = 30.0
+LOCK_TIMEOUT = 30.0
 """Seconds to wait for others, whose work on a key takes milliseconds."""
 
 

@@ -29,7 +29,7 @@ MODES: Mapping[str, Mapping[str, str]] = {
 }
 """The environment in which a server is to be in each access mode."""
 
-PATIENCE = 5.0
+EXIT_TIMEOUT = 5.0
 """Seconds for which a server may live on after its input has ended."""
 
 
@@ -87,7 +87,7 @@ class _ServerStream(trio.abc.HalfCloseableStream):
         try:
             await self._stdin.aclose()
             await self._stdout.aclose()
-            with trio.move_on_after(PATIENCE):
+            with trio.move_on_after(EXIT_TIMEOUT):
                 await self._process.wait()
         finally:
             if self._process.returncode is None:

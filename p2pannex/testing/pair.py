@@ -19,7 +19,7 @@ import trio
 import trio.testing
 
 from p2pannex.p2p.memory import memory_peers
-from p2pannex.p2p.peer import TIMEOUT, Peer, StreamPeer
+from p2pannex.p2p.peer import PEER_TIMEOUT, Peer, StreamPeer
 from p2pannex.protocol.connection import NEED_DATA, Connection, Wait
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.messages import LATEST_VERSION, AuthSuccess, Data, Message, Version
@@ -94,7 +94,7 @@ Pair = tuple[Peer, Peer]
 """A client's peer and a server's, joined."""
 
 
-def _socket_peers(*, authenticated: bool = True, timeout: float = TIMEOUT) -> Pair:
+def _socket_peers(*, authenticated: bool = True, timeout: float = PEER_TIMEOUT) -> Pair:
     one, other = socket.socketpair()
     return (
         StreamPeer(DescriptorStream.over_socket(one), Side.CLIENT, authenticated=authenticated, timeout=timeout),
@@ -102,7 +102,7 @@ def _socket_peers(*, authenticated: bool = True, timeout: float = TIMEOUT) -> Pa
     )
 
 
-def _pipe_peers(*, authenticated: bool = True, timeout: float = TIMEOUT) -> Pair:
+def _pipe_peers(*, authenticated: bool = True, timeout: float = PEER_TIMEOUT) -> Pair:
     to_server_read, to_server = os.pipe()
     to_client_read, to_client = os.pipe()
     return (
@@ -115,7 +115,7 @@ def _pipe_peers(*, authenticated: bool = True, timeout: float = TIMEOUT) -> Pair
     )
 
 
-def _stream_peers(*, authenticated: bool = True, timeout: float = TIMEOUT) -> Pair:
+def _stream_peers(*, authenticated: bool = True, timeout: float = PEER_TIMEOUT) -> Pair:
     one, other = trio.testing.memory_stream_pair()
     return (
         StreamPeer(one, Side.CLIENT, authenticated=authenticated, timeout=timeout),
@@ -134,6 +134,6 @@ and ``pipe`` bytes through the kernel. Each takes `authenticated` and `timeout`.
 clock alone, so that ``trio.testing.MockClock(autojump_threshold=0)`` makes their deadlines pass at once."""
 
 
-def peer_pair(transport: str, *, authenticated: bool = True, timeout: float = TIMEOUT) -> Pair:
+def peer_pair(transport: str, *, authenticated: bool = True, timeout: float = PEER_TIMEOUT) -> Pair:
     """A client's peer and a server's, joined over one of `PEERS`."""
     return PEERS[transport](authenticated=authenticated, timeout=timeout)

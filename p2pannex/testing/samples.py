@@ -11,7 +11,7 @@ from p2pannex.errors import RemoteError, Unsupported
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, NotStored, Service, Stored, Upload
 
-PATIENCE = 200
+PUT_ATTEMPTS = 200
 """How often a service that was left in the middle of an upload is asked again, a moment apart, to begin another."""
 
 
@@ -27,7 +27,7 @@ def sample(size: int, seed: int = 0) -> bytes:
 
 async def begin_upload(service: Service, key: Key) -> Upload | AlreadyHave:
     """`Service.put`, asked again while the service has not yet noticed that an upload before was left."""
-    for _ in range(PATIENCE):
+    for _ in range(PUT_ATTEMPTS):
         try:
             return await service.put(key)
         except Unsupported:

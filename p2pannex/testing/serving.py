@@ -15,7 +15,7 @@ import trio
 
 from p2pannex.access import Mode
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.peer import TIMEOUT, Peer
+from p2pannex.p2p.peer import PEER_TIMEOUT, Peer
 from p2pannex.p2p.remote import CONNECTIONS, Remote
 from p2pannex.p2p.server import serve
 from p2pannex.protocol.messages import LATEST_VERSION
@@ -30,7 +30,7 @@ async def served(
     transport: str = "memory",
     version: int = LATEST_VERSION,
     mode: Mode = Mode.READ_WRITE,
-    timeout: float = TIMEOUT,
+    timeout: float = PEER_TIMEOUT,
     connections: int = CONNECTIONS,
     peers: Callable[..., Pair] | None = None,
 ) -> AsyncIterator[Remote]:

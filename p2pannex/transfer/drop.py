@@ -17,7 +17,7 @@ MARGIN = 30
 """Seconds by which a removal ends before the lock may, for clocks that do not run equally fast."""
 
 
-class Refused(RemoteError):
+class RemovalRefused(RemoteError):
     """Nothing was removed, because it would not have been safe."""
 
 
@@ -47,18 +47,18 @@ async def remove_while_locked(
     clock shows time left, and nothing bounds how long that request may be under way. With `refuse_without_deadline` it
     is not asked at all. A removal that was asked for and got no answer, or an ERROR, leaves the lock to expire.
 
-    Raises Refused where the two are the same repository, where the holder cannot lock, and where no time is left;
-    other RemoteErrors; ConnectionLost, after which the content may be removed or not.
+    RemovalRefused where the two are the same repository, where the holder cannot lock, and where no time is left; other
+    RemoteErrors; ConnectionLost, after which the content may be removed or not.
     """
     clock = clock or SystemClock()
     # Its own lock would not keep a repository from obeying us: two names for one repository are one copy.
     if target.uuid == holder.uuid:
-        raise Refused("the repository that holds the content must be another than the one it is removed from")
+        raise RemovalRefused("the repository that holds the content must be another than the one it is removed from")
     # L is read before the holder is asked: its ten minutes begin later than ours.
     locked = clock.monotonic()
     lock = await holder.lock(key)
     if lock is None:
-        raise Refused(f"repository {holder.uuid} does not have {key}, or cannot lock it; nothing was removed")
+        raise RemovalRefused(f"repository {holder.uuid} does not have {key}, or cannot lock it; nothing was removed")
     deadline = locked + RETENTION - MARGIN
     try:
         try:
@@ -66,12 +66,12 @@ async def remove_while_locked(
         except Unsupported:
             if refuse_without_deadline:
                 await _release(lock)
-                raise Refused(f"repository {target.uuid} is too old to remove before a deadline") from None
+                raise RemovalRefused(f"repository {target.uuid} is too old to remove before a deadline") from None
             before = None
         # For a target without deadlines this look at the clock is all there is, so nothing comes after it.
         if clock.monotonic() >= deadline:
             await _release(lock)  # nothing was asked of the target yet
-            raise Refused("no time was left to remove the content while it was locked; try again")
+            raise RemovalRefused("no time was left to remove the content while it was locked; try again")
         removal = await target.remove(key, before=before)
         # The target has answered: it is not going to remove later. Only now may the holder. Whatever else leaves this
         # function (an error, cancellation) does not unlock: the target may still be about to remove.

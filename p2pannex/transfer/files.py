@@ -25,7 +25,7 @@ import trio
 
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key, Verifier
-from p2pannex.transports.pump import BLOCK, SMALL
+from p2pannex.transports.pump import BLOCK, SMALL_BODY
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -128,7 +128,7 @@ class ReceivingFile(_Closing):
 
     async def send_all(self, view: memoryview) -> None:
         """Take the next bytes of the content. What fails to be written is not counted as reached."""
-        await _work(self._write, view, self.path, hop=len(view) >= SMALL)
+        await _work(self._write, view, self.path, hop=len(view) >= SMALL_BODY)
 
     def _write(self, view: memoryview) -> None:
         written = 0
@@ -242,7 +242,7 @@ class SendingFile(_Closing):
 
     async def readinto(self, view: memoryview) -> int:
         """The bytes at `position`, at least one. RemoteError where the file has become shorter than it was."""
-        count = await _work(self._read, view, self.path, hop=len(view) >= SMALL)
+        count = await _work(self._read, view, self.path, hop=len(view) >= SMALL_BODY)
         if not count and len(view):
             raise RemoteError(f"{os.fsdecode(self.path)} became shorter while it was sent; send it again")
         self.position += count

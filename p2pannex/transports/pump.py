@@ -18,13 +18,13 @@ from p2pannex.errors import ConnectionLost
 BLOCK = 2 << 20
 """Bytes of a block. With blocks of half the size, hops to threads took another tenth of a large upload's time."""
 
-SMALL = 64 * 1024
+SMALL_BODY = 64 * 1024
 """Bytes up to which a body is copied beside its line, to leave in one write."""
 
 FILE_RANGE = 1 << 20
 """Bytes of a file that the kernel is to send at a time: it reads them from the disk while everybody waits."""
 
-PATIENCE = 0.05
+PARTIAL_BLOCK_DELAY = 0.05
 """Seconds after which a block that is not full is passed on, so that a slow source does not starve the other side."""
 
 ReadInto = Callable[[memoryview], Awaitable[int]]
@@ -58,7 +58,7 @@ async def _fill(view: memoryview, readinto: ReadInto) -> tuple[int, Exception | 
             if not count:
                 raise ConnectionLost("the content ended before its announced length")
             filled += count
-            if trio.current_time() - started > PATIENCE:
+            if trio.current_time() - started > PARTIAL_BLOCK_DELAY:
                 break
     except Exception as error:
         return filled, error

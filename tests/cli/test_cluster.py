@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from p2pannex.cli import exit_codes
 from p2pannex.cli.program import program
-from p2pannex.cluster.node import COST, TIMEOUT, TRANSFERS
+from p2pannex.cluster.node import COST, NODE_TIMEOUT, TRANSFERS
 from p2pannex.gateways.directory.config import GatewayConfig
 
 P2PANNEX = [sys.executable, "-m", "p2pannex.cli.main"]
@@ -53,7 +53,7 @@ def test_add_with_all_that_can_be_said(gateway: Path, tmp_path: Path) -> None:
 
 def test_help_tells_the_defaults_that_there_are() -> None:
     words = " ".join(run("cluster", "add", "--help").stdout.split())
-    for option, default in (("cost", COST), ("timeout", TIMEOUT), ("transfers", TRANSFERS)):
+    for option, default in (("cost", COST), ("timeout", NODE_TIMEOUT), ("transfers", TRANSFERS)):
         assert re.search(rf"--{option} [^-]*\[default: {default:g}\]", words)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import p2pannex
-from p2pannex.cli.shell.command_line import Refused, resolve, split
+from p2pannex.cli.shell.command_line import CommandRefused, resolve, split
 from p2pannex.stores.directory import DirectoryStore
 
 CLIENT = "11111111-2222-3333-4444-555555555555"
@@ -603,7 +603,7 @@ def test_the_words_of_a_command_line(line: str, words: list[str]) -> None:
 
 @pytest.mark.parametrize("line", ["'a", '"a', "a\\", "'a\\'b'"])
 def test_a_command_line_that_does_not_end(line: str) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(CommandRefused):
         split(line)
 
 

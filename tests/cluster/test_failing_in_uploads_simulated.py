@@ -10,8 +10,8 @@ import pytest
 import trio
 from simulated_client import seen_by_a_client
 
-from p2pannex.cluster.downloads import CLOSING
-from p2pannex.cluster.node import TIMEOUT
+from p2pannex.cluster.downloads import TRANSFER_CLOSE_TIMEOUT
+from p2pannex.cluster.node import NODE_TIMEOUT
 from p2pannex.cluster.uploads import QUEUE
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key
@@ -54,7 +54,7 @@ async def storing(world: Simulation) -> str:
         except (RemoteError, ConnectionLost) as error:
             outcome = error
         end = trio.current_time()
-        assert end - start <= TIMEOUT + 1
+        assert end - start <= NODE_TIMEOUT + 1
         holds = {node.uuid for node in world.nodes if node.store.contents.get(key) == content}
         world.note("client", repr(outcome))
         named = set() if isinstance(outcome, Exception) else set(outcome.uuids)
@@ -132,7 +132,7 @@ async def storing_much(world: Simulation) -> tuple[int, int]:
             else:
                 node.fail(failing, after)
     async with (
-        world.cluster(timeout=TIMEOUT, queue=SMALL_QUEUE) as cluster,
+        world.cluster(timeout=NODE_TIMEOUT, queue=SMALL_QUEUE) as cluster,
         served(cluster, timeout=1000) as remote,
     ):
         service: Service = random.choice([cluster, remote])
@@ -146,9 +146,9 @@ async def storing_much(world: Simulation) -> tuple[int, int]:
                 await upload.begin(size)
                 await send_pieces(upload, content, random.randint(1, 2 * SMALL_QUEUE))
                 named = (await upload.finish(True)).uuids
-        assert trio.current_time() <= TIMEOUT + 1
+        assert trio.current_time() <= NODE_TIMEOUT + 1
         assert named == {node.uuid for node in world.nodes if key in node.store.contents}
-        await trio.sleep(CLOSING + 1)
+        await trio.sleep(TRANSFER_CLOSE_TIMEOUT + 1)
         assert not any(node.transfers for node in cluster.nodes)
         assert not any(node.store._uploading for node in world.nodes), "uploads to all of them are closed"
     return hung, len(named)
@@ -170,14 +170,14 @@ def test_nodes_that_hang_one_after_the_other(apart: bool) -> None:
         good = world.node("good")
         for number in range(4):
             world.node(str(number)).fail(Failing.HANG, number * step)
-        async with world.cluster(timeout=TIMEOUT) as cluster:
+        async with world.cluster(timeout=NODE_TIMEOUT) as cluster:
             upload = await cluster.put(ZEROS)
             assert not isinstance(upload, AlreadyHave)
             async with upload:
                 await upload.begin(len(content))
                 await send_pieces(upload, content)
                 assert await upload.finish(True) == Stored(frozenset({good.uuid}))
-            assert trio.current_time() <= TIMEOUT + 1
+            assert trio.current_time() <= NODE_TIMEOUT + 1
 
     simulate(scenario)
 
@@ -185,19 +185,21 @@ def test_nodes_that_hang_one_after_the_other(apart: bool) -> None:
 def test_a_node_that_is_slow_is_not_one_that_hangs() -> None:
     """It may hold the others up for as long as it likes, while others hang and are left out."""
     content = sample(100 * SMALL_QUEUE)
-    seconds = 3 * TIMEOUT
+    seconds = 3 * NODE_TIMEOUT
 
     async def scenario(world: Simulation) -> None:
         slow, good = world.node("slow", bandwidth=len(content) / seconds, latency=1), world.node("good")
         world.node("opening").fail(Failing.HANG)
         world.node("body").fail(Failing.HANG, len(content) // 2)
-        async with world.cluster(timeout=TIMEOUT, queue=SMALL_QUEUE) as cluster:
+        async with world.cluster(timeout=NODE_TIMEOUT, queue=SMALL_QUEUE) as cluster:
             upload = await cluster.put(key_of(content))
             assert not isinstance(upload, AlreadyHave)
             async with upload:
                 await upload.begin(len(content))
                 await send_pieces(upload, content, SMALL_QUEUE // 2)
                 assert await upload.finish(True) == Stored(frozenset({slow.uuid, good.uuid}))
-            assert seconds < trio.current_time() <= seconds + TIMEOUT + 5, "the transfer, its latencies, one timeout"
+            assert seconds < trio.current_time() <= seconds + NODE_TIMEOUT + 5, (
+                "the transfer, its latencies, one timeout"
+            )
 
     simulate(scenario)

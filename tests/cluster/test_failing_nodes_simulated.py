@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from simulated_client import seen_by_a_client
 
 from p2pannex.cluster import Cluster, Node
-from p2pannex.cluster.node import TIMEOUT
+from p2pannex.cluster.node import NODE_TIMEOUT
 from p2pannex.p2p.peer import SLICE
 from p2pannex.service import AlreadyHave, Removal, Stored
 from p2pannex.testing.samples import fetch, key_of, sample
 from p2pannex.testing.serving import served
 from p2pannex.testing.simulator import Failing, Simulation, simulate
-from p2pannex.transports.pump import BLOCK, FILE_RANGE, SMALL
+from p2pannex.transports.pump import BLOCK, FILE_RANGE, SMALL_BODY
 
 
 @given(
@@ -90,7 +90,7 @@ def test_a_download_whose_source_fails_at_every_byte(failing: Failing) -> None:
 
 
 BORDERS = sorted(
-    {border + step for border in (SMALL, SLICE, FILE_RANGE, BLOCK, 2 * BLOCK) for step in (-1, 0, 1)}
+    {border + step for border in (SMALL_BODY, SLICE, FILE_RANGE, BLOCK, 2 * BLOCK) for step in (-1, 0, 1)}
     | {0, 1, 2 * BLOCK + 6}
 )
 """Bytes of content of 2 * BLOCK + 7 at which what moves it begins something new, or has just ended it."""
@@ -142,7 +142,7 @@ def test_a_partition_heals() -> None:
                     await upload.begin(100)
                     await upload.send_all(memoryview(content))
                     outcome = await upload.finish(True)
-                expected = {a.uuid, b.uuid} if pause < TIMEOUT else {a.uuid}
+                expected = {a.uuid, b.uuid} if pause < NODE_TIMEOUT else {a.uuid}
                 assert outcome == Stored(frozenset(expected))
 
     simulate(scenario)

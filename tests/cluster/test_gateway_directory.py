@@ -12,7 +12,7 @@ import trio.testing
 
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.directory.cluster import (
-    LOOK,
+    CONFIG_INTERVAL,
     GatewayConfig,
     GatewayDirectory,
     NodeConfig,
@@ -114,13 +114,13 @@ async def test_nodes_come_and_go_without_a_restart(tmp_path: Path, autojump_cloc
     async with GatewayDirectory(path, open_url) as cluster:
         config = GatewayConfig.load(path)
         attrs.evolve(config, nodes={**config.nodes, "b": node(tmp_path, "b")}).save(path)
-        await trio.sleep(2 * LOOK)
+        await trio.sleep(2 * CONFIG_INTERVAL)
         assert {found.name for found in cluster.nodes} == {"a", "b"}
         (path / "p2pannex.toml").write_text("nonsense")
-        await trio.sleep(2 * LOOK)
+        await trio.sleep(2 * CONFIG_INTERVAL)
         assert {found.name for found in cluster.nodes} == {"a", "b"}
         attrs.evolve(config, nodes={}).save(path)
-        await trio.sleep(2 * LOOK)
+        await trio.sleep(2 * CONFIG_INTERVAL)
         assert not cluster.nodes
 
 
@@ -163,7 +163,7 @@ async def test_a_node_that_cannot_be_opened_is_tried_again(
         assert not await cluster.check_present(key_of(b"another")), "as far as anybody knows"
         assert not (await cluster.remove(key)).ok, "it may be there as well"
         (tmp_path / "away").rename(tmp_path / "b")
-        await trio.sleep(2 * LOOK)
+        await trio.sleep(2 * CONFIG_INTERVAL)
         assert not cluster.problems
         assert not await cluster.check_present(key_of(b"another"))
         assert (await cluster.remove(key)).ok

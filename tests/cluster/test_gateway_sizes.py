@@ -13,7 +13,7 @@ import pytest
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.directory.cluster import GatewayDirectory
 from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, NotAGateway, change, create
-from p2pannex.gateways.directory.sizes import RECOUNT, Count, HeldBytes
+from p2pannex.gateways.directory.sizes import RECOUNT, Count, NodeSizes
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.files.inventory import Contents
 from p2pannex.testing.samples import key_of, sample, store
@@ -98,11 +98,11 @@ class Shelf:
 async def test_a_count_is_good_for_a_while(tmp_path: Path) -> None:
     shelf = Shelf(100)
     stores: Mapping[str, Shelf] = {"u": shelf}
-    sizes = HeldBytes(str(tmp_path))
+    sizes = NodeSizes(str(tmp_path))
     with pytest.raises(RemoteError, match="nobody knows how much repository u holds"):
         await sizes.of(["u"], {})
     assert await sizes.of(["u"], stores) == {"u": 100}
-    sizes.expect("u", 30)
+    sizes.add_pending("u", 30)
     assert await sizes.of(["u"], {}) == {"u": 130}
     await sizes.count(stores)
     assert shelf.counted == 1

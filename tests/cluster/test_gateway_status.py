@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 import trio.testing
 
-from p2pannex.gateways.directory.cluster import LOOK, GatewayDirectory
+from p2pannex.gateways.directory.cluster import CONFIG_INTERVAL, GatewayDirectory
 from p2pannex.gateways.directory.config import NodeConfig, change, create
 from p2pannex.gateways.directory.status import StatusFile, serving
 from p2pannex.stores.directory import DirectoryStore
@@ -81,17 +81,17 @@ async def test_transfers_of_a_gateway(tmp_path: Path, autojump_clock: trio.testi
     async with GatewayDirectory(path, open_url) as cluster:
         upload = await cluster.put(key_of(content))
         async with upload:  # type: ignore[union-attr]
-            await trio.sleep(2 * LOOK)
+            await trio.sleep(2 * CONFIG_INTERVAL)
             (process,) = serving(str(path))
             assert process.transfers == {"a": 1}
             await upload.begin(1000)  # type: ignore[union-attr]
             await send_pieces(upload, content)  # type: ignore[arg-type]
             await upload.finish(True)  # type: ignore[union-attr]
-        await trio.sleep(2 * LOOK)
+        await trio.sleep(2 * CONFIG_INTERVAL)
         (process,) = serving(str(path))
         assert process.transfers == {}
         async with GatewayDirectory(path, open_url, report=False):
-            await trio.sleep(2 * LOOK)
+            await trio.sleep(2 * CONFIG_INTERVAL)
             assert len(serving(str(path))) == 1, "who only looks does not serve"
     assert serving(str(path)) == []
 

@@ -10,7 +10,7 @@ import trio.testing
 
 from p2pannex.cluster import Node
 from p2pannex.errors import RemoteError
-from p2pannex.gateways.open_nodes import HeldNodes
+from p2pannex.gateways.open_nodes import OpenNodes
 from p2pannex.stores.memory import MemoryStore
 
 
@@ -39,14 +39,14 @@ class Watched(MemoryStore):
 async def test_in_any_order_and_after_their_transfers(autojump_clock: trio.testing.MockClock) -> None:
     services = [Watched("u1"), Watched("u2", fails="closing"), Watched("u3")]
     nodes = [Node(service.uuid, service) for service in services]
-    held = HeldNodes()
+    held = OpenNodes()
 
     def opened() -> list[bool]:
         return [service.open for service in services]
 
     async with trio.open_nursery() as nursery:
         for node in nodes:
-            await held.hold(node, nursery)
+            await held.open(node, nursery)
         assert opened() == [True, True, True]
         nodes[0].transfers = 1
         held.leave(nodes[0])
@@ -61,18 +61,18 @@ async def test_in_any_order_and_after_their_transfers(autojump_clock: trio.testi
 
 
 async def test_one_that_does_not_open_is_not_held() -> None:
-    held = HeldNodes()
+    held = OpenNodes()
     async with trio.open_nursery() as nursery:
         with pytest.raises(RemoteError, match="does not open"):
-            await held.hold(Node("u", Watched("u", fails="opening")), nursery)
+            await held.open(Node("u", Watched("u", fails="opening")), nursery)
         await held.close(1)
 
 
 async def test_what_takes_too_long_to_close_ends_with_the_nursery(autojump_clock: trio.testing.MockClock) -> None:
-    held, service = HeldNodes(), Watched("u")
+    held, service = OpenNodes(), Watched("u")
     node = Node("u", service)
     async with trio.open_nursery() as nursery:
-        await held.hold(node, nursery)
+        await held.open(node, nursery)
         node.transfers = 1
         await held.close(5)
         assert service.open

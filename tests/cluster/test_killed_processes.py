@@ -27,13 +27,13 @@ from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, key_of, sample, send_pieces, store
 from p2pannex.testing.serving import served
 from p2pannex.transports.process import ProcessStream
-from p2pannex.transports.pump import BLOCK, FILE_RANGE, SMALL
+from p2pannex.transports.pump import BLOCK, FILE_RANGE, SMALL_BODY
 
 SHELL = [sys.executable, "-m", "p2pannex.cli.shell.main"]
 SIZE = 12 << 20
 """Bytes: more than processes, the gateway among them, have in their hands at a time."""
 
-KILLED_AT = (0, 1, SMALL + 1, FILE_RANGE, BLOCK + 1, SIZE - 1)
+KILLED_AT = (0, 1, SMALL_BODY + 1, FILE_RANGE, BLOCK + 1, SIZE - 1)
 
 
 class Host:

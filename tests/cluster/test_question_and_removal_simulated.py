@@ -157,7 +157,7 @@ def test_a_node_that_restarts_between_the_question_and_the_removal() -> None:
         async with served(node, peers=connections.make) as remote:
             await remote.timestamp()
             await connections.cut()
-            async with remote.consecutive() as service:
+            async with remote.pinned() as service:
                 now = await service.timestamp()  # over a new connection, since nothing was said before
                 await connections.cut()
                 node.clock.jump(-MILLION)

@@ -187,7 +187,7 @@ def test_what_is_not_served(gateway: Gateway) -> None:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Configuration is looked at all the time."""
-    monkeypatch.setattr("p2pannex.gateways.repository.cluster.LOOK", 0.01)
+    monkeypatch.setattr("p2pannex.gateways.repository.cluster.REPOSITORY_INTERVAL", 0.01)
 
 
 @pytest.mark.usefixtures("often")

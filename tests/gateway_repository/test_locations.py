@@ -41,7 +41,7 @@ async def test_what_a_repository_does_is_logged_and_the_rest_is_passed_on(branch
         async with service.bypassing(frozenset({"g"})) as view:
             await store(view, b"content")
         assert await branch.locations(KEY) == {"u1"}
-        async with service.consecutive() as view:
+        async with service.pinned() as view:
             assert (await view.remove(KEY, before=await view.timestamp() + 10)).ok
         assert await branch.locations(KEY) == set()
         upload = await service.put(KEY)

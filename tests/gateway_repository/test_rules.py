@@ -45,7 +45,7 @@ def rules(
 
 
 def nodes(found: Rules) -> list[str]:
-    return [way.name for way in found.nodes(FAM)]
+    return [route.name for route in found.nodes(FAM)]
 
 
 def test_a_cluster_its_nodes_and_what_is_proxied() -> None:

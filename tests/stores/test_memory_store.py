@@ -104,12 +104,12 @@ async def test_locks_in_time() -> None:
     clock = Hands()
     here = MemoryStore(clock=clock)
     await store(here, HELLO)
-    held, lost = await here.lock(K), await here.lock(K)
-    assert held is not None
+    is_retained, lost = await here.lock(K), await here.lock(K)
+    assert is_retained is not None
     assert lost is not None
     clock.now += RETENTION / 2
     await lost.aclose()
-    await held.release()
+    await is_retained.release()
     assert not (await here.remove(K)).ok, "the lost one's promise is not over"
     clock.now += RETENTION / 2
     assert (await here.remove(K)).ok, "ten minutes from when it was given, it is"

@@ -55,6 +55,6 @@ async def test_content_that_is_stored_again_is_another_file(tmp_path: Path) -> N
             await store(service, b"content")
             await service.remove(key_of(b"content"))
         await store(service, b"content")
-        service._untidy.tidy()
+        service._pending_cleanup.tidy()
         assert await service.check_present(key_of(b"content"))
     assert len(below(service.path)) == 1

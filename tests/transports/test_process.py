@@ -13,7 +13,7 @@ from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
 from p2pannex.p2p.dial import open_process_peer
 from p2pannex.p2p.peer import StreamPeer
-from p2pannex.p2p.remote import Remote, greet
+from p2pannex.p2p.remote import Remote, handshake
 from p2pannex.protocol.messages import AuthSuccess, Version
 from p2pannex.transports import pump
 from p2pannex.transports.process import ProcessEnded, ProcessStream, Unreachable
@@ -45,7 +45,7 @@ def is_gone(pid: int) -> bool:
 async def test_a_child_that_serves_is_spoken_to_and_exits_at_the_end_of_its_input() -> None:
     code = GREETING + VERSION + "sys.exit(0 if sys.stdin.read() == '' else 9)"
     async with aclosing(await open_process_peer(python(code))) as peer:
-        assert await greet(peer) == UUID
+        assert await handshake(peer) == UUID
         assert peer.conversation.version == 4
     assert process_of(peer).returncode == 0
     assert is_gone(process_of(peer).pid)
@@ -66,7 +66,7 @@ async def test_a_child_that_serves_is_spoken_to_and_exits_at_the_end_of_its_inpu
 async def test_an_end_before_the_greeting_is_explained(code: str, message: str, status: int | None) -> None:
     async with aclosing(await open_process_peer(python(code), describe="server", capture_stderr=True)) as peer:
         with pytest.raises(ProcessEnded) as caught:
-            await greet(peer)
+            await handshake(peer)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.status == status
@@ -78,7 +78,7 @@ async def test_an_end_that_was_there_before_anybody_read_is_explained(greeting: 
     async with aclosing(await open_process_peer(python(greeting + "sys.exit(3)"), describe="server")) as peer:
         await process_of(peer).wait()
         with pytest.raises(ProcessEnded, match=r"server: failed \(exit status 3\)"):
-            await greet(peer)
+            await handshake(peer)
 
 
 async def test_an_ordinary_end_that_was_there_before_anybody_read() -> None:
@@ -94,7 +94,7 @@ async def test_a_program_may_have_a_status_for_hosts_that_it_cannot_reach() -> N
     peer = await open_process_peer(python(code), describe="example.org", unreachable_status=255, capture_stderr=True)
     async with aclosing(peer):
         with pytest.raises(Unreachable, match=r"^could not reach example.org \(exit status 255\): no route$"):
-            await greet(peer)
+            await handshake(peer)
 
 
 async def test_a_child_that_dies_in_the_middle_of_a_conversation_is_explained_too() -> None:
@@ -149,11 +149,11 @@ async def test_standard_error_passes_through_unless_it_is_captured(capfd: pytest
     code = "print('for the user', file=sys.stderr); sys.exit(1)"
     async with aclosing(await open_process_peer(python(code))) as peer:
         with pytest.raises(ProcessEnded, match=r"exit status 1\)$"):
-            await greet(peer)
+            await handshake(peer)
     assert capfd.readouterr().err == "for the user\n"
     async with aclosing(await open_process_peer(python(code), capture_stderr=True)) as peer:
         with pytest.raises(ProcessEnded, match="for the user"):
-            await greet(peer)
+            await handshake(peer)
     assert capfd.readouterr().err == ""
 
 

@@ -236,7 +236,7 @@ class ClusterTour:
         self.row(path, key, [size(watch.count), text], **fields)
 
     async def remove(self, client: Remote, path: str, key: Key) -> None:
-        from p2pannex.transfer.drop import Refused
+        from p2pannex.transfer.drop import RemovalRefused
 
         self.view.step(
             "cluster-remove",
@@ -251,7 +251,7 @@ class ClusterTour:
             removal = await client.remove(key)
             nodes = self.named(removal.uuids)
             if removal.ok is not again:
-                raise Refused("something else is using these stores; run it again")
+                raise RemovalRefused("something else is using these stores; run it again")
             answer = "SUCCESS-PLUS" if removal.ok else "FAILURE-PLUS"
             back = f"{self.hosts[0].name} is back: " if again else ""
             text = f"{back}{answer}, gone from {_listed(nodes)}"

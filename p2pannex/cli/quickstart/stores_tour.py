@@ -126,7 +126,7 @@ class StoresTour:
             self.done(path, watch.count - watch.offset, started, "verified and identical", seconds=seconds)
 
     async def lock(self, server: Remote) -> None:
-        from p2pannex.transfer.drop import Refused
+        from p2pannex.transfer.drop import RemovalRefused
 
         self.view.step(
             "lock",
@@ -137,17 +137,17 @@ class StoresTour:
         path, key = next(iter(self.keys.items()))
         lock = await server.lock(key)
         if lock is None:
-            raise Refused("the server could not lock content that it has; is something else removing it?")
+            raise RemovalRefused("the server could not lock content that it has; is something else removing it?")
         async with lock:
             removal = await server.remove(key)
         if removal.ok:
-            raise Refused("the server removed locked content, which must not happen: please report it")
+            raise RemovalRefused("the server removed locked content, which must not happen: please report it")
         name = os.path.basename(path)
         self.view.row([name, "locked; asked to remove it, the server refused"], file=path, locked=True, removed=False)
 
     async def drop(self, laptop: Remote, server: Remote) -> None:
         from p2pannex.service import RETENTION
-        from p2pannex.transfer.drop import MARGIN, Refused, remove_while_locked
+        from p2pannex.transfer.drop import MARGIN, RemovalRefused, remove_while_locked
 
         self.view.step(
             "remove",
@@ -159,19 +159,19 @@ class StoresTour:
             started = time.perf_counter()
             removal = await remove_while_locked(key, target=laptop, holder=server)
             if not removal.ok:
-                raise Refused(f"{path} was not removed: somebody else has it locked; try again in ten minutes")
+                raise RemovalRefused(f"{path} was not removed: somebody else has it locked; try again in ten minutes")
             seconds = time.perf_counter() - started
             took = f"locked, removed, unlocked in {seconds * 1000:.1f} ms"
             self.view.row([os.path.basename(path), took], file=path, key=str(key), removed=True, seconds=seconds)
 
     async def look(self, laptop: Remote, server: Remote) -> None:
-        from p2pannex.transfer.drop import Refused
+        from p2pannex.transfer.drop import RemovalRefused
 
         self.view.step("check", "Look where everything is", "Both stores are asked.")
         for path, key in self.keys.items():
             here, there = await laptop.check_present(key), await server.check_present(key)
             if here or not there:
-                raise Refused(f"{path} is not where it should be; is something else using these stores?")
+                raise RemovalRefused(f"{path} is not where it should be; is something else using these stores?")
             text = "on the server, and no longer on the laptop"
             self.view.row([os.path.basename(path), text], file=path, key=str(key), laptop=here, server=there)
 

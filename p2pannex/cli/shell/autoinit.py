@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from p2pannex.cli.shell.command_line import Refused, is_set
+from p2pannex.cli.shell.command_line import CommandRefused, is_set
 from p2pannex.git_annex.config import NotAnAnnex, NotInitialised, read_annex_config, run
 from p2pannex.git_annex.values import is_true
 
@@ -18,7 +18,7 @@ from p2pannex.git_annex.values import is_true
 def initialise(directory: str, *, asked: bool) -> bool:
     """Have git-annex initialise the repository; False where nobody wants that, or its owner does not.
 
-    Refused where it has to be, and cannot.
+    CommandRefused where it has to be, and cannot.
     """
     path = os.fsencode(directory)
     try:
@@ -32,7 +32,7 @@ def initialise(directory: str, *, asked: bool) -> bool:
     if "annex.autoinit" in values and not is_true(values["annex.autoinit"]):
         return False
     if is_set("GIT_ANNEX_SHELL_READONLY"):
-        raise Refused("action blocked by GIT_ANNEX_SHELL_READONLY")
+        raise CommandRefused("action blocked by GIT_ANNEX_SHELL_READONLY")
     lock = os.open(git_dir, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several clients that come at the same time, the first has it done
@@ -59,8 +59,8 @@ def _git_annex_init(directory: str, git_dir: bytes) -> None:
     if status:
         said = os.fsdecode(errors + output)
         if "is not a git command" in said:
-            raise Refused(
+            raise CommandRefused(
                 f"{directory} has no annex.uuid, and git-annex, which would initialise it, is not installed here"
             )
         words = "; ".join(line.strip() for line in said.splitlines() if line.strip())
-        raise Refused(f"git annex init fails in {directory}: {words or f'exit status {status}'}")
+        raise CommandRefused(f"git annex init fails in {directory}: {words or f'exit status {status}'}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """What was asked for cannot be done. The text is the line that the client's user reads."""
 
     def __init__(self, problem: str, status: int = 1) -> None:
@@ -16,7 +16,7 @@ class Refused(Exception):
         self.status = status
 
 
-class Uninitialised(Refused):
+class Uninitialised(CommandRefused):
     """The directory has a git repository that git-annex has not been used in."""
 
 
@@ -44,7 +44,7 @@ def split(line: str) -> list[str]:
         elif character == "\\" and quote != "'":
             following = next(characters, None)
             if following is None:
-                raise Refused("a backslash ends the command line")
+                raise CommandRefused("a backslash ends the command line")
             literal = "\\" if quote and following not in '"\\$`' else ""
             word = (word or "") + literal + following
         elif quote:
@@ -59,7 +59,7 @@ def split(line: str) -> list[str]:
         else:
             word = (word or "") + character
     if quote:
-        raise Refused("a quote is not closed in the command line")
+        raise CommandRefused("a quote is not closed in the command line")
     return words if word is None else [*words, word]
 
 
@@ -80,11 +80,11 @@ def options(words: list[str]) -> Given:
         elif word == "--uuid":
             given.uuid = next(rest, None)
             if given.uuid is None:
-                raise Refused("--uuid wants a uuid after it")
+                raise CommandRefused("--uuid wants a uuid after it")
         elif word.startswith("--uuid="):
             given.uuid = word[len("--uuid=") :]
         elif word.startswith("-"):
-            raise Refused(f"invalid option {word}")
+            raise CommandRefused(f"invalid option {word}")
         else:
             given.positional.append(word)
     return given

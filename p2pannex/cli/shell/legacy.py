@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from p2pannex.cli.shell.command_line import Given, Refused, is_set
+from p2pannex.cli.shell.command_line import CommandRefused, Given, is_set
 from p2pannex.cli.shell.session import OPEN
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import InvalidKey, Key
@@ -30,7 +30,7 @@ def inannex(kind: str, directory: str, given: Given) -> int:
     try:
         return PRESENT if trio.run(_with_store, kind, directory, look) else ABSENT
     except RemoteError as error:
-        raise Refused(str(error), UNKNOWN) from error
+        raise CommandRefused(str(error), UNKNOWN) from error
 
 
 def dropkey(kind: str, directory: str, given: Given) -> int:
@@ -41,23 +41,23 @@ def dropkey(kind: str, directory: str, given: Given) -> int:
 
     for variable in ("GIT_ANNEX_SHELL_READONLY", "GIT_ANNEX_SHELL_APPENDONLY"):
         if is_set(variable):
-            raise Refused(f"action blocked by {variable}")
+            raise CommandRefused(f"action blocked by {variable}")
     if not given.force:
-        raise Refused("dropkey can cause data loss; use --force if you're sure you want to do this")
+        raise CommandRefused("dropkey can cause data loss; use --force if you're sure you want to do this")
     keys = _keys(given)
     try:
         if trio.run(_with_store, kind, directory, remove):
             return 0
     except RemoteError as error:
-        raise Refused(str(error)) from error
-    raise Refused("content is locked")
+        raise CommandRefused(str(error)) from error
+    raise CommandRefused("content is locked")
 
 
 def _keys(given: Given) -> list[Key]:
     try:
         return [Key.parse(os.fsencode(word)) for word in given.positional]
     except InvalidKey as error:
-        raise Refused(str(error)) from error
+        raise CommandRefused(str(error)) from error
 
 
 async def _with_store(kind: str, directory: str, do: Callable[[Service], Awaitable[bool]]) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 
-from p2pannex.cli.shell.command_line import Given, Refused, Uninitialised, is_set, options, resolve, split
+from p2pannex.cli.shell.command_line import CommandRefused, Given, Uninitialised, is_set, options, resolve, split
 from p2pannex.stores.directory_config import config_path, read_uuid
 from p2pannex.system.stdio import claim_output
 
@@ -48,7 +48,7 @@ GIT_ANNEX_SHELL_READONLY, GIT_ANNEX_SHELL_APPENDONLY, GIT_ANNEX_SHELL_LIMITED, G
 """
 
 
-class OtherRepository(Refused):
+class OtherRepository(CommandRefused):
     """Not the repository that the client expects. `config` is that of a git-annex repository, which may serve it."""
 
     def __init__(self, problem: str, config: AnnexConfig | None) -> None:
@@ -60,7 +60,7 @@ def main() -> int:
     """Run the command line; the exit status."""
     try:
         return run(sys.argv[1:])
-    except Refused as error:
+    except CommandRefused as error:
         complain(str(error))
         return error.status
     except KeyboardInterrupt:
@@ -82,31 +82,31 @@ def complain(problem: str) -> int:
 
 def run(words: list[str]) -> int:
     if not words:
-        raise Refused("this account serves git-annex repositories; interactive logins are refused")
+        raise CommandRefused("this account serves git-annex repositories; interactive logins are refused")
     if words in (["--help"], ["-h"]):
         sys.stdout.write(USAGE)
         return 0
     if words[0] == "-c":
         if len(words) != 2:
-            raise Refused("-c takes one parameter, a command line")
+            raise CommandRefused("-c takes one parameter, a command line")
         line = words[1]
         words = split(line)
         if not words or words[0] not in NAMES:
             git_shell([line], words)
         words = words[1:]
         if not words:
-            raise Refused("which command? See p2pannex-shell --help")
+            raise CommandRefused("which command? See p2pannex-shell --help")
     elif words[0] not in (*COMMANDS, *LEGACY, *OBSOLETE):
         git_shell(words, split(words[0]) if len(words) == 1 else words)
     command, *rest = words
     if command in OBSOLETE:
-        raise Refused(f"{command} is not supported: it predates git-annex's P2P protocol; use a newer git-annex")
+        raise CommandRefused(f"{command} is not supported: it predates git-annex's P2P protocol; use a newer git-annex")
     if command not in COMMANDS and command not in LEGACY:
         if is_set("GIT_ANNEX_SHELL_LIMITED"):
-            raise Refused("action blocked by GIT_ANNEX_SHELL_LIMITED")
-        raise Refused(f"there is no command {command!r}; see p2pannex-shell --help")
+            raise CommandRefused("action blocked by GIT_ANNEX_SHELL_LIMITED")
+        raise CommandRefused(f"there is no command {command!r}; see p2pannex-shell --help")
     if not rest:
-        raise Refused(f"{command} of which directory?")
+        raise CommandRefused(f"{command} of which directory?")
     directory = resolve(rest[0])
     check_directory(directory)
     given = options(rest[1:])
@@ -125,21 +125,21 @@ def run(words: list[str]) -> int:
 def check_directory(directory: str) -> None:
     allowed = os.environ.get("GIT_ANNEX_SHELL_DIRECTORY")
     if allowed and resolve(allowed) != directory:
-        raise Refused(f"only allowed to access {resolve(allowed)}, not {directory}")
+        raise CommandRefused(f"only allowed to access {resolve(allowed)}, not {directory}")
 
 
 def git_shell(command: list[str], words: list[str]) -> NoReturn:
     """Become git-shell, which knows what git may do here. `words` are those of the command, for the restrictions."""
     if is_set("GIT_ANNEX_SHELL_LIMITED"):
-        raise Refused("action blocked by GIT_ANNEX_SHELL_LIMITED")
+        raise CommandRefused("action blocked by GIT_ANNEX_SHELL_LIMITED")
     if is_set("GIT_ANNEX_SHELL_DIRECTORY"):
         if len(words) < 2:
-            raise Refused("only git commands on one directory are allowed")
+            raise CommandRefused("only git commands on one directory are allowed")
         check_directory(resolve(words[-1]))
     try:
         os.execvp("git-shell", ["git-shell", "-c", *command])
     except OSError as error:
-        raise Refused(f"cannot run git-shell: {error.strerror}") from error
+        raise CommandRefused(f"cannot run git-shell: {error.strerror}") from error
 
 
 # Commands --------------------------------------------------------------------------------------------------------
@@ -164,18 +164,22 @@ def identify(directory: str, expected: str | None) -> tuple[str, str]:
                 uuid = config.uuid
             except NotInitialised as error:
                 if expected is not None:
-                    raise Refused(f"expected repository UUID {expected} but found uninitialized repository") from None
+                    raise CommandRefused(
+                        f"expected repository UUID {expected} but found uninitialized repository"
+                    ) from None
                 raise Uninitialised(str(error)) from None
             except NotAnAnnex as error:
-                raise Refused(str(error)) from None
+                raise CommandRefused(str(error)) from None
         elif not os.path.exists(directory):
-            raise Refused(f"there is no {directory}") from None
+            raise CommandRefused(f"there is no {directory}") from None
         else:
-            raise Refused(f"{directory} is no p2pannex store; make one with: p2pannex init {directory}") from None
+            raise CommandRefused(
+                f"{directory} is no p2pannex store; make one with: p2pannex init {directory}"
+            ) from None
     except OSError as error:
-        raise Refused(f"cannot read {os.fsdecode(config_path(path))}: {error.strerror}") from error
+        raise CommandRefused(f"cannot read {os.fsdecode(config_path(path))}: {error.strerror}") from error
     except ValueError as error:
-        raise Refused(f"cannot use {os.fsdecode(config_path(path))}: {error}") from error
+        raise CommandRefused(f"cannot use {os.fsdecode(config_path(path))}: {error}") from error
     if expected is not None and expected != uuid:
         raise OtherRepository(f"expected repository UUID {expected} but found UUID {uuid}", config)
     return kind, uuid
@@ -189,12 +193,12 @@ def standing_for(config: AnnexConfig, uuid: str, client: str) -> Served:
     try:
         return read_served(config, uuid, client)
     except NotServed as error:
-        raise Refused(str(error)) from None
+        raise CommandRefused(str(error)) from None
 
 
 def configlist(directory: str, given: Given) -> int:
     if given.positional:
-        raise Refused("configlist takes a directory and nothing else")
+        raise CommandRefused("configlist takes a directory and nothing else")
     try:
         _, uuid = identify(directory, given.uuid)
     except Uninitialised:
@@ -209,7 +213,7 @@ def configlist(directory: str, given: Given) -> int:
 
 def p2pstdio(directory: str, given: Given) -> int:
     if len(given.positional) != 1:
-        raise Refused("missing UUID parameter" if not given.positional else "too many parameters")
+        raise CommandRefused("missing UUID parameter" if not given.positional else "too many parameters")
     served = None
     try:
         kind, uuid = identify(directory, given.uuid)
@@ -237,10 +241,10 @@ def p2pstdio(directory: str, given: Given) -> int:
 
 def notifychanges(directory: str, given: Given) -> int:
     if given.positional:
-        raise Refused("notifychanges takes a directory and nothing else")
+        raise CommandRefused("notifychanges takes a directory and nothing else")
     kind, _ = identify(directory, given.uuid)
     if kind != "annex":
-        raise Refused(f"there is no git repository in {directory} whose changes could be told")
+        raise CommandRefused(f"there is no git repository in {directory} whose changes could be told")
     output = claim_output()
     write(output, "READY\n")
 
@@ -254,7 +258,7 @@ def write(descriptor: int, text: str) -> None:
     try:
         os.write(descriptor, text.encode())
     except OSError as error:
-        raise Refused(f"the client is gone: {error.strerror}") from error
+        raise CommandRefused(f"the client is gone: {error.strerror}") from error
 
 
 COMMANDS = {

@@ -28,9 +28,9 @@ from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.cluster import NotAllAsked, counts_as_nodes
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, NotAGateway, change, create
-from p2pannex.gateways.directory.sizes import Countable, HeldBytes
+from p2pannex.gateways.directory.sizes import Countable, NodeSizes
 from p2pannex.gateways.directory.status import StatusFile
-from p2pannex.gateways.open_nodes import HeldNodes
+from p2pannex.gateways.open_nodes import OpenNodes
 from p2pannex.gateways.unavailable import Unavailable
 from p2pannex.keys.key import Key
 from p2pannex.service import Service
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from p2pannex.stores.external.spool import Spool
     from p2pannex.stores.external.store import ExternalStore
 
-LOOK = 1.0
+CONFIG_INTERVAL = 1.0
 """Seconds between two looks at the configuration."""
 
-CLOSING = 10.0
+NODES_CLOSE_TIMEOUT = 10.0
 """Seconds that the nodes have to be closed in, at the end."""
 
 QUESTIONS = 16
@@ -90,10 +90,10 @@ class GatewayDirectory(Cluster):
         self.path = os.path.abspath(directory)
         self._open_url = open_url
         self._current = _Current(config, config.preferred())
-        self._held = HeldBytes(self.path)
+        self._sizes = NodeSizes(self.path)
         self._spool: Spool | None = None
         self._opened: dict[str, _Opened] = {}
-        self._nodes = HeldNodes()
+        self._nodes = OpenNodes()
         self._seen: tuple[int, int] | None = None
         self._status = StatusFile(self.path) if report else None
         self.problems: dict[str, str] = {}
@@ -126,14 +126,14 @@ class GatewayDirectory(Cluster):
         preferred = self._current.preferred
         if preferred is None:
             return await super().choose(key, file, nodes)
-        chosen = await preferred.choose(key, file, nodes, self.presence, self._sizes)
+        chosen = await preferred.choose(key, file, nodes, self.presence, self._sizes_of)
         for node in chosen:
             if node.uuid in preferred.max_sizes:
-                self._held.expect(node.uuid, key.size or 0)
+                self._sizes.add_pending(node.uuid, key.size or 0)
         return chosen
 
-    async def _sizes(self, uuids: Collection[str]) -> Mapping[str, int]:
-        return await self._held.of(uuids, self._countable(uuids))
+    async def _sizes_of(self, uuids: Collection[str]) -> Mapping[str, int]:
+        return await self._sizes.of(uuids, self._countable(uuids))
 
     def _countable(self, uuids: Collection[str]) -> dict[str, Countable]:
         nodes = [node for node in self.nodes if node.uuid in uuids and hasattr(node.service, "contents")]
@@ -145,8 +145,8 @@ class GatewayDirectory(Cluster):
             preferred = self._current.preferred
             if preferred is not None and preferred.max_sizes:
                 with suppress(RemoteError):  # it is tried again
-                    await self._held.count(self._countable(preferred.max_sizes))
-            await trio.sleep(LOOK)
+                    await self._sizes.count(self._countable(preferred.max_sizes))
+            await trio.sleep(CONFIG_INTERVAL)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -162,7 +162,7 @@ class GatewayDirectory(Cluster):
 
     async def _watch(self) -> None:
         while True:
-            await trio.sleep(LOOK)
+            await trio.sleep(CONFIG_INTERVAL)
             if self._status is not None:
                 self._status.write({node.name: node.transfers for node in self.nodes if node.transfers})
             if _stamp(self.path) != self._seen or self.problems:
@@ -190,7 +190,7 @@ class GatewayDirectory(Cluster):
                 continue
             try:
                 node = await self._open(name, wanted)
-                await self._nodes.hold(node, self._nursery)
+                await self._nodes.open(node, self._nursery)
             except (RemoteError, ConnectionLost) as error:
                 self.problems[name] = str(error)
                 node = Node(name, Unavailable(wanted.uuid, str(error)), cost=wanted.cost)
@@ -232,7 +232,7 @@ class GatewayDirectory(Cluster):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._nodes.close(CLOSING)
+        await self._nodes.close(NODES_CLOSE_TIMEOUT)
         if self._status is not None:
             self._status.close()
         await super().__aexit__(kind, error, trace)

@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from p2pannex.cluster.node import COST, TIMEOUT, TRANSFERS
+from p2pannex.cluster.node import COST, NODE_TIMEOUT, TRANSFERS
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.directory.toml_values import count, lines_of, number, quoted, refuse_unknown, texts, word, words
 from p2pannex.stores.directory_config import checked_uuid, config_path, new_uuid, read_config
@@ -72,7 +72,7 @@ class NodeConfig:
     uuid: str
     url: str = ""
     cost: float = COST
-    timeout: float = TIMEOUT
+    timeout: float = NODE_TIMEOUT
     transfers: int = TRANSFERS
     wanted: str = ""
     groups: tuple[str, ...] = ()
@@ -243,7 +243,7 @@ def _node(name: str, table: Mapping[str, object]) -> NodeConfig:
         checked_uuid(table.get("uuid")),
         "" if external else word(table, "url"),
         number(table, "cost", COST),
-        number(table, "timeout", TIMEOUT),
+        number(table, "timeout", NODE_TIMEOUT),
         count(table, "transfers", TRANSFERS, least=1),
         word(table, "wanted") if "wanted" in table else "",
         words(table, "groups"),

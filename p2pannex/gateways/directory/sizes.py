@@ -55,7 +55,7 @@ class Count:
         return 0 <= time.time() - self.counted < max(RECOUNT, SHARE * self.took)
 
 
-class HeldBytes:
+class NodeSizes:
     """The counts of a gateway directory."""
 
     def __init__(self, directory: str) -> None:
@@ -75,7 +75,7 @@ class HeldBytes:
                 counts = self._read()
         return {uuid: counts[uuid].bytes + self._since(uuid, counts[uuid].counted) for uuid in uuids}
 
-    def expect(self, uuid: str, size: int) -> None:
+    def add_pending(self, uuid: str, size: int) -> None:
         """So many bytes are on their way to a repository."""
         self._sent.setdefault(uuid, []).append((time.time(), size))
 
@@ -106,4 +106,4 @@ class HeldBytes:
         return {}
 
 
-__all__ = ["Count", "Countable", "HeldBytes"]
+__all__ = ["Count", "Countable", "NodeSizes"]

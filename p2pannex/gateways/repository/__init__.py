@@ -47,9 +47,9 @@ def service_of(served: Served, *, single_client: bool = False) -> Service:
     from p2pannex.gateways.repository.cluster import RepositoryCluster
     from p2pannex.gateways.repository.proxied import ProxiedRemote
 
-    if served.way is None:
+    if served.route is None:
         return RepositoryCluster(served.config, served.uuid, client=served.client, single_client=single_client)
-    return ProxiedRemote(served.config, served.way, single_client=single_client)
+    return ProxiedRemote(served.config, served.route, single_client=single_client)
 
 
 __all__ = ["open_served", "service_of"]

@@ -29,10 +29,10 @@ import trio
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.cluster import NotAllAsked
 from p2pannex.errors import RemoteError
-from p2pannex.gateways.open_nodes import HeldNodes
+from p2pannex.gateways.open_nodes import OpenNodes
 from p2pannex.gateways.repository.locations import LoggedUpload, NodeLog
-from p2pannex.gateways.repository.nodes import Unavailable, cost_of, node_of, open_way
-from p2pannex.gateways.repository.rules import Rules, Way
+from p2pannex.gateways.repository.nodes import Unavailable, cost_of, node_of, open_route
+from p2pannex.gateways.repository.rules import Route, Rules
 from p2pannex.gateways.repository.state import READ, reread, stamp
 from p2pannex.gateways.repository.wanted import Preferences
 from p2pannex.git_annex.branch.branch import Branch
@@ -47,13 +47,13 @@ from p2pannex.service import AlreadyHave, Removal, Upload
 
 log = logging.getLogger(__name__)
 
-LOOK = 1.0
+REPOSITORY_INTERVAL = 1.0
 """Seconds between two looks at the git config and the branch."""
 
 RETRY = 10.0
 """Seconds until what could not be opened is tried again."""
 
-CLOSING = 10.0
+NODES_CLOSE_TIMEOUT = 10.0
 """Seconds that the nodes have to be closed in, at the end."""
 
 SIZES_AGE = 60.0
@@ -69,8 +69,8 @@ class _Known:
     """What was read and opened last. One object, which all views of a cluster share (`Cluster.bypassing`)."""
 
     stamp: tuple[object, ...] = ()
-    opened: dict[Way, Node] = attrs.field(factory=dict)
-    wholes: dict[Way, Node] = attrs.field(factory=dict)
+    opened: dict[Route, Node] = attrs.field(factory=dict)
+    whole_clusters: dict[Route, Node] = attrs.field(factory=dict)
     preferences: Preferences | None = None
     problems: tuple[str, ...] = ()
     sizes: dict[str, int] = attrs.field(factory=dict)
@@ -79,7 +79,7 @@ class _Known:
     @property
     def elsewhere(self) -> bool:
         """Whether any node is not on this machine."""
-        return any(way.remote.path is None for way in self.opened)
+        return any(route.remote.path is None for route in self.opened)
 
 
 class RepositoryCluster(Cluster):
@@ -100,7 +100,7 @@ class RepositoryCluster(Cluster):
         self._log = NodeLog(self._branch, (), at_once=single_client)
         self._single_client = single_client
         self._known = _Known()
-        self._held = HeldNodes()
+        self._open_nodes = OpenNodes()
         self._choosing = trio.Lock()
 
     @property
@@ -128,13 +128,13 @@ class RepositoryCluster(Cluster):
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
         answer = await super().put(key, file)
         if isinstance(answer, Upload):
-            self._log.expect(key)
+            self._log.prefetch(key)
             return LoggedUpload(answer, key, self._log, frozenset())
         await self._log.record(key, answer.uuids, True)
         return answer
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
-        self._log.expect(key)
+        self._log.prefetch(key)
         removal = await super().remove(key, before=before)
         await self._log.record(key, removal.uuids, False)
         return removal
@@ -160,7 +160,7 @@ class RepositoryCluster(Cluster):
         sizes = await self._sizes() if preferences.needs_sizes else {}
         chosen = preferences.choose(key, file, [node.uuid for node in nodes], holders, sizes)
         wanting = [node for node in nodes if node.uuid in chosen]
-        for whole in self._known.wholes.values():
+        for whole in self._known.whole_clusters.values():
             behind = [node for node in nodes if node.via == whole.via]
             if len(behind) > 1 and all(node in wanting for node in behind):
                 wanting = [node for node in wanting if node.via != whole.via] + [whole]
@@ -192,7 +192,7 @@ class RepositoryCluster(Cluster):
     async def _watch(self) -> None:
         retried = trio.current_time()
         while True:
-            await trio.sleep(LOOK)
+            await trio.sleep(REPOSITORY_INTERVAL)
             broken = any(isinstance(node.service, Unavailable) for node in self._known.opened.values())
             retry = broken and trio.current_time() >= retried + RETRY
             if retry or stamp(self._config) != self._known.stamp:
@@ -216,49 +216,49 @@ class RepositoryCluster(Cluster):
         rules = Rules(config.uuid, config.values, proxies, clusters, self._client)
         if not rules.is_cluster(self.uuid):
             raise NotAGatewayRepository(f"{os.fsdecode(config.git_dir)} is no gateway of the cluster {self.uuid}")
-        ways = rules.nodes(self.uuid)
-        gateways = {way.gateway for way in ways if way.gateway is not None}
-        wholes = [way for gateway in gateways if (way := rules.whole(self.uuid, gateway)) is not None]
+        routes = rules.nodes(self.uuid)
+        gateways = {route.gateway for route in routes if route.gateway is not None}
+        whole_clusters = [route for gateway in gateways if (route := rules.whole(self.uuid, gateway)) is not None]
         self._log.members = rules.members(self.uuid)
         numcopies = config.values.get("annex.numcopies", "")
         known.preferences = Preferences.of(
             logs,
-            {way.uuid: way.name for way in ways},
+            {route.uuid: route.name for route in routes},
             numcopies=int(numcopies) if numcopies.isdecimal() and len(numcopies) < 10 else 1,
         )
-        await self._open(ways, wholes, config)
+        await self._open(routes, whole_clusters, config)
         self._report()
 
-    async def _open(self, ways: list[Way], wholes: list[Way], config: AnnexConfig) -> None:
+    async def _open(self, routes: list[Route], whole_clusters: list[Route], config: AnnexConfig) -> None:
         """Close what is not wanted any more, or could not be opened, and open what is new."""
         known = self._known
         assert self._nursery is not None
         tasks = self._nursery
-        for way, node in list(known.opened.items()):
-            if way not in ways or isinstance(node.service, Unavailable):
-                del known.opened[way]
+        for route, node in list(known.opened.items()):
+            if route not in routes or isinstance(node.service, Unavailable):
+                del known.opened[route]
                 self.discard(node)
-                self._held.leave(node)
-        for way in [way for way in known.wholes if way not in wholes]:
-            self._held.leave(known.wholes.pop(way))
+                self._open_nodes.leave(node)
+        for route in [route for route in known.whole_clusters if route not in whole_clusters]:
+            self._open_nodes.leave(known.whole_clusters.pop(route))
 
-        async def open_one(way: Way, uuid: str, into: dict[Way, Node]) -> None:
-            service = await open_way(way, config, uuid, single_client=self._single_client)
-            via = () if way.gateway is None else (way.gateway,)
-            node = node_of(way.name, service, await cost_of(way.remote), via)
-            await self._held.hold(node, tasks)
-            into[way] = node
+        async def open_one(route: Route, uuid: str, into: dict[Route, Node]) -> None:
+            service = await open_route(route, config, uuid, single_client=self._single_client)
+            via = () if route.gateway is None else (route.gateway,)
+            node = node_of(route.name, service, await cost_of(route.remote), via)
+            await self._open_nodes.open(node, tasks)
+            into[route] = node
 
-        opened: dict[Way, Node] = {}
+        opened: dict[Route, Node] = {}
         async with trio.open_nursery() as nursery:
-            for way in ways:
-                if way not in known.opened:
-                    nursery.start_soon(open_one, way, way.uuid, opened)
-            for way in wholes:
-                if way not in known.wholes:
-                    nursery.start_soon(open_one, way, self.uuid, known.wholes)
-        for way, node in opened.items():
-            known.opened[way] = node
+            for route in routes:
+                if route not in known.opened:
+                    nursery.start_soon(open_one, route, route.uuid, opened)
+            for route in whole_clusters:
+                if route not in known.whole_clusters:
+                    nursery.start_soon(open_one, route, self.uuid, known.whole_clusters)
+        for route, node in opened.items():
+            known.opened[route] = node
             self.add(node)
 
     def _report(self) -> None:
@@ -278,7 +278,7 @@ class RepositoryCluster(Cluster):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._held.close(CLOSING)
+        await self._open_nodes.close(NODES_CLOSE_TIMEOUT)
         try:
             await super().__aexit__(kind, error, trace)
         finally:

@@ -35,9 +35,9 @@ class NodeLog:
         self._dirty = False
         self._idle = IdleCommits(self.commit)
 
-    def expect(self, key: Key) -> None:
+    def prefetch(self, key: Key) -> None:
         """Something will probably be logged of the key."""
-        self._branch.blocking.expect(key)
+        self._branch.blocking.prefetch(key)
 
     async def record(self, key: Key, uuids: Iterable[str], present: bool) -> None:
         """Log that repositories have the content, or have it no more. RemoteError where that cannot be done."""
@@ -111,7 +111,7 @@ class LoggedRemote(Service):
         return await self._inner.lock(key)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
-        self._log.expect(key)
+        self._log.prefetch(key)
         removal = await self._inner.remove(key, before=before)
         gone = removal.uuids | ({self.uuid} if removal.ok else frozenset())
         await self._log.record(key, gone, False)
@@ -132,8 +132,8 @@ class LoggedRemote(Service):
         return await self._inner.get(key, offset=offset, file=file)
 
     @asynccontextmanager
-    async def consecutive(self) -> AsyncGenerator[Service, None]:
-        async with self._inner.consecutive() as inner:
+    async def pinned(self) -> AsyncGenerator[Service, None]:
+        async with self._inner.pinned() as inner:
             yield LoggedRemote(inner, self._log)
 
     async def version(self) -> int:

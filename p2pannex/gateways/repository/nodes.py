@@ -21,7 +21,7 @@ import trio
 
 from p2pannex.cluster import Node
 from p2pannex.errors import RemoteError
-from p2pannex.gateways.repository.rules import Way
+from p2pannex.gateways.repository.rules import Route
 from p2pannex.gateways.unavailable import Unavailable
 from p2pannex.git_annex.config import AnnexConfig, looks_like_git
 from p2pannex.git_annex.remotes import GitRemote
@@ -48,23 +48,25 @@ def node_of(name: str, service: Service, cost: float, via: Iterable[str]) -> Nod
     return Node(name, service, cost=cost, via=via)
 
 
-async def open_way(way: Way, config: AnnexConfig, uuid: str | None = None, *, single_client: bool = False) -> Service:
-    """The Service that is reached by `way`, from the repository of `config`. Whoever calls closes it.
+async def open_route(
+    route: Route, config: AnnexConfig, uuid: str | None = None, *, single_client: bool = False
+) -> Service:
+    """The Service that is reached by `route`, from the repository of `config`. Whoever calls closes it.
 
     `uuid` is what is asked for behind a gateway, where that is not the way's own: the cluster. `single_client`
     says that this process serves one client. Where it cannot be opened, the answer is `Unavailable`.
     """
-    uuid = uuid or way.uuid
+    uuid = uuid or route.uuid
     try:
-        if way.remote.url is None:
+        if route.remote.url is None:
             from p2pannex.gateways.repository.special import open_special
 
-            return await trio.to_thread.run_sync(open_special, way.remote, uuid, config)
-        path = way.remote.path
+            return await trio.to_thread.run_sync(open_special, route.remote, uuid, config)
+        path = route.remote.path
         if path is None:
-            return await _open_remote(way.remote.url, way.remote, uuid, config)
-        if way.gateway is not None:
-            raise RemoteError(f"the gateway {way.remote.name} is on this machine; give it an ssh:// url")
+            return await _open_remote(route.remote.url, route.remote, uuid, config)
+        if route.gateway is not None:
+            raise RemoteError(f"the gateway {route.remote.name} is on this machine; give it an ssh:// url")
         return await _open_store(os.path.join(_top(config), os.path.expanduser(path)), uuid, single_client)
     except RemoteError as error:
         return Unavailable(uuid, str(error))
@@ -72,7 +74,7 @@ async def open_way(way: Way, config: AnnexConfig, uuid: str | None = None, *, si
 
 async def _open_remote(url: str, remote: GitRemote, uuid: str, config: AnnexConfig) -> Service:
     from p2pannex.p2p.dial import dialer
-    from p2pannex.p2p.peer import TIMEOUT
+    from p2pannex.p2p.peer import PEER_TIMEOUT
     from p2pannex.p2p.remote import Remote
     from p2pannex.url_syntax import InvalidURL, NetworkURL, SshURL, parse_url
 
@@ -84,7 +86,7 @@ async def _open_remote(url: str, remote: GitRemote, uuid: str, config: AnnexConf
         from p2pannex.protocol.messages import Auth
 
         token = await trio.to_thread.run_sync(kept_token, config.git_dir, parsed.net, parsed.address)
-        dial = dialer(parsed, client_uuid=config.uuid, timeout=TIMEOUT, capture_stderr=False)
+        dial = dialer(parsed, client_uuid=config.uuid, timeout=PEER_TIMEOUT, capture_stderr=False)
         return Remote(dial, uuid, credentials=None if token is None else Auth(config.uuid, token))
     raise InvalidURL(f"{url} is of no kind that can be a node here; use a path, ssh:// or p2p-annex::")
 
@@ -162,4 +164,4 @@ async def cost_of(remote: GitRemote) -> float:
     return remote.cost
 
 
-__all__ = ["Unavailable", "cost_of", "node_of", "open_way"]
+__all__ = ["Unavailable", "cost_of", "node_of", "open_route"]

@@ -8,8 +8,8 @@ from typing import Self
 import trio
 
 from p2pannex.gateways.repository.locations import LoggedRemote, NodeLog
-from p2pannex.gateways.repository.nodes import Unavailable, open_way
-from p2pannex.gateways.repository.rules import Way
+from p2pannex.gateways.repository.nodes import Unavailable, open_route
+from p2pannex.gateways.repository.rules import Route
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.layout import AnnexLayout
@@ -18,31 +18,31 @@ from p2pannex.system.background import Background
 
 
 class ProxiedRemote(LoggedRemote):
-    """The repository that `way` leads to from the one of `config`.
+    """The repository that `route` leads to from the one of `config`.
 
     Use it in ``async with``; what is done through it is in the location log then, and committed. Where the way to it is
     through another gateway, that one is told with BYPASS that we were asked already; and a client that came through it
     is refused, so that gateways whose logs are out of date never ask each other in a circle.
     """
 
-    def __init__(self, config: AnnexConfig, way: Way, *, single_client: bool = False) -> None:
+    def __init__(self, config: AnnexConfig, route: Route, *, single_client: bool = False) -> None:
         self._config = config
-        self._way = way
+        self._route = route
         self._single_client = single_client
         self._branch = Branch(config.git_dir, shared_mode=AnnexLayout(config).sharing.file_bits)
-        log = NodeLog(self._branch, [way.uuid], at_once=single_client)
-        self._opened: Service = Unavailable(way.uuid, "it has to be entered with async with")
+        log = NodeLog(self._branch, [route.uuid], at_once=single_client)
+        self._opened: Service = Unavailable(route.uuid, "it has to be entered with async with")
         self._background = Background(log.commit_when_idle)
         super().__init__(self._opened, log)
 
     def bypassing(self, uuids: frozenset[str]) -> Service:
-        if self._way.gateway in uuids:
-            return Unavailable(self.uuid, f"the way to {self._way.name} leads back to where the request came from")
+        if self._route.gateway in uuids:
+            return Unavailable(self.uuid, f"the way to {self._route.name} leads back to where the request came from")
         return super().bypassing(uuids)
 
     async def __aenter__(self) -> Self:
-        self._inner = self._opened = await open_way(self._way, self._config, single_client=self._single_client)
-        if self._way.gateway is not None:
+        self._inner = self._opened = await open_route(self._route, self._config, single_client=self._single_client)
+        if self._route.gateway is not None:
             self._inner = self._opened.bypassing(frozenset({self._config.uuid}))
         await self._background.__aenter__()
         return self

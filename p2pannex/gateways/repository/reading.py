@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import os
 
-from p2pannex.gateways.repository.rules import Rules, Way
+from p2pannex.gateways.repository.rules import Route, Rules
 from p2pannex.git_annex.config import AnnexConfig, run
 from p2pannex.git_annex.logs.cluster_log import parse_cluster_log
 from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
 
 
 class Served:
-    """What `client` asked for and may have: the cluster `uuid`, or the repository that `way` leads to."""
+    """What `client` asked for and may have: the cluster `uuid`, or the repository that `route` leads to."""
 
-    def __init__(self, config: AnnexConfig, uuid: str, way: Way | None, client: str | None) -> None:
+    def __init__(self, config: AnnexConfig, uuid: str, route: Route | None, client: str | None) -> None:
         self.config = config
         self.uuid = uuid
-        self.way = way
+        self.route = route
         self.client = client
 
 

@@ -30,7 +30,7 @@ class NotServed(Exception):
     """This repository does not stand for the one that was asked for. The text is one line."""
 
 
-class Way:
+class Route:
     """How to reach a repository: it is `remote`, or lies behind the gateway that `remote` is.
 
     `name` is what the gateway calls it. `gateway` is that gateway's uuid, None where the repository is the remote.
@@ -46,7 +46,7 @@ class Way:
         return self.uuid, self.name, self.remote, self.gateway
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Way) and self._parts() == other._parts()
+        return isinstance(other, Route) and self._parts() == other._parts()
 
     def __hash__(self) -> int:
         return hash((self.uuid, self.gateway))
@@ -88,20 +88,22 @@ class Rules:
         """The nodes of the cluster, wherever they are."""
         return frozenset(self._clusters.get(cluster, ()))
 
-    def nodes(self, cluster: str) -> list[Way]:
+    def nodes(self, cluster: str) -> list[Route]:
         """The ways to the nodes of the cluster that clients may be taken.
 
         Where there is a straight way to a node, it is the only one: other gateways may list the node because we do.
         """
         names = {name for name, uuid in self.configured.items() if uuid == cluster}
-        found: list[Way] = []
+        found: list[Route] = []
         for node in self._clusters.get(cluster, ()):
-            ways = self._ways(node) if node in self._listed else []
-            direct = [way for way in ways if way.gateway is None and names.intersection(way.remote.cluster_nodes)]
-            found += direct or [way for way in ways if way.gateway and cluster in way.remote.cluster_gateways]
+            routes = self._routes(node) if node in self._listed else []
+            direct = [
+                route for route in routes if route.gateway is None and names.intersection(route.remote.cluster_nodes)
+            ]
+            found += direct or [route for route in routes if route.gateway and cluster in route.remote.cluster_gateways]
         return found
 
-    def whole(self, cluster: str, gateway: str) -> Way | None:
+    def whole(self, cluster: str, gateway: str) -> Route | None:
         """The way to all that a gateway has of the cluster, for content that is to go to each node behind it.
 
         None where it may reach nodes by itself that we reach as well: they would be asked twice.
@@ -110,32 +112,32 @@ class Rules:
         gateways = [remote for remote in self.remotes if remote.uuid == gateway and cluster in remote.cluster_gateways]
         if not gateways or cluster not in theirs:
             return None
-        for way in self.nodes(cluster):
-            if way.gateway != gateway and way.uuid in theirs and not self._through_us(gateway, way.uuid):
+        for route in self.nodes(cluster):
+            if route.gateway != gateway and route.uuid in theirs and not self._through_us(gateway, route.uuid):
                 return None
-        return Way(cluster, gateways[0].name, gateways[0], gateway)
+        return Route(cluster, gateways[0].name, gateways[0], gateway)
 
-    def node(self, uuid: str) -> Way:
+    def node(self, uuid: str) -> Route:
         """The way to a repository that a client asks for by its own uuid. NotServed."""
         if uuid in self._clusters and uuid in self._listed:
             raise NotServed(f"not configured to be a gateway of the cluster {self._listed[uuid]}")
-        ways = self._ways(uuid)
+        routes = self._routes(uuid)
         if uuid in self._listed:
-            for way in ways:
-                if way.gateway is not None:
-                    return way
-                if way.remote.proxied or not self.configured.keys().isdisjoint(way.remote.cluster_nodes):
-                    return way
-        name = ways[0].name if ways else self._listed.get(uuid)
+            for route in routes:
+                if route.gateway is not None:
+                    return route
+                if route.remote.proxied or not self.configured.keys().isdisjoint(route.remote.cluster_nodes):
+                    return route
+        name = routes[0].name if routes else self._listed.get(uuid)
         if name is None:
             raise NotServed(f"expected repository UUID {uuid} but found UUID {self.own}")
         raise NotServed(f"not configured to proxy for repository {name}")
 
-    def _ways(self, uuid: str) -> list[Way]:
+    def _routes(self, uuid: str) -> list[Route]:
         """How the repository can be reached from here, whoever may be taken there: the straight ways first."""
-        direct = [Way(uuid, remote.name, remote) for remote in self.remotes if remote.uuid == uuid]
+        direct = [Route(uuid, remote.name, remote) for remote in self.remotes if remote.uuid == uuid]
         behind = [
-            Way(uuid, f"{remote.name}-{self._proxies[remote.uuid][uuid]}", remote, remote.uuid)
+            Route(uuid, f"{remote.name}-{self._proxies[remote.uuid][uuid]}", remote, remote.uuid)
             for remote in self.remotes
             if remote.cluster_gateways
             and remote.uuid

@@ -14,10 +14,8 @@ import trio
 from p2pannex.errors import RemoteError
 from p2pannex.git_annex.branch.cat_file import CatFile
 from p2pannex.git_annex.branch.commit import commit_journal
-from p2pannex.git_annex.branch.journal import TIMEOUT as LOCK_TIMEOUT
-from p2pannex.git_annex.branch.journal import Journal
-from p2pannex.git_annex.git import TIMEOUT as GIT_TIMEOUT
-from p2pannex.git_annex.git import Git
+from p2pannex.git_annex.branch.journal import JOURNAL_LOCK_TIMEOUT, Journal
+from p2pannex.git_annex.git import GIT_TIMEOUT, Git
 from p2pannex.git_annex.logs.location_log import LocationLog
 from p2pannex.git_annex.logs.names import UUID_LOG, InvalidName, location_log_path
 from p2pannex.keys.key import Key
@@ -36,7 +34,7 @@ class BlockingBranch:
         git_dir: str | bytes | os.PathLike[str] | os.PathLike[bytes],
         *,
         shared_mode: int = 0,
-        lock_timeout: float = LOCK_TIMEOUT,
+        lock_timeout: float = JOURNAL_LOCK_TIMEOUT,
         git_timeout: float = GIT_TIMEOUT,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -51,13 +49,13 @@ class BlockingBranch:
         text = read_journal(self.journal, path)
         return self._committed(path) if text is None else text
 
-    def expect(self, key: Key) -> None:
+    def prefetch(self, key: Key) -> None:
         """The key's log will probably be changed next: git is asked for it, if it is needed. It does not block."""
         path = location_log_path(key)
         if self._turn.acquire(blocking=False):
             try:
                 if not self.journal.has(path):
-                    self._cat_file.expect(path)
+                    self._cat_file.prefetch(path)
             finally:
                 self._turn.release()
 
@@ -139,7 +137,7 @@ class Branch:
         git_dir: str | bytes | os.PathLike[str] | os.PathLike[bytes],
         *,
         shared_mode: int = 0,
-        lock_timeout: float = LOCK_TIMEOUT,
+        lock_timeout: float = JOURNAL_LOCK_TIMEOUT,
         git_timeout: float = GIT_TIMEOUT,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:

@@ -5,7 +5,7 @@ directory of a branch of many logs has 4096 entries, which take it longer to unp
 those of the branch's last commit, and ask for the directory below. Where the branch is can mostly be read from the
 ref's file; where it has none, git is asked in the same breath, and had the ref moved, the answer is thrown away.
 
-Who knows early on what will be read says so (`expect`): then git looks for it while we do something else.
+Who knows early on what will be read says so (`prefetch`): then git looks for it while we do something else.
 
 A process that has died is replaced, once for each question. One that was left in the middle of an answer is killed.
 
@@ -26,10 +26,10 @@ from p2pannex.git_annex.git import Git
 
 REF = b"refs/heads/git-annex"
 
-TIMEOUT = 60.0
+CAT_FILE_TIMEOUT = 60.0
 """Seconds that an answer may take. Most take microseconds."""
 
-PATIENCE = 1
+BLOCKING_WAIT_MS = 1
 """Milliseconds that a task waits for an answer without letting others run: to let them costs as much as the answer."""
 
 EAGERNESS = 100
@@ -53,7 +53,7 @@ class _Ended(Exception):
 class CatFile:
     """One process, one question at a time: whose turn it is, is the caller's business."""
 
-    def __init__(self, git: Git, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, git: Git, *, timeout: float = CAT_FILE_TIMEOUT) -> None:
         self._git = git
         self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
@@ -65,7 +65,7 @@ class CatFile:
         self._top: dict[bytes, bytes] = {}  # what is in the top directory at that commit: names of objects
         self._expected: bytes | None = None  # the path that git was asked for and has not been heard of, at that commit
 
-    def expect(self, path: bytes) -> None:
+    def prefetch(self, path: bytes) -> None:
         """The log at `path` will probably be read next. It does not block; mostly git is asked for it."""
         if self._process is None or self._expected is not None or not _possible(path):
             return
@@ -100,7 +100,7 @@ class CatFile:
         try:
             with closing(self._exchange(path, text)) as exchange:
                 for reply in exchange:
-                    if not _readable(reply, PATIENCE):
+                    if not _readable(reply, BLOCKING_WAIT_MS):
                         with trio.fail_at(deadline):
                             await trio.lowlevel.wait_readable(reply)
         except trio.TooSlowError as error:

@@ -23,7 +23,7 @@ from p2pannex.git_annex.logs.names import InvalidName, journal_name
 from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.file_locks import Busy, try_range, wait_until
 
-TIMEOUT = 60.0
+JOURNAL_LOCK_TIMEOUT = 60.0
 """Seconds to wait for the lock. Commits take it for a second at most, git-annex's merges for some seconds."""
 
 BLOCK = 1 << 16
@@ -39,7 +39,7 @@ class Journal:
     core.sharedRepository=group.
     """
 
-    def __init__(self, git_dir: bytes, *, timeout: float = TIMEOUT, shared_mode: int = 0) -> None:
+    def __init__(self, git_dir: bytes, *, timeout: float = JOURNAL_LOCK_TIMEOUT, shared_mode: int = 0) -> None:
         self.annex = os.path.join(git_dir, b"annex")
         self.directory = os.path.join(self.annex, b"journal")
         self._new = os.path.join(self.annex, b"p2pannex", b"journal")

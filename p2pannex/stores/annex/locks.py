@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from p2pannex.errors import RemoteError
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
-from p2pannex.system.file_locks import SET_LOCK, TIMEOUT, is_at, try_range, wait_until
+from p2pannex.system.file_locks import LOCK_TIMEOUT, SET_LOCK, is_at, try_range, wait_until
 
 
 def require_file_locks() -> None:
@@ -103,7 +103,7 @@ class KeyExclusion:
         self._path = os.path.join(layout.own, b"exclusion")
 
     @contextmanager
-    def hold(self, key: Key, timeout: float = TIMEOUT) -> Iterator[None]:
+    def hold(self, key: Key, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
         """Nobody else of us changes the content of `key`, or what promises are recorded for it, meanwhile.
 
         Busy where others do for longer than `timeout` seconds.

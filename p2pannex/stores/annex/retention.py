@@ -30,7 +30,7 @@ from p2pannex.keys.key import Key
 from p2pannex.stores.annex.abandoned_locks import KeptLocks
 from p2pannex.stores.annex.lock_file_pool import SpareLocks
 from p2pannex.stores.annex.locks import KeyExclusion, LockFile
-from p2pannex.stores.annex.retention_timestamps import PATIENCE, AnnexTimes
+from p2pannex.stores.annex.retention_timestamps import TIMESTAMP_LOCK_TIMEOUT, AnnexTimes
 from p2pannex.stores.files.retention import Record, Retention
 from p2pannex.system.clock import Clock
 from p2pannex.system.durability import directory_durable
@@ -38,7 +38,7 @@ from p2pannex.system.file_locks import Busy, wait_until
 from p2pannex.system.fsync_batch import at_once
 
 
-class AnnexPromise:
+class AnnexRetentionRecord:
     """One promise, held by this process. Made by `AnnexRetention.record`."""
 
     def __init__(self, retention: AnnexRetention, key: Key, record: Record, lock: LockFile) -> None:
@@ -88,7 +88,7 @@ class AnnexRetention:
         self._times = AnnexTimes(layout, clock)
         self.kept = KeptLocks(clock)
 
-    def record(self, key: Key) -> AnnexPromise | None:
+    def record(self, key: Key) -> AnnexRetentionRecord | None:
         """Promise to keep `key` for ten minutes from now, durably; None where it is being removed by git-annex."""
         self.kept.let_go()
         path = self._layout.find(key)
@@ -109,31 +109,31 @@ class AnnexRetention:
         except BaseException:
             lock.close()
             raise
-        promise = AnnexPromise(self, key, record, lock)
+        ours = AnnexRetentionRecord(self, key, record, lock)
         try:
             self._times.grow(key, path)
             at_once(directory_durable(directory))
         except BaseException:
-            promise.abandon()
+            ours.abandon()
             raise
         finally:
             self._layout.freeze(directory)
-        return promise
+        return ours
 
     @contextmanager
     def removing(self, key: Key, path: bytes, timeout: float) -> Iterator[bool]:
         """Whether nobody keeps `key`, so that it may be removed inside of the block.
 
         Meanwhile nobody can begin to keep it. When it was removed, so is what was recorded for it. While git-annex
-        removes it, it is waited for, not longer than `PATIENCE`; Busy where `timeout` is 0.
+        removes it, it is waited for, not longer than `TIMESTAMP_LOCK_TIMEOUT`; Busy where `timeout` is 0.
         """
         self.kept.let_go()
-        if self._records.held(key):
+        if self._records.is_retained(key):
             yield False
             return
         directory = os.path.dirname(path)
         try:
-            lock = self._exclusive_lock(path, min(timeout, PATIENCE))
+            lock = self._exclusive_lock(path, min(timeout, TIMESTAMP_LOCK_TIMEOUT))
         except FileNotFoundError:
             yield True  # the directory is gone, and the content with it
             return
@@ -189,7 +189,7 @@ class AnnexRetention:
     def withdraw(self, key: Key, lock: LockFile) -> None:
         """A promise of ours, whose lock this is, has ended: tell git-annex, if no other one is left."""
         with self._exclusion.hold(key):
-            if not lock.upgrade() or self._records.held(key):
+            if not lock.upgrade() or self._records.is_retained(key):
                 return
             path = self._layout.find(key)
             directory = os.path.dirname(path)
@@ -205,7 +205,7 @@ class AnnexRetention:
 
     def _shared_lock(self, path: bytes) -> LockFile | None:
         """The object's lock file, locked shared; None where the content is being removed, or is gone."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMESTAMP_LOCK_TIMEOUT
         while True:
             try:
                 lock = self._layout.within(

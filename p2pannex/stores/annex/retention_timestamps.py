@@ -21,7 +21,7 @@ from p2pannex.service import RETENTION
 from p2pannex.system.clock import Clock
 from p2pannex.system.file_locks import try_range, wait_until
 
-PATIENCE = 1.0
+TIMESTAMP_LOCK_TIMEOUT = 1.0
 """Seconds for which the lock of the file is tried: git-annex has it for a moment."""
 
 _TIME = re.compile(rb"(\d{1,18}(?:\.\d+)?)s\s*")
@@ -51,7 +51,7 @@ class AnnexTimes:
         try:
             if os.fstat(fd).st_uid == os.geteuid():
                 sharing.file(path + b".rtl")
-            wait_until(lambda: try_range(fd, fcntl.F_WRLCK), PATIENCE)
+            wait_until(lambda: try_range(fd, fcntl.F_WRLCK), TIMESTAMP_LOCK_TIMEOUT)
             current = _read(path + b".rtm")
             written, earlier = self._read_written(key)
             if current is not None and current != written:

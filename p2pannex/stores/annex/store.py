@@ -68,12 +68,12 @@ class AnnexStore(ObjectStore):
         clock = clock or SystemClock()
         exclusion = KeyExclusion(layout)
         self._spare_locks = SpareLocks(layout)
-        self._retention = AnnexRetention(layout, exclusion, self._spare_locks, clock, boot=boot)
+        self._annex_retention = AnnexRetention(layout, exclusion, self._spare_locks, clock, boot=boot)
         super().__init__(
             self.config.uuid,
             layout,
             exclusion,
-            self._retention,
+            self._annex_retention,
             clock=clock,
             disk_reserve=self.config.disk_reserve,
             single_client=single_client,
@@ -143,8 +143,8 @@ class AnnexStore(ObjectStore):
 
     # The location log -------------------------------------------------------------------------------------------
 
-    def expect(self, key: Key) -> None:
-        self._branch.blocking.expect(key)
+    def prefetch_log(self, key: Key) -> None:
+        self._branch.blocking.prefetch(key)
 
     async def changed(self, key: Key, present: bool) -> None:
         await self._log.changed(key, present)
@@ -152,7 +152,7 @@ class AnnexStore(ObjectStore):
     async def __aenter__(self) -> Self:
         if self._background is not None:
             raise RuntimeError("this store is in use in another async with block")
-        self._background = Background(self._log.commit_when_idle, self._retention.kept.let_go_in_time)
+        self._background = Background(self._log.commit_when_idle, self._annex_retention.kept.let_go_in_time)
         await self._background.__aenter__()
         return self
 
@@ -173,7 +173,7 @@ class AnnexStore(ObjectStore):
         try:
             await self._log.commit()
         finally:
-            self._retention.kept.close()
+            self._annex_retention.kept.close()
             self._spare_locks.close()
             await self._branch.aclose()
             await super().aclose()

@@ -28,7 +28,7 @@ import trio
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
-from p2pannex.stores.files.upload_wait import Turn
+from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import NoClaim, ObjectUpload
 from p2pannex.system.disk_errors import disk_errors, require_room
 from p2pannex.system.file_locks import try_lock
@@ -79,7 +79,7 @@ class Spool:
         None where somebody else has just finished one of the same key: the caller looks again whether the content is
         there. RemoteError where another one goes on for too long, or there is no room for the rest.
         """
-        turn = Turn()
+        wait = UploadWait()
         waited = False
         while True:
             with disk_errors("cannot begin to store the content"):
@@ -90,9 +90,9 @@ class Spool:
                     upload.close()
                     return None
                 return SpooledUpload(target, upload, deliver, present)
-            turn.require()
+            wait.require()
             waited = True
-            await turn.pause()
+            await wait.pause()
 
     def incoming(self, key: Key) -> bytes:
         """The path of a new file to fetch the content into. RemoteError where there is no room for it."""

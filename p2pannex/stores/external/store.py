@@ -29,7 +29,7 @@ from p2pannex.stores.files.objects import NAME_MAX
 from p2pannex.system.clock import Clock, SystemClock
 from p2pannex.system.disk_errors import disk_errors
 
-TIMEOUT = 60.0
+REPLY_TIMEOUT = 60.0
 """Seconds that a program may take to start, and to answer whatever moves no content."""
 
 TRANSFER_TIMEOUT = 3600.0
@@ -45,7 +45,7 @@ class ExternalStore(Service):
     state_dir: a directory of this remote's own, made where it is missing: what the program asks to be kept, passwords
         among it.
     concurrency: transfers at once, and so, beside two for short questions, how many of the program may run at once.
-    timeout, transfer_timeout: seconds, see `TIMEOUT` and `TRANSFER_TIMEOUT`.
+    timeout, transfer_timeout: seconds, see `REPLY_TIMEOUT` and `TRANSFER_TIMEOUT`.
     name, git_dir: what the program hears that the remote is called, and where the git repository is, if it asks.
     environment: the program's whole environment, ours where it is None.
     inform: is called with what the program wants people to know.
@@ -65,7 +65,7 @@ class ExternalStore(Service):
         name: str = "",
         git_dir: str | bytes | None = None,
         concurrency: int = 4,
-        timeout: float = TIMEOUT,
+        timeout: float = REPLY_TIMEOUT,
         transfer_timeout: float = TRANSFER_TIMEOUT,
         environment: Mapping[str, str] | None = None,
         inform: Callable[[str], None] | None = None,

@@ -20,7 +20,7 @@ SMALL = 1 << 20
 """Bytes of content up to which its space may be freed a little later."""
 
 
-class Untidy:
+class PendingCleanup:
     """What is left below `root`. Each directory is removed if it is empty, and those above it, with the exclusion of
     the key that was in it. With `free_later` that is so of the space of small files, too: 16 MiB of it at most."""
 
@@ -31,7 +31,7 @@ class Untidy:
         self._left: list[tuple[Key, bytes, int]] = []
 
     @property
-    def many(self) -> bool:
+    def is_full(self) -> bool:
         """Whether it is time to tidy up."""
         return len(self._left) >= MANY
 

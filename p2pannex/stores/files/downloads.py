@@ -9,7 +9,7 @@ import trio
 from p2pannex.service import Download
 from p2pannex.system.disk_errors import disk_errors
 
-SMALL = 64 * 1024
+READ_ON_LOOP = 64 * 1024
 """Bytes up to which reading stays on the loop: a hop to a thread would cost more."""
 
 
@@ -22,7 +22,7 @@ class ObjectDownload(Download):
         self._status = os.fstat(fd) if status is None else status
         self.length = max(0, self._status.st_size - offset)
         self._end = offset + self.length
-        if self.length > SMALL:
+        if self.length > READ_ON_LOOP:
             os.posix_fadvise(fd, offset, self.length, os.POSIX_FADV_SEQUENTIAL)
 
     @property
@@ -38,7 +38,7 @@ class ObjectDownload(Download):
     async def readinto(self, view: memoryview) -> int:
         view = view[: self._end - self.position]
         with disk_errors("cannot read the content"):
-            if len(view) <= SMALL:
+            if len(view) <= READ_ON_LOOP:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 count = os.preadv(self._fd, [view], self.position)
             else:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from p2pannex.keys.key import Key
-from p2pannex.system.file_locks import TIMEOUT, try_lock, wait_until
+from p2pannex.system.file_locks import LOCK_TIMEOUT, try_lock, wait_until
 
 
 class Exclusion:
@@ -31,7 +31,7 @@ class Exclusion:
             os.close(os.open(os.path.join(self._directory, b"%02x" % number), os.O_CREAT | os.O_CLOEXEC, 0o666))
 
     @contextmanager
-    def hold(self, key: Key, timeout: float = TIMEOUT) -> Iterator[None]:
+    def hold(self, key: Key, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
         """Nobody else changes the content of `key`, or what promises are recorded for it, meanwhile.
 
         Busy where others do for longer than `timeout` seconds.

@@ -1,7 +1,7 @@
 """The parts that a store of content in files is put together from, as `objects` knows them.
 
 Where its files are (`Layout`), who may change a key's content (`Exclusive`), and what was promised to whom
-(`Promises`): two kinds of store differ in these, and in nothing else.
+(`RetentionRecords`): two kinds of store differ in these, and in nothing else.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Exclusive(Protocol):
     def hold(self, key: Key, timeout: float = ...) -> AbstractContextManager[None]: ...
 
 
-class Promise(Protocol):
+class RetentionRecord(Protocol):
     """One promise to keep content, held by this process."""
 
     def release(self) -> None:
@@ -66,10 +66,10 @@ class Promise(Protocol):
         ...
 
 
-class Promises(Protocol):
+class RetentionRecords(Protocol):
     """The records of what was promised. Both are called with the key's exclusion held."""
 
-    def record(self, key: Key) -> Promise | None:
+    def record(self, key: Key) -> RetentionRecord | None:
         """Promise to keep `key`, durably; None where somebody is removing it."""
         ...
 

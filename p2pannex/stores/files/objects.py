@@ -31,15 +31,15 @@ import trio
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Download, Lock, Removal, Service, Upload
-from p2pannex.stores.files.cleanup import Untidy
+from p2pannex.stores.files.cleanup import PendingCleanup
 from p2pannex.stores.files.downloads import Nothing, ObjectDownload
-from p2pannex.stores.files.interfaces import Exclusive, Layout, Promise, Promises
-from p2pannex.stores.files.upload_wait import Turn
+from p2pannex.stores.files.interfaces import Exclusive, Layout, RetentionRecord, RetentionRecords
+from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import Claim, NoClaim, ObjectUpload
 from p2pannex.system.clock import Clock
 from p2pannex.system.disk_errors import disk_errors, explained
 from p2pannex.system.durability import names_durable
-from p2pannex.system.file_locks import TIMEOUT, Busy
+from p2pannex.system.file_locks import LOCK_TIMEOUT, Busy
 from p2pannex.system.fsync_batch import Fsyncs, at_once, side_by_side
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class ObjectStore(Service):
         uuid: str,
         layout: Layout,
         exclusive: Exclusive,
-        promises: Promises,
+        retention: RetentionRecords,
         *,
         clock: Clock,
         disk_reserve: int,
@@ -86,8 +86,8 @@ class ObjectStore(Service):
         self._one_of_several = one_of_several
         self._ending = trio.Lock()
         self._exclusion = exclusive
-        self._promises = promises
-        self._untidy = Untidy(layout.root, exclusive, free_later=single_client)
+        self._retention = retention
+        self._pending_cleanup = PendingCleanup(layout.root, exclusive, free_later=single_client)
 
     async def check_present(self, key: Key) -> bool:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -156,10 +156,10 @@ class ObjectStore(Service):
     async def lock(self, key: Key) -> Lock | None:
         if not await self.check_present(key):
             return None
-        promise = await self.briefly(self._lock, key)
-        return None if promise is None else _ObjectLock(self, promise)
+        record = await self.briefly(self._lock, key)
+        return None if record is None else _ObjectLock(self, record)
 
-    def _lock(self, key: Key) -> Promise | None:
+    def _lock(self, key: Key) -> RetentionRecord | None:
         with disk_errors("cannot lock the content"), self._exclusion.hold(key):
             path = self._whole_object(key)
             if path is None:
@@ -168,11 +168,11 @@ class ObjectStore(Service):
                 at_once(self._durable(path))
             except FileNotFoundError:
                 return None  # another program, which knows nothing of our exclusion, has just removed it
-            return self._promises.record(key)
+            return self._retention.record(key)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         await trio.lowlevel.checkpoint_if_cancelled()
-        self.expect(key)
+        self.prefetch_log(key)
         outcome = None
         if key.size is not None and key.size <= QUICKLY_REMOVED:
             try:
@@ -183,11 +183,11 @@ class ObjectStore(Service):
             outcome = await trio.to_thread.run_sync(self._remove, key, before)
         if outcome is Outcome.REMOVED:
             await self.changed(key, False)
-        if self._untidy.many:
-            await trio.to_thread.run_sync(self._untidy.tidy)
+        if self._pending_cleanup.is_full:
+            await trio.to_thread.run_sync(self._pending_cleanup.tidy)
         return Removal(outcome is not Outcome.KEPT)
 
-    def _remove(self, key: Key, before: int | None, timeout: float = TIMEOUT) -> Outcome:
+    def _remove(self, key: Key, before: int | None, timeout: float = LOCK_TIMEOUT) -> Outcome:
         found = self._find(key, doing="cannot remove the content")
         if found is None:
             return Outcome.ABSENT
@@ -196,11 +196,11 @@ class ObjectStore(Service):
         with (
             disk_errors("cannot remove the content"),
             self._exclusion.hold(key, timeout),
-            self._promises.removing(key, path, timeout) as free,
+            self._retention.removing(key, path, timeout) as free,
         ):
             if not free:
                 return Outcome.KEPT
-            self._untidy.add(key, path)
+            self._pending_cleanup.add(key, path)
             # The deadline comes last: waiting for the exclusion, and for the look at the records, may have taken any
             # time. Between this line and the unlink there is nothing that waits.
             if before is not None and int(self.clock.monotonic()) >= before:
@@ -211,7 +211,7 @@ class ObjectStore(Service):
                 return Outcome.ABSENT
             return Outcome.REMOVED
 
-    def expect(self, key: Key) -> None:
+    def prefetch_log(self, key: Key) -> None:
         """`changed` will probably be called for the key: where a log is kept, it may be looked up now."""
 
     async def changed(self, key: Key, present: bool) -> None:
@@ -220,7 +220,7 @@ class ObjectStore(Service):
     async def aclose(self) -> None:
         """Leave the directory tidy."""
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._untidy.tidy)
+            await trio.to_thread.run_sync(self._pending_cleanup.tidy)
 
     # Storing ----------------------------------------------------------------------------------------------------
 
@@ -228,7 +228,7 @@ class ObjectStore(Service):
         await trio.lowlevel.checkpoint_if_cancelled()
         if len(key.file_name) > NAME_MAX:
             raise RemoteError("the key's name is too long for a file name")
-        turn = Turn()
+        wait = UploadWait()
         while True:
             if self.present(key) and await self.briefly(self._surely_present, key):
                 return AlreadyHave()
@@ -236,12 +236,12 @@ class ObjectStore(Service):
                 upload = ObjectUpload.open(self, key)
             if upload is not None:
                 if not self.present(key):
-                    self.expect(key)
+                    self.prefetch_log(key)
                     return upload
                 upload.close()  # the one who had it locked has just finished
             else:
-                turn.require()
-            await turn.pause()
+                wait.require()
+            await wait.pause()
 
     def claim(self, key: Key) -> Claim | None:
         """The right to receive the content, which the upload gives back; None while another program has it."""
@@ -304,16 +304,16 @@ class ObjectStore(Service):
 
 
 class _ObjectLock(Lock):
-    def __init__(self, store: ObjectStore, promise: Promise) -> None:
+    def __init__(self, store: ObjectStore, record: RetentionRecord) -> None:
         self._store = store
-        self._promise = promise
+        self._record = record
 
     async def release(self) -> None:
         with trio.CancelScope(shield=True), disk_errors("cannot unlock the content"):
-            await self._store.briefly(self._promise.release)
+            await self._store.briefly(self._record.release)
 
     async def aclose(self) -> None:
-        self._promise.abandon()
+        self._record.abandon()
         await trio.lowlevel.checkpoint()
 
 

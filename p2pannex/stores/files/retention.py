@@ -108,7 +108,7 @@ class Retention:
             raise
         return record
 
-    def held(self, key: Key) -> bool:
+    def is_retained(self, key: Key) -> bool:
         """Whether anybody was promised that `key` is kept, as of now. Call it with the key's exclusion held.
 
         Records whose time is over and whose holder is gone are removed.
@@ -119,7 +119,7 @@ class Retention:
     def removing(self, key: Key, path: bytes, timeout: float) -> Iterator[bool]:
         """Whether nobody was promised that `key` is kept, so that it may be removed inside of the block. Call it with
         the key's exclusion held."""
-        yield not self.held(key)
+        yield not self.is_retained(key)
 
     def sweep(self) -> None:
         """Remove what lost holders left behind long ago, so that records do not pile up."""

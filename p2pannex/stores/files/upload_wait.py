@@ -12,7 +12,7 @@ BUSY_TIMEOUT = 10.0
 LONGEST_PAUSE = 0.2
 
 
-class Turn:
+class UploadWait:
     """The wait of one upload, from now on."""
 
     def __init__(self) -> None:

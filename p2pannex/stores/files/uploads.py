@@ -19,7 +19,7 @@ from p2pannex.system.durability import start_writing_back
 from p2pannex.system.file_locks import is_at, try_lock
 from p2pannex.system.fsync_batch import Fsyncs, at_once
 
-SMALL = 64 * 1024
+WRITE_ON_LOOP = 64 * 1024
 """Bytes up to which writing stays on the loop: a hop to a thread would cost more."""
 
 BLOCK = 1 << 20
@@ -154,7 +154,7 @@ class ObjectUpload(Upload):
             raise ConnectionLost("this upload is closed")
         assert self._verifier is not None, "begin comes first"
         with disk_errors("cannot store the content"):
-            if len(view) <= SMALL:
+            if len(view) <= WRITE_ON_LOOP:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 self._write(view)
                 self._verifier.update(view)
@@ -181,7 +181,7 @@ class ObjectUpload(Upload):
 
     async def finish(self, valid: bool) -> Stored | NotStored:
         with disk_errors("cannot store the content"):
-            if self._verifier is not None and self._verifier.received <= SMALL:
+            if self._verifier is not None and self._verifier.received <= WRITE_ON_LOOP:
                 stored = await self._store.durably(self._finish(valid))
             else:
                 stored = await trio.to_thread.run_sync(at_once, self._finish(valid))

@@ -25,7 +25,7 @@ from p2pannex.keys.key import Key
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.benchmarks.client import BLOCK, RawClient
 
-SMALL = 10_000
+SMALL_REQUEST = 10_000
 CLIENT_UUID = "00000000-0000-0000-0000-00000000beef"
 
 
@@ -146,7 +146,7 @@ class Figures:
 
 def small_requests(client: RawClient, stored: list[Key], *, requests: int) -> dict[str, float]:
     """Seconds that one takes: the medians. What is stored stays."""
-    contents = [os.urandom(SMALL) for _ in range(requests)]
+    contents = [os.urandom(SMALL_REQUEST) for _ in range(requests)]
     keys = [made_key(content) for content in contents]
     stored += keys
     median = statistics.median
@@ -164,7 +164,7 @@ def small_requests(client: RawClient, stored: list[Key], *, requests: int) -> di
 def removals(client: RawClient, stored: list[Key], *, requests: int) -> dict[str, float]:
     """Seconds that one takes: the median, of content that was just stored, and of what another process has stored,
     whose location is in the git-annex branch."""
-    contents = [os.urandom(SMALL) for _ in range(requests)]
+    contents = [os.urandom(SMALL_REQUEST) for _ in range(requests)]
     just_stored = [made_key(content) for content in contents]
     for key, content in zip(just_stored, contents, strict=True):
         client.put(key, memoryview(content))
