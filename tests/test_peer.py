@@ -17,23 +17,9 @@ import trio.testing
 from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
 from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
-from p2pannex.protocol.messages import (
-    AuthSuccess,
-    CheckPresent,
-    Data,
-    Error,
-    Failure,
-    Get,
-    GetTimestamp,
-    Message,
-    Put,
-    PutFrom,
-    Success,
-    Valid,
-    Version,
-)
 from p2pannex.testing.faults import Fault, FaultyStream, Operation, cancel_everywhere
 from p2pannex.testing.pair import PEERS, Pair, peer_pair
 from p2pannex.testing.samples import sample
@@ -47,12 +33,12 @@ SIZES = [0, 1, 5, SMALL_BODY - 10, SMALL_BODY, SMALL_BODY + 1, 3 * SMALL_BODY + 
 
 async def idle_pair(transport: str, timeout: float = 5, version: int = 4) -> Pair:
     client, server = peer_pair(transport, timeout=timeout)
-    await server.send(AuthSuccess("u"))
-    assert await client.receive() == AuthSuccess("u")
-    await client.send(Version(version))
-    assert await server.receive() == Version(version)
-    await server.send(Version(version))
-    assert await client.receive() == Version(version)
+    await server.send(m.AuthSuccess("u"))
+    assert await client.receive() == m.AuthSuccess("u")
+    await client.send(m.Version(version))
+    assert await server.receive() == m.Version(version)
+    await server.send(m.Version(version))
+    assert await client.receive() == m.Version(version)
     return client, server
 
 
@@ -74,13 +60,13 @@ async def test_messages_and_answers(transport: str) -> None:
     client, server = await idle_pair(transport)
     for _ in range(3):
         assert client.reusable
-        await client.send(CheckPresent(K))
+        await client.send(m.CheckPresent(K))
         assert not client.reusable
-        assert await server.receive() == CheckPresent(K)
-        server.queue(Success())
+        assert await server.receive() == m.CheckPresent(K)
+        server.queue(m.Success())
         with trio.move_on_after(0.01):
             await server.receive()  # it is the client's turn: what is queued goes out first
-        assert await client.receive() == Success()
+        assert await client.receive() == m.Success()
     assert client.reusable
     await close(client, server)
 
@@ -94,18 +80,18 @@ async def test_bodies(transport: str, size: int) -> None:
 
     async def receive() -> None:
         nonlocal got
-        assert await client.receive() == Data(size)
+        assert await client.receive() == m.Data(size)
         got = await read(client)
-        assert await client.receive() == Valid()
+        assert await client.receive() == m.Valid()
 
     async with trio.open_nursery() as nursery:
-        await client.send(Get(0, None, K))
+        await client.send(m.Get(0, None, K))
         await server.receive()
         nursery.start_soon(receive)
-        server.queue(Data(size))
+        server.queue(m.Data(size))
         await server.write_body(memoryview(body)[: size // 2])
         await server.write_body(memoryview(body)[size // 2 :])
-        await server.send(Valid())
+        await server.send(m.Valid())
     assert got == body
     assert client.conversation.state is server.conversation.state is State.GET_RECEIPT
     await close(client, server)
@@ -114,9 +100,9 @@ async def test_bodies(transport: str, size: int) -> None:
 @every_transport
 async def test_a_body_is_never_longer_than_announced(transport: str) -> None:
     client, server = await idle_pair(transport)
-    await client.send(Get(0, None, K))
+    await client.send(m.Get(0, None, K))
     await server.receive()
-    server.queue(Data(5))
+    server.queue(m.Data(5))
     with pytest.raises(LocalProtocolError):
         await server.write_body(memoryview(b"123456"))
 
@@ -126,7 +112,7 @@ async def test_a_body_is_never_longer_than_announced(transport: str) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write)
-        assert await client.receive() == Data(5)
+        assert await client.receive() == m.Data(5)
         assert await read(client) == b"12345"
     await close(client, server)
 
@@ -136,7 +122,7 @@ async def test_receive_out_of_turn(transport: str) -> None:
     client, server = await idle_pair(transport)
     with pytest.raises(LocalProtocolError):
         await client.receive()
-    await client.send(CheckPresent(K))
+    await client.send(m.CheckPresent(K))
     await server.receive()
     with pytest.raises(LocalProtocolError):
         await server.receive()
@@ -148,7 +134,7 @@ async def test_receive_out_of_turn(transport: str) -> None:
 async def test_nothing_is_queued_that_is_not_allowed(transport: str) -> None:
     client, server = await idle_pair(transport)
     with pytest.raises(LocalProtocolError):
-        client.queue(Success())
+        client.queue(m.Success())
     assert client.reusable
     await close(client, server)
 
@@ -173,7 +159,7 @@ async def test_a_kept_connection_that_was_closed_is_not_reusable(transport: str)
     if transport != "stream":  # trio's memory streams cannot be asked
         assert not client.reusable
     with pytest.raises(ConnectionLost):
-        await client.send(CheckPresent(K))
+        await client.send(m.CheckPresent(K))
         if await client.receive() is None:
             raise ConnectionLost
     assert not client.reusable
@@ -183,11 +169,11 @@ async def test_a_kept_connection_that_was_closed_is_not_reusable(transport: str)
 @streams
 async def test_bytes_that_come_unasked_make_a_connection_unusable(transport: str) -> None:
     client, server = await idle_pair(transport)
-    await client.send(CheckPresent(K))
+    await client.send(m.CheckPresent(K))
     await server.receive()
     assert isinstance(server, StreamPeer)
     await server.stream.send_all(b"SUCCESS\nFAILURE\n")
-    assert await client.receive() == Success()
+    assert await client.receive() == m.Success()
     assert not client.reusable
     await close(client, server)
 
@@ -195,16 +181,16 @@ async def test_bytes_that_come_unasked_make_a_connection_unusable(transport: str
 @every_transport
 async def test_the_far_side_closes_in_the_middle_of_a_body(transport: str) -> None:
     client, server = await idle_pair(transport)
-    await client.send(Put(None, K))
+    await client.send(m.Put(None, K))
     await server.receive()
-    await server.send(PutFrom(0))
+    await server.send(m.PutFrom(0))
     await client.receive()
-    client.queue(Data(3 * SMALL_BODY))
+    client.queue(m.Data(3 * SMALL_BODY))
     got = 0
 
     async def receive() -> None:
         nonlocal got
-        assert await server.receive() == Data(3 * SMALL_BODY)
+        assert await server.receive() == m.Data(3 * SMALL_BODY)
         with pytest.raises(ConnectionLost):
             while True:
                 got += await server.read_body(memoryview(bytearray(1000)))
@@ -222,9 +208,9 @@ async def test_the_far_side_closes_in_the_middle_of_a_body(transport: str) -> No
 @every_transport
 async def test_a_writer_learns_that_its_reader_is_gone(transport: str) -> None:
     client, server = await idle_pair(transport)
-    await client.send(Get(0, None, K))
+    await client.send(m.Get(0, None, K))
     await server.receive()
-    server.queue(Data(1 << 50))
+    server.queue(m.Data(1 << 50))
     await client.aclose()
     with pytest.raises(ConnectionLost):
         while True:
@@ -239,9 +225,9 @@ async def test_a_writer_learns_that_its_reader_is_gone(transport: str) -> None:
 @every_transport
 async def test_closing_while_a_body_is_on_loan_frees_its_writer(transport: str) -> None:
     client, server = await idle_pair(transport, timeout=1000)
-    await client.send(Get(0, None, K))
+    await client.send(m.Get(0, None, K))
     await server.receive()
-    server.queue(Data(1 << 50))
+    server.queue(m.Data(1 << 50))
 
     async def write() -> None:
         with pytest.raises(ConnectionLost):
@@ -260,15 +246,15 @@ async def test_closing_while_a_body_is_on_loan_frees_its_writer(transport: str) 
 @every_transport
 async def test_wait_left(transport: str) -> None:
     client, server = await idle_pair(transport)
-    await client.send(CheckPresent(K))
+    await client.send(m.CheckPresent(K))
     await server.receive()
     with trio.move_on_after(0.01) as scope:
         await server.wait_left()
     assert scope.cancelled_caught, "the client is still there"
-    await server.send(Success())
-    assert await client.receive() == Success()
-    await client.send(GetTimestamp())
-    assert await server.receive() == GetTimestamp()
+    await server.send(m.Success())
+    assert await client.receive() == m.Success()
+    await client.send(m.GetTimestamp())
+    assert await server.receive() == m.GetTimestamp()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.wait_left)
         await client.aclose()
@@ -279,13 +265,13 @@ async def test_wait_left(transport: str) -> None:
 async def test_what_comes_while_waiting_for_the_end_is_kept(transport: str) -> None:
     client, server = await idle_pair(transport)
     assert isinstance(client, StreamPeer)
-    await client.stream.send_all(CheckPresent(K).format())
+    await client.stream.send_all(m.CheckPresent(K).format())
     await server.receive()
-    await client.stream.send_all(GetTimestamp().format())
+    await client.stream.send_all(m.GetTimestamp().format())
     with trio.move_on_after(0.02):
         await server.wait_left()
-    await server.send(Failure())
-    assert await server.receive() == GetTimestamp()
+    await server.send(m.Failure())
+    assert await server.receive() == m.GetTimestamp()
     await close(client, server)
 
 
@@ -296,12 +282,12 @@ async def test_what_comes_while_waiting_for_the_end_is_kept(transport: str) -> N
 async def test_bad_lines_and_the_way_on(transport: str) -> None:
     client, server = await idle_pair(transport)
     assert isinstance(client, StreamPeer)
-    await client.stream.send_all(b"FOO\n" + CheckPresent(K).format())
+    await client.stream.send_all(b"FOO\n" + m.CheckPresent(K).format())
     with pytest.raises(RemoteProtocolError) as caught:
         await server.receive()
     assert caught.value.reply == "unknown command"
-    await server.send(Error("unknown command"))
-    assert await server.receive() == CheckPresent(K)
+    await server.send(m.Error("unknown command"))
+    assert await server.receive() == m.CheckPresent(K)
     await close(client, server)
 
 
@@ -313,7 +299,7 @@ async def test_a_line_that_is_too_long_is_answered(transport: str) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         await server.receive()
     assert caught.value.reply is not None
-    await server.send(Error(caught.value.reply))
+    await server.send(m.Error(caught.value.reply))
     assert await client.stream.receive_some(100) == b"ERROR line too long\n"
     assert await server.receive() is None
     await close(client, server)
@@ -322,7 +308,7 @@ async def test_a_line_that_is_too_long_is_answered(transport: str) -> None:
 @streams
 async def test_a_server_that_makes_no_sense_poisons_the_connection(transport: str) -> None:
     client, server = await idle_pair(transport)
-    await client.send(CheckPresent(K))
+    await client.send(m.CheckPresent(K))
     await server.receive()
     assert isinstance(server, StreamPeer)
     await server.stream.send_all(b"PUT-FROM 0\n")
@@ -338,7 +324,7 @@ async def test_a_server_that_makes_no_sense_poisons_the_connection(transport: st
 @pytest.mark.parametrize("transport", ["memory", "stream"])
 async def test_a_far_side_that_never_answers(transport: str, autojump_clock: trio.testing.MockClock) -> None:
     client, server = await idle_pair(transport, timeout=60)
-    await client.send(CheckPresent(K))
+    await client.send(m.CheckPresent(K))
     began = trio.current_time()
     with pytest.raises(ConnectionLost, match="60 s"):
         await client.receive()
@@ -359,10 +345,10 @@ async def test_a_deadline_for_one_wait(transport: str, autojump_clock: trio.test
 @pytest.mark.parametrize("transport", ["memory", "stream"])
 async def test_a_body_that_stops(transport: str, autojump_clock: trio.testing.MockClock) -> None:
     client, server = await idle_pair(transport, timeout=60)
-    await client.send(Get(0, None, K))
+    await client.send(m.Get(0, None, K))
     await server.receive()
     async with trio.open_nursery() as nursery:
-        server.queue(Data(10))
+        server.queue(m.Data(10))
         nursery.start_soon(server.write_body, memoryview(b"12345"))
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(server.flush)
@@ -377,7 +363,7 @@ async def test_a_body_that_stops(transport: str, autojump_clock: trio.testing.Mo
 async def test_a_far_side_that_takes_nothing(autojump_clock: trio.testing.MockClock) -> None:
     one, _other = trio.testing.memory_stream_pair()
     server = StreamPeer(FaultyStream(one, Fault.HANG, sends=1000), Side.SERVER, timeout=60)
-    server.queue(AuthSuccess("u" * 2000))
+    server.queue(m.AuthSuccess("u" * 2000))
     with pytest.raises(ConnectionLost, match="60 s"):
         await server.flush()
     assert server.poisoned
@@ -387,7 +373,7 @@ async def test_a_far_side_that_takes_nothing(autojump_clock: trio.testing.MockCl
 async def test_slow_is_not_stalled(autojump_clock: trio.testing.MockClock) -> None:
     """The deadline stands on progress, not on the whole."""
     client, server = await idle_pair("stream", timeout=60)
-    await client.send(Get(0, None, K))
+    await client.send(m.Get(0, None, K))
     await server.receive()
     assert isinstance(server, StreamPeer)
     stream = server.stream
@@ -414,24 +400,24 @@ async def answer_everything(server: Peer) -> None:
     try:
         while True:
             request = await more(server)
-            if isinstance(request, Get):
-                server.queue(Data(len(body)))
+            if isinstance(request, m.Get):
+                server.queue(m.Data(len(body)))
                 await server.write_body(memoryview(body))
-                server.queue(Valid())
+                server.queue(m.Valid())
                 await more(server)
-            elif isinstance(request, Put):
-                server.queue(PutFrom(0))
+            elif isinstance(request, m.Put):
+                server.queue(m.PutFrom(0))
                 await more(server)
                 await read(server)
                 await more(server)
-                server.queue(Success())
+                server.queue(m.Success())
             else:
-                server.queue(Success())
+                server.queue(m.Success())
     except ConnectionLost:
         pass
 
 
-async def more(peer: Peer) -> Message:
+async def more(peer: Peer) -> m.Message:
     message = await peer.receive()
     if message is None:
         raise ConnectionLost("closed")
@@ -439,18 +425,18 @@ async def more(peer: Peer) -> Message:
 
 
 async def exchange(client: Peer) -> None:
-    await client.send(CheckPresent(K))
+    await client.send(m.CheckPresent(K))
     await client.receive()
-    await client.send(Get(0, None, K))
+    await client.send(m.Get(0, None, K))
     await client.receive()
     assert await read(client, 70_000) == sample(200_000)
     await client.receive()
-    await client.send(Success())
-    await client.send(Put(None, K))
+    await client.send(m.Success())
+    await client.send(m.Put(None, K))
     await client.receive()
-    client.queue(Data(200_000))
+    client.queue(m.Data(200_000))
     await client.write_body(memoryview(sample(200_000)))
-    client.queue(Valid())
+    client.queue(m.Valid())
     await client.receive()
 
 
@@ -482,7 +468,7 @@ async def test_a_read_that_was_cancelled_has_lost_nothing(transport: str) -> Non
     got = bytearray()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer_once, server, body)
-        await client.send(Get(0, None, K))
+        await client.send(m.Get(0, None, K))
         await client.receive()
         block = bytearray(1000)
         while len(got) < len(body):
@@ -504,7 +490,7 @@ async def test_a_read_that_was_cancelled_has_lost_nothing(transport: str) -> Non
 
 async def answer_once(server: Peer, body: bytes) -> None:
     await server.receive()
-    server.queue(Data(len(body)))
+    server.queue(m.Data(len(body)))
     for start in range(0, len(body), 100):
         await server.write_body(memoryview(body)[start : start + 100])
         await server.flush()

@@ -18,8 +18,8 @@ from p2pannex.access import Grant
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.pool import close
+from p2pannex.protocol import messages as m
 from p2pannex.protocol.errors import RemoteProtocolError
-from p2pannex.protocol.messages import Auth, AuthFailure, AuthSuccess, Error
 
 log = logging.getLogger(__name__)
 
@@ -50,25 +50,25 @@ async def authenticate(
         grant = _granted(verify, request.token)
         if grant is None:
             await trio.sleep(delay)
-            await peer.send(AuthFailure())
+            await peer.send(m.AuthFailure())
             raise NotAuthenticated(f"its token is not valid (it says it is {request.uuid[:64]!r})")
-        await peer.send(AuthSuccess(uuid))
+        await peer.send(m.AuthSuccess(uuid))
         return grant
     except BaseException:
         await close(peer)
         raise
 
 
-async def _first_message(peer: Peer, deadline: float) -> Auth:
+async def _first_message(peer: Peer, deadline: float) -> m.Auth:
     with trio.move_on_after(deadline):
         try:
             message = await peer.receive(math.inf)
         except RemoteProtocolError as error:
             if error.reply is not None:
                 with contextlib.suppress(ConnectionLost):
-                    await peer.send(Error(error.reply))
+                    await peer.send(m.Error(error.reply))
             raise NotAuthenticated(f"no AUTH, but: {error}") from error
-        if isinstance(message, Auth):
+        if isinstance(message, m.Auth):
             return message
         raise NotAuthenticated("it left without AUTH")
     raise NotAuthenticated(f"no AUTH within {deadline:g} s")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from p2pannex.errors import ConnectionLost
 from p2pannex.p2p.peer import Peer
+from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import State
 from p2pannex.protocol.errors import RemoteProtocolError
-from p2pannex.protocol.messages import LATEST_VERSION, Auth, AuthSuccess, Bypass, Error, Message, Version
 
 
 class WrongRepository(ConnectionLost):
@@ -20,9 +20,9 @@ class AuthenticationFailed(ConnectionLost):
 async def handshake(
     peer: Peer,
     *,
-    version: int = LATEST_VERSION,
+    version: int = m.LATEST_VERSION,
     uuid: str | None = None,
-    credentials: Auth | None = None,
+    credentials: m.Auth | None = None,
     bypass: tuple[str, ...] = (),
 ) -> str:
     """Open a conversation (protocol-spec section 4): authenticate, agree on a version. The server's UUID.
@@ -34,21 +34,21 @@ async def handshake(
             raise AuthenticationFailed("this server wants a token, and there is none for it")
         peer.queue(credentials)
     answer = await receive(peer)
-    if isinstance(answer, Error):
+    if isinstance(answer, m.Error):
         raise ConnectionLost(answer.message)
-    if not isinstance(answer, AuthSuccess):
+    if not isinstance(answer, m.AuthSuccess):
         raise AuthenticationFailed("the server does not accept this token")
     if uuid is not None and answer.uuid != uuid:
         raise WrongRepository(f"expected repository {uuid}, found {answer.uuid}")
     if version:
-        await peer.send(Version(version))
+        await peer.send(m.Version(version))
         await receive(peer)  # an old server answers ERROR: then the version stays 0
     if bypass and peer.conversation.version >= 2:
-        peer.queue(Bypass(bypass))
+        peer.queue(m.Bypass(bypass))
     return answer.uuid
 
 
-async def receive(peer: Peer, timeout: float | None = None) -> Message:
+async def receive(peer: Peer, timeout: float | None = None) -> m.Message:
     """The server's next message. ConnectionLost where it is gone, or makes no sense."""
     try:
         message = await peer.receive(timeout)

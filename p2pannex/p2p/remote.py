@@ -24,31 +24,8 @@ from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository, handsh
 from p2pannex.p2p.peer import PEER_TIMEOUT, Peer
 from p2pannex.p2p.pool import PeerPool, PinnedPool, close
 from p2pannex.p2p.remote_transfers import RemoteDownload, RemoteLock, RemoteUpload, looks_missing, others
-from p2pannex.protocol.messages import (
-    LATEST_VERSION,
-    AlreadyHave,
-    AlreadyHavePlus,
-    Auth,
-    Changed,
-    CheckPresent,
-    Connect,
-    Data,
-    Error,
-    Get,
-    GetTimestamp,
-    LockContent,
-    Message,
-    NotifyChange,
-    Put,
-    PutFrom,
-    Remove,
-    RemoveBefore,
-    Success,
-    SuccessPlus,
-    Timestamp,
-)
-from p2pannex.service import AlreadyHave as Present
-from p2pannex.service import Download, Lock, Removal, Service, Upload
+from p2pannex.protocol import messages as m
+from p2pannex.service import AlreadyHave, Download, Lock, Removal, Service, Upload
 
 Dial = Callable[[], Awaitable[Peer]]
 """Makes a new peer, of the client's side, with which nothing was spoken yet."""
@@ -71,8 +48,8 @@ class Remote(Service):
         dial: Dial,
         uuid: str,
         *,
-        version: int = LATEST_VERSION,
-        credentials: Auth | None = None,
+        version: int = m.LATEST_VERSION,
+        credentials: m.Auth | None = None,
         connections: int = CONNECTIONS,
         timeout: float = PEER_TIMEOUT,
         bypass: tuple[str, ...] = (),
@@ -153,8 +130,8 @@ class Remote(Service):
     # Requests -------------------------------------------------------------------------------------------------
 
     async def _request(
-        self, message: Message, *, repeatable: bool = True, timeout: float | None = None
-    ) -> tuple[Peer, Message]:
+        self, message: m.Message, *, repeatable: bool = True, timeout: float | None = None
+    ) -> tuple[Peer, m.Message]:
         """Send a request; the peer, to be given back, and the first answer. RemoteError for an ERROR."""
         peer, used_before = await self._pool.acquire()
         try:
@@ -170,7 +147,7 @@ class Remote(Service):
             await self._pool.release(peer)
             raise
 
-    async def _first_answer(self, peer: Peer, message: Message, timeout: float | None) -> Message:
+    async def _first_answer(self, peer: Peer, message: m.Message, timeout: float | None) -> m.Message:
         if message.since > peer.conversation.version:
             raise Unsupported(
                 f"{message.verb.decode()} needs protocol version {message.since}, "
@@ -178,46 +155,46 @@ class Remote(Service):
             )
         await peer.send(message)
         answer = await receive(peer, timeout)
-        if isinstance(answer, Error):
+        if isinstance(answer, m.Error):
             raise RemoteError(answer.message)
         return answer
 
-    async def _ask(self, message: Message, *, repeatable: bool = True, timeout: float | None = None) -> Message:
+    async def _ask(self, message: m.Message, *, repeatable: bool = True, timeout: float | None = None) -> m.Message:
         peer, answer = await self._request(message, repeatable=repeatable, timeout=timeout)
         await self._pool.release(peer)
         return answer
 
     async def check_present(self, key: Key) -> bool:
-        return isinstance(await self._ask(CheckPresent(key)), Success)
+        return isinstance(await self._ask(m.CheckPresent(key)), m.Success)
 
     async def lock(self, key: Key) -> Lock | None:
-        peer, answer = await self._request(LockContent(key))
-        if isinstance(answer, Success):
+        peer, answer = await self._request(m.LockContent(key))
+        if isinstance(answer, m.Success):
             return RemoteLock(self._pool, peer)
         await self._pool.release(peer)
         return None
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
-        request = Remove(key) if before is None else RemoveBefore(before, key)
+        request = m.Remove(key) if before is None else m.RemoveBefore(before, key)
         answer = await self._ask(request, repeatable=False)
-        return Removal(isinstance(answer, Success | SuccessPlus), others(answer, self.uuid))
+        return Removal(isinstance(answer, m.Success | m.SuccessPlus), others(answer, self.uuid))
 
     async def timestamp(self) -> int:
-        answer = await self._ask(GetTimestamp())
-        assert isinstance(answer, Timestamp)
+        answer = await self._ask(m.GetTimestamp())
+        assert isinstance(answer, m.Timestamp)
         return answer.seconds
 
-    async def put(self, key: Key, file: bytes | None = None) -> Upload | Present:
-        peer, answer = await self._request(Put(file, key))
-        if isinstance(answer, PutFrom):
+    async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
+        peer, answer = await self._request(m.Put(file, key))
+        if isinstance(answer, m.PutFrom):
             return RemoteUpload(self.uuid, self._pool, peer, answer.offset)
-        assert isinstance(answer, AlreadyHave | AlreadyHavePlus)
+        assert isinstance(answer, m.AlreadyHaveReply | m.AlreadyHavePlusReply)
         await self._pool.release(peer)
-        return Present(others(answer, self.uuid))
+        return AlreadyHave(others(answer, self.uuid))
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        peer, answer = await self._request(Get(offset, file, key))
-        assert isinstance(answer, Data)
+        peer, answer = await self._request(m.Get(offset, file, key))
+        assert isinstance(answer, m.Data)
         return RemoteDownload(self._pool, peer, answer.length, missing=looks_missing(key, offset, answer.length))
 
     async def connect(self, program: str, stream: trio.abc.HalfCloseableStream) -> int:
@@ -225,19 +202,19 @@ class Remote(Service):
 
         peer, _ = await self._pool.acquire(fresh=True)
         try:
-            await peer.send(Connect(program))
+            await peer.send(m.Connect(program))
             return await relay(peer, stream)
         finally:
             await self._pool.release(peer)
 
     async def changes(self) -> AsyncGenerator[tuple[str, ...], None]:
         # The server collects what changes between two requests for one connection: it is held all the time.
-        peer, answer = await self._request(NotifyChange(), timeout=math.inf)
+        peer, answer = await self._request(m.NotifyChange(), timeout=math.inf)
         try:
             while True:
-                assert isinstance(answer, Changed)
+                assert isinstance(answer, m.Changed)
                 yield answer.refs
-                answer = await self._first_answer(peer, NotifyChange(), math.inf)
+                answer = await self._first_answer(peer, m.NotifyChange(), math.inf)
         finally:
             peer.poisoned = True  # the server watches for as long as the connection is there
             await self._pool.release(peer)

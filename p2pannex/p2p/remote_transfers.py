@@ -12,23 +12,11 @@ from p2pannex.keys.key import Key
 from p2pannex.p2p.handshake import receive
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.pool import PEER_CLOSE_TIMEOUT, PeerPool
-from p2pannex.protocol.messages import (
-    Data,
-    DataPresent,
-    Error,
-    Failure,
-    FailurePlus,
-    Invalid,
-    Message,
-    Success,
-    SuccessPlus,
-    UnlockContent,
-    Valid,
-)
+from p2pannex.protocol import messages as m
 from p2pannex.service import DirectBody, Download, Lock, NotStored, Stored, Upload
 
 
-def others(answer: Message, uuid: str) -> frozenset[str]:
+def others(answer: m.Message, uuid: str) -> frozenset[str]:
     """The repositories an answer names, besides the one that gave it."""
     uuids: tuple[str, ...] = getattr(answer, "uuids", ())
     return frozenset(uuids) - {uuid}
@@ -64,7 +52,7 @@ class RemoteLock(_CheckedOutPeer, Lock):
     async def release(self) -> None:
         if self._released:
             return
-        await self._peer.send(UnlockContent())
+        await self._peer.send(m.UnlockContent())
         self._released = True
         await self.aclose()
 
@@ -89,14 +77,14 @@ class RemoteDownload(_CheckedOutPeer, Download):
                 self._valid = not self._missing
             else:
                 answer = await receive(self._peer)
-                if isinstance(answer, Error):
+                if isinstance(answer, m.Error):
                     await self.aclose()
                     raise RemoteError(answer.message)
-                self._valid = isinstance(answer, Valid)
+                self._valid = isinstance(answer, m.Valid)
         return self._valid
 
     async def finish(self, received: bool) -> None:
-        await self._peer.send(Success() if received else Failure())
+        await self._peer.send(m.Success() if received else m.Failure())
         await self.aclose()
 
 
@@ -111,7 +99,7 @@ class RemoteUpload(_CheckedOutPeer, Upload):
         return self._checked_out
 
     async def begin(self, length: int) -> None:
-        self._peer.queue(Data(length))
+        self._peer.queue(m.Data(length))
 
     async def send_all(self, view: memoryview) -> None:
         await self._peer.write_body(view)
@@ -119,26 +107,26 @@ class RemoteUpload(_CheckedOutPeer, Upload):
     async def finish(self, valid: bool) -> Stored | NotStored:
         peer = self._peer
         if peer.conversation.version >= 1:
-            peer.queue(Valid() if valid else Invalid())
+            peer.queue(m.Valid() if valid else m.Invalid())
         elif not valid:
             self._abandon("protocol version 0 cannot say that content changed while it was sent")
         return await self._outcome()
 
     async def data_present(self) -> Stored | NotStored:
-        if self._peer.conversation.version < DataPresent.since:
-            raise Unsupported(f"DATA-PRESENT needs protocol version {DataPresent.since}")
-        self._peer.queue(DataPresent())
+        if self._peer.conversation.version < m.DataPresent.since:
+            raise Unsupported(f"DATA-PRESENT needs protocol version {m.DataPresent.since}")
+        self._peer.queue(m.DataPresent())
         return await self._outcome()
 
     async def _outcome(self) -> Stored | NotStored:
         answer = await receive(self._peer)
         await self.aclose()
-        if isinstance(answer, Error):
+        if isinstance(answer, m.Error):
             raise RemoteError(answer.message)
         named = others(answer, self._uuid)
-        if isinstance(answer, Success | SuccessPlus):
+        if isinstance(answer, m.Success | m.SuccessPlus):
             return Stored(named)
-        assert isinstance(answer, Failure | FailurePlus)
+        assert isinstance(answer, m.Failure | m.FailurePlus)
         return NotStored(named)
 
     async def aclose(self) -> None:

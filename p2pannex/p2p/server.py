@@ -20,42 +20,10 @@ from p2pannex.access import Mode
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p import bodies
 from p2pannex.p2p.peer import Peer
+from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TABLE, State
 from p2pannex.protocol.errors import RemoteProtocolError
-from p2pannex.protocol.messages import (
-    LATEST_VERSION,
-    AlreadyHave,
-    AlreadyHavePlus,
-    AuthSuccess,
-    Bypass,
-    Changed,
-    CheckPresent,
-    Connect,
-    ConnectDone,
-    Data,
-    DataPresent,
-    Error,
-    Failure,
-    FailurePlus,
-    Get,
-    GetTimestamp,
-    Invalid,
-    LockContent,
-    Message,
-    NotifyChange,
-    Put,
-    PutFrom,
-    Remove,
-    RemoveBefore,
-    Success,
-    SuccessPlus,
-    Timestamp,
-    UnlockContent,
-    Valid,
-    Version,
-)
-from p2pannex.service import AlreadyHave as Present
-from p2pannex.service import NotStored, Service, Stored, Upload
+from p2pannex.service import AlreadyHave, NotStored, Service, Stored, Upload
 from p2pannex.transports import pump
 
 READ_ONLY_ERROR = "this repository is read-only; write access denied"
@@ -71,7 +39,7 @@ async def serve(
     service: Service,
     *,
     mode: Mode = Mode.READ_WRITE,
-    max_version: int = LATEST_VERSION,
+    max_version: int = m.LATEST_VERSION,
     idle_timeout: float = math.inf,
 ) -> None:
     """Answer an authenticated client until it goes away, then close the peer.
@@ -112,7 +80,7 @@ class _Session:
     async def run(self) -> None:
         peer = self.peer
         if SERVER in TABLE[peer.conversation.state]:
-            peer.queue(AuthSuccess(self.service.uuid))
+            peer.queue(m.AuthSuccess(self.service.uuid))
         while not peer.poisoned:
             try:
                 request = await peer.receive(self.idle_timeout)
@@ -123,7 +91,7 @@ class _Session:
                 pass
             except RemoteProtocolError as error:
                 if error.reply is not None:
-                    await peer.send(Error(error.reply))
+                    await peer.send(m.Error(error.reply))
                 if error.fatal:
                     raise ConnectionLost(str(error)) from error
             except (RemoteError, ConnectionLost) as error:
@@ -136,21 +104,21 @@ class _Session:
     async def failed(self, error: RemoteError | ConnectionLost) -> None:
         """Tell the client that its request failed, where it waits for an answer."""
         conversation = self.peer.conversation
-        if Error in conversation.allowed(SERVER):
-            await self.peer.send(Error(str(error)))
+        if m.Error in conversation.allowed(SERVER):
+            await self.peer.send(m.Error(str(error)))
         elif conversation.state not in {*BETWEEN_REQUESTS, State.ENDED}:
             # In the middle of our body nobody can say anything, and closing is what the protocol leaves us.
             self.peer.poisoned = True
             raise ConnectionLost(f"failed in the middle of an answer: {error}") from error
         # Otherwise the request was answered already, or has no answer: nobody waits for the news.
 
-    async def next_message(self, timeout: float | None = None) -> Message:
+    async def next_message(self, timeout: float | None = None) -> m.Message:
         """The client's next message within a request."""
         message = await self.peer.receive(timeout)
         if message is None:
             self.peer.poisoned = True
             raise ConnectionLost("the client left in the middle of a request")
-        if isinstance(message, Error):
+        if isinstance(message, m.Error):
             raise ClientGaveUp(message.message)
         return message
 
@@ -160,10 +128,10 @@ class _Session:
 
     # Requests -------------------------------------------------------------------------------------------------
 
-    async def error(self, request: Error) -> None:
+    async def error(self, request: m.Error) -> None:
         raise ClientGaveUp(request.message)
 
-    async def version(self, request: Version) -> None:
+    async def version(self, request: m.Version) -> None:
         # A client must not be offered what a repository that we are a proxy of does not understand.
         try:
             known = await self.service.version()
@@ -172,68 +140,68 @@ class _Session:
             # VALID, for as long as the connection lives.
             self.peer.poisoned = True
             raise ConnectionLost(str(error)) from error
-        self.peer.queue(Version(min(request.version, self.max_version, known)))
+        self.peer.queue(m.Version(min(request.version, self.max_version, known)))
 
-    async def bypass(self, request: Bypass) -> None:
+    async def bypass(self, request: m.Bypass) -> None:
         before, self.service = self.service, self.service.bypassing(frozenset(request.uuids))
         if before is not self.given and before is not self.service:
             await before.aclose()
 
-    async def check_present(self, request: CheckPresent) -> None:
-        self.peer.queue(Success() if await self.service.check_present(request.key) else Failure())
+    async def check_present(self, request: m.CheckPresent) -> None:
+        self.peer.queue(m.Success() if await self.service.check_present(request.key) else m.Failure())
 
-    async def lock_content(self, request: LockContent) -> None:
+    async def lock_content(self, request: m.LockContent) -> None:
         # SUCCESS is a promise on which the client may delete its only other copy. The service has the retention
         # record on disk before lock() returns; the lock ends early in one place only, the release() below, which
         # nothing but the client's own UNLOCKCONTENT reaches. Whatever else happens, the lock is left to expire.
         lock = await self.service.lock(request.key)
         if lock is None:
-            self.peer.queue(Failure())
+            self.peer.queue(m.Failure())
             return
         try:
-            await self.peer.send(Success())
-            if isinstance(await self.next_message(self.idle_timeout), UnlockContent):
+            await self.peer.send(m.Success())
+            if isinstance(await self.next_message(self.idle_timeout), m.UnlockContent):
                 await lock.release()
         finally:
             with trio.move_on_after(self.peer.timeout, shield=True):
                 await lock.aclose()
 
-    async def remove(self, request: Remove | RemoveBefore) -> None:
+    async def remove(self, request: m.Remove | m.RemoveBefore) -> None:
         self.writable()
         if self.mode is Mode.APPEND_ONLY:
             raise RemoteError(APPEND_ONLY_ERROR)
-        before = request.timestamp if isinstance(request, RemoveBefore) else None
+        before = request.timestamp if isinstance(request, m.RemoveBefore) else None
         removal = await self.service.remove(request.key, before=before)
         self.outcome(removal.ok, removal.uuids)
 
-    async def get_timestamp(self, request: GetTimestamp) -> None:
-        self.peer.queue(Timestamp(await self.service.timestamp()))
+    async def get_timestamp(self, request: m.GetTimestamp) -> None:
+        self.peer.queue(m.Timestamp(await self.service.timestamp()))
 
-    async def get(self, request: Get) -> None:
+    async def get(self, request: m.Get) -> None:
         peer = self.peer
         async with await self.service.get(request.key, offset=request.offset, file=request.file) as download:
-            peer.queue(Data(download.length))
+            peer.queue(m.Data(download.length))
             await bodies.send(download, peer)
             valid = await download.valid()
             if peer.conversation.version >= 1:
-                peer.queue(Valid() if valid else Invalid())
-            await download.finish(isinstance(await self.next_message(), Success | SuccessPlus))
+                peer.queue(m.Valid() if valid else m.Invalid())
+            await download.finish(isinstance(await self.next_message(), m.Success | m.SuccessPlus))
 
-    async def put(self, request: Put) -> None:
+    async def put(self, request: m.Put) -> None:
         self.writable()
         peer = self.peer
         upload = await self.service.put(request.key, request.file)
-        if isinstance(upload, Present):
+        if isinstance(upload, AlreadyHave):
             uuids = tuple(sorted(upload.uuids))
-            peer.queue(AlreadyHavePlus(uuids) if uuids and self.plus else AlreadyHave())
+            peer.queue(m.AlreadyHavePlusReply(uuids) if uuids and self.plus else m.AlreadyHaveReply())
             return
         async with upload:
-            peer.queue(PutFrom(upload.offset))
+            peer.queue(m.PutFrom(upload.offset))
             announced = await self.next_message()
-            if isinstance(announced, DataPresent):
+            if isinstance(announced, m.DataPresent):
                 outcome = await upload.data_present()
             else:
-                assert isinstance(announced, Data)
+                assert isinstance(announced, m.Data)
                 outcome = await self.receive_body(upload, announced.length)
             self.outcome(isinstance(outcome, Stored), outcome.uuids)
 
@@ -249,7 +217,7 @@ class _Session:
                 raise
             failure = error
             await pump.move(peer.conversation.incoming, peer.read_body, _discard)
-        valid = peer.conversation.version < 1 or isinstance(await self.next_message(), Valid)
+        valid = peer.conversation.version < 1 or isinstance(await self.next_message(), m.Valid)
         if failure is not None:
             raise failure
         return await upload.finish(valid)
@@ -257,11 +225,11 @@ class _Session:
     def outcome(self, ok: bool, uuids: frozenset[str]) -> None:
         names = tuple(sorted(uuids))
         if names and self.plus:
-            self.peer.queue(SuccessPlus(names) if ok else FailurePlus(names))
+            self.peer.queue(m.SuccessPlus(names) if ok else m.FailurePlus(names))
         else:
-            self.peer.queue(Success() if ok else Failure())
+            self.peer.queue(m.Success() if ok else m.Failure())
 
-    async def notify_change(self, request: NotifyChange) -> None:
+    async def notify_change(self, request: m.NotifyChange) -> None:
         # One iteration serves all the requests of a connection, so that what changes between two is not missed.
         if self.changes is None:
             self.changes = self.service.changes()
@@ -291,39 +259,39 @@ class _Session:
             await self.stop_watching()
             assert failure is not None
             raise failure
-        self.peer.queue(Changed(refs))
+        self.peer.queue(m.Changed(refs))
 
     async def stop_watching(self) -> None:
         changes, self.changes = self.changes, None
         if changes is not None:
             await changes.aclose()
 
-    async def connect(self, request: Connect) -> None:
+    async def connect(self, request: m.Connect) -> None:
         from p2pannex.p2p.tunnel import TunnelStream
 
         if request.service == "git-receive-pack" and self.mode is not Mode.READ_WRITE:
             raise RemoteError(READ_ONLY_ERROR)  # a push can delete as well as append
         async with TunnelStream(self.peer) as stream:
             code = await self.service.connect(request.service, stream)
-        await self.peer.send(ConnectDone(code))
+        await self.peer.send(m.ConnectDone(code))
 
 
 async def _discard(view: memoryview) -> None:
     await trio.lowlevel.checkpoint()
 
 
-HANDLERS: dict[type[Message], Callable[[_Session, Any], Awaitable[None]]] = {
-    Bypass: _Session.bypass,
-    CheckPresent: _Session.check_present,
-    Connect: _Session.connect,
-    Error: _Session.error,
-    Get: _Session.get,
-    GetTimestamp: _Session.get_timestamp,
-    LockContent: _Session.lock_content,
-    NotifyChange: _Session.notify_change,
-    Put: _Session.put,
-    Remove: _Session.remove,
-    RemoveBefore: _Session.remove,
-    Version: _Session.version,
+HANDLERS: dict[type[m.Message], Callable[[_Session, Any], Awaitable[None]]] = {
+    m.Bypass: _Session.bypass,
+    m.CheckPresent: _Session.check_present,
+    m.Connect: _Session.connect,
+    m.Error: _Session.error,
+    m.Get: _Session.get,
+    m.GetTimestamp: _Session.get_timestamp,
+    m.LockContent: _Session.lock_content,
+    m.NotifyChange: _Session.notify_change,
+    m.Put: _Session.put,
+    m.Remove: _Session.remove,
+    m.RemoveBefore: _Session.remove,
+    m.Version: _Session.version,
 }
 """Which method answers which request. A test holds it against the table's IDLE state."""

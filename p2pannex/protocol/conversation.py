@@ -19,41 +19,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from p2pannex.protocol import messages as m
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
-from p2pannex.protocol.messages import (
-    LATEST_VERSION,
-    AlreadyHave,
-    AlreadyHavePlus,
-    Auth,
-    AuthFailure,
-    AuthSuccess,
-    Bypass,
-    Changed,
-    CheckPresent,
-    Connect,
-    ConnectDone,
-    Data,
-    DataPresent,
-    Error,
-    Failure,
-    FailurePlus,
-    Get,
-    GetTimestamp,
-    Invalid,
-    LockContent,
-    Message,
-    NotifyChange,
-    Put,
-    PutFrom,
-    Remove,
-    RemoveBefore,
-    Success,
-    SuccessPlus,
-    Timestamp,
-    UnlockContent,
-    Valid,
-    Version,
-)
 
 
 class Side(Enum):
@@ -98,60 +65,67 @@ class State(Enum):
     __hash__ = object.__hash__
 
 
-Rules = dict[type[Message], State]
+Rules = dict[type[m.Message], State]
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 ENDED = State.ENDED
 S = State
 
 REQUESTS: Rules = {
-    Version: S.VERSION_ANSWER,
-    Bypass: S.IDLE,
-    CheckPresent: S.ANSWER,
-    LockContent: S.LOCKING,
-    Remove: S.ANSWER_PLUS,
-    RemoveBefore: S.ANSWER_PLUS,
-    GetTimestamp: S.TIMESTAMP_ANSWER,
-    Get: S.GET_DATA,
-    Put: S.PUT_OFFER,
-    NotifyChange: S.WATCHING,
-    Connect: S.CONNECTED,
+    m.Version: S.VERSION_ANSWER,
+    m.Bypass: S.IDLE,
+    m.CheckPresent: S.ANSWER,
+    m.LockContent: S.LOCKING,
+    m.Remove: S.ANSWER_PLUS,
+    m.RemoveBefore: S.ANSWER_PLUS,
+    m.GetTimestamp: S.TIMESTAMP_ANSWER,
+    m.Get: S.GET_DATA,
+    m.Put: S.PUT_OFFER,
+    m.NotifyChange: S.WATCHING,
+    m.Connect: S.CONNECTED,
 }
 
 TABLE: dict[State, dict[Side, Rules]] = {
     # Opening: on a socket the client authenticates; a pipe made by ssh is authenticated, the server greets.
-    S.AUTHENTICATION: {CLIENT: {Auth: S.AUTHENTICATION_ANSWER, Error: S.ENDED}},
-    S.AUTHENTICATION_ANSWER: {SERVER: {AuthSuccess: S.IDLE, AuthFailure: S.ENDED, Error: S.ENDED}},
-    S.GREETING: {SERVER: {AuthSuccess: S.IDLE, Error: S.ENDED}},
+    S.AUTHENTICATION: {CLIENT: {m.Auth: S.AUTHENTICATION_ANSWER, m.Error: S.ENDED}},
+    S.AUTHENTICATION_ANSWER: {SERVER: {m.AuthSuccess: S.IDLE, m.AuthFailure: S.ENDED, m.Error: S.ENDED}},
+    S.GREETING: {SERVER: {m.AuthSuccess: S.IDLE, m.Error: S.ENDED}},
     # Between requests. git-annex answers the refusal of a PUT with an ERROR of its own, and wants to go on.
-    S.IDLE: {CLIENT: {**REQUESTS, Error: S.ENDED}},
-    S.PUT_REFUSED: {CLIENT: {**REQUESTS, Error: S.IDLE}},
-    S.VERSION_ANSWER: {SERVER: {Version: S.IDLE, Error: S.IDLE}},
-    S.ANSWER: {SERVER: {Success: S.IDLE, Failure: S.IDLE, Error: S.IDLE}},
+    S.IDLE: {CLIENT: {**REQUESTS, m.Error: S.ENDED}},
+    S.PUT_REFUSED: {CLIENT: {**REQUESTS, m.Error: S.IDLE}},
+    S.VERSION_ANSWER: {SERVER: {m.Version: S.IDLE, m.Error: S.IDLE}},
+    S.ANSWER: {SERVER: {m.Success: S.IDLE, m.Failure: S.IDLE, m.Error: S.IDLE}},
     S.ANSWER_PLUS: {
-        SERVER: {Success: S.IDLE, SuccessPlus: S.IDLE, Failure: S.IDLE, FailurePlus: S.IDLE, Error: S.IDLE}
+        SERVER: {m.Success: S.IDLE, m.SuccessPlus: S.IDLE, m.Failure: S.IDLE, m.FailurePlus: S.IDLE, m.Error: S.IDLE}
     },
-    S.TIMESTAMP_ANSWER: {SERVER: {Timestamp: S.IDLE, Error: S.IDLE}},
+    S.TIMESTAMP_ANSWER: {SERVER: {m.Timestamp: S.IDLE, m.Error: S.IDLE}},
     # LOCKCONTENT
-    S.LOCKING: {SERVER: {Success: S.LOCKED, Failure: S.IDLE, Error: S.IDLE}},
-    S.LOCKED: {CLIENT: {UnlockContent: S.IDLE, Error: S.ENDED}},
+    S.LOCKING: {SERVER: {m.Success: S.LOCKED, m.Failure: S.IDLE, m.Error: S.IDLE}},
+    S.LOCKED: {CLIENT: {m.UnlockContent: S.IDLE, m.Error: S.ENDED}},
     # GET
-    S.GET_DATA: {SERVER: {Data: S.GET_BODY, Error: S.IDLE}},
+    S.GET_DATA: {SERVER: {m.Data: S.GET_BODY, m.Error: S.IDLE}},
     S.GET_BODY: {SERVER: {}},
-    S.GET_VALIDITY: {SERVER: {Valid: S.GET_RECEIPT, Invalid: S.GET_RECEIPT, Error: S.IDLE}},
+    S.GET_VALIDITY: {SERVER: {m.Valid: S.GET_RECEIPT, m.Invalid: S.GET_RECEIPT, m.Error: S.IDLE}},
     S.GET_RECEIPT: {
-        CLIENT: {Success: S.IDLE, SuccessPlus: S.IDLE, Failure: S.IDLE, FailurePlus: S.IDLE, Error: S.IDLE}
+        CLIENT: {m.Success: S.IDLE, m.SuccessPlus: S.IDLE, m.Failure: S.IDLE, m.FailurePlus: S.IDLE, m.Error: S.IDLE}
     },
     # PUT
-    S.PUT_OFFER: {SERVER: {PutFrom: S.PUT_DATA, AlreadyHave: S.IDLE, AlreadyHavePlus: S.IDLE, Error: S.PUT_REFUSED}},
-    S.PUT_DATA: {CLIENT: {Data: S.PUT_BODY, DataPresent: S.ANSWER_PLUS, Error: S.IDLE}},
+    S.PUT_OFFER: {
+        SERVER: {
+            m.PutFrom: S.PUT_DATA,
+            m.AlreadyHaveReply: S.IDLE,
+            m.AlreadyHavePlusReply: S.IDLE,
+            m.Error: S.PUT_REFUSED,
+        }
+    },
+    S.PUT_DATA: {CLIENT: {m.Data: S.PUT_BODY, m.DataPresent: S.ANSWER_PLUS, m.Error: S.IDLE}},
     S.PUT_BODY: {CLIENT: {}},
-    S.PUT_VALIDITY: {CLIENT: {Valid: S.ANSWER_PLUS, Invalid: S.ANSWER_PLUS, Error: S.ENDED}},
+    S.PUT_VALIDITY: {CLIENT: {m.Valid: S.ANSWER_PLUS, m.Invalid: S.ANSWER_PLUS, m.Error: S.ENDED}},
     # Where a git repository is behind the server.
-    S.WATCHING: {SERVER: {Changed: S.IDLE, Error: S.IDLE}},
+    S.WATCHING: {SERVER: {m.Changed: S.IDLE, m.Error: S.IDLE}},
     S.CONNECTED: {
-        CLIENT: {Data: S.CONNECTED, Error: S.ENDED},
-        SERVER: {Data: S.CONNECTED, ConnectDone: S.ENDED, Error: S.ENDED},
+        CLIENT: {m.Data: S.CONNECTED, m.Error: S.ENDED},
+        SERVER: {m.Data: S.CONNECTED, m.ConnectDone: S.ENDED, m.Error: S.ENDED},
     },
     S.ENDED: {},
 }
@@ -215,7 +189,7 @@ class Conversation:
         """Bytes of the far side's body that are still to come."""
         self.outgoing = 0
         """Bytes of our body that are still to be sent."""
-        self._offered = LATEST_VERSION
+        self._offered = m.LATEST_VERSION
         self._other = side.other
         self._bad_line = False
 
@@ -234,11 +208,11 @@ class Conversation:
         rules = TABLE[self.state].get(side, {})
         return {message: state for message, state in rules.items() if message.since <= self.version}
 
-    def sending(self, message: Message) -> None:
+    def sending(self, message: m.Message) -> None:
         """We are about to send `message`: moves the state, or raises LocalProtocolError and moves nothing."""
         cls = type(message)
         rules = TABLE[self.state].get(self.side)
-        if cls is Error and self._bad_line and self.state in AFTER_BAD_LINE and (rules is None or cls not in rules):
+        if cls is m.Error and self._bad_line and self.state in AFTER_BAD_LINE and (rules is None or cls not in rules):
             # The answer to a client's bad line: the only message that may be sent out of turn.
             self._bad_line = False
             self.state = AFTER_BAD_LINE[self.state][1]
@@ -255,7 +229,7 @@ class Conversation:
             raise LocalProtocolError(f"{message} was not offered")
         self._follow(self.side, message, following)
 
-    def receiving(self, message: Message) -> None:
+    def receiving(self, message: m.Message) -> None:
         """The far side sent `message`: moves the state, or raises RemoteProtocolError and moves nothing."""
         cls = type(message)
         rules = TABLE[self.state].get(self._other)
@@ -267,20 +241,22 @@ class Conversation:
         self._bad_line = False
         self._follow(self._other, message, following)
 
-    def _was_offered(self, speaker: Side, message: Message) -> bool:
+    def _was_offered(self, speaker: Side, message: m.Message) -> bool:
         """Whether a server's VERSION, if `message` is one, is one that the client asked for."""
         return (
-            type(message) is not Version or speaker is CLIENT or message.version <= min(self._offered, LATEST_VERSION)
+            type(message) is not m.Version
+            or speaker is CLIENT
+            or message.version <= min(self._offered, m.LATEST_VERSION)
         )
 
-    def _follow(self, speaker: Side, message: Message, following: State) -> None:
+    def _follow(self, speaker: Side, message: m.Message, following: State) -> None:
         """Move on: `message` is allowed."""
-        if type(message) is Version:
+        if type(message) is m.Version:
             if speaker is CLIENT:
                 self._offered = message.version
             else:
                 self.version = message.version
-        elif type(message) is Data:
+        elif type(message) is m.Data:
             if speaker is self.side:
                 self.outgoing = message.length
             else:

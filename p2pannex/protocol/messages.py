@@ -355,13 +355,13 @@ class PutFrom(Message):
 
 @_line("ALREADY-HAVE")
 @frozen
-class AlreadyHave(Message):
+class AlreadyHaveReply(Message):
     """Server: no need to send it."""
 
 
 @_line("ALREADY-HAVE-PLUS", WORDS, since=2)
 @frozen
-class AlreadyHavePlus(Message):
+class AlreadyHavePlusReply(Message):
     """Server: no need, and these repositories have it too."""
 
     uuids: tuple[str, ...] = ()

@@ -20,9 +20,9 @@ import trio.testing
 
 from p2pannex.p2p.memory import memory_peers
 from p2pannex.p2p.peer import PEER_TIMEOUT, Peer, StreamPeer
+from p2pannex.protocol import messages as m
 from p2pannex.protocol.connection import NEED_DATA, Connection, Wait
 from p2pannex.protocol.conversation import Side, State
-from p2pannex.protocol.messages import LATEST_VERSION, AuthSuccess, Data, Message, Version
 from p2pannex.transports.descriptor import DescriptorStream
 
 UUID = "00000000-0000-4000-8000-00000000feed"
@@ -51,31 +51,31 @@ class ConnectionPair:
         assert self.client.state is self.server.state, f"client: {self.client.state}, server: {self.server.state}"
         return self.client.state
 
-    def open(self, version: int = LATEST_VERSION, uuid: str = UUID) -> None:
+    def open(self, version: int = m.LATEST_VERSION, uuid: str = UUID) -> None:
         """Greet, and agree on a version; for 0, nothing is said of it."""
-        self.say(Side.SERVER, AuthSuccess(uuid))
+        self.say(Side.SERVER, m.AuthSuccess(uuid))
         if version:
-            self.say(Side.CLIENT, Version(version))
-            self.say(Side.SERVER, Version(version))
+            self.say(Side.CLIENT, m.Version(version))
+            self.say(Side.SERVER, m.Version(version))
 
-    def say(self, side: Side, message: Message, body: bytes = b"") -> Message:
+    def say(self, side: Side, message: m.Message, body: bytes = b"") -> m.Message:
         """Send a message, with the body that a `Data` announces; the message as it arrived.
 
         LocalProtocolError where `side` may not say it now, RemoteProtocolError where the other does not take it.
         """
         sender, receiver = self.end(side), self.end(side.other)
         data = sender.send(message)
-        if isinstance(message, Data):
+        if isinstance(message, m.Data):
             sender.body_sent(len(body))
             assert not sender.outgoing, f"{sender.outgoing} bytes of the body are missing"
-        event: Message | Wait = NEED_DATA
+        event: m.Message | Wait = NEED_DATA
         taken = b""
         for piece in self._pieces(data + body):
             receiver.receive_data(piece)
             if event is NEED_DATA:
                 event = receiver.next_event()
             taken += receiver.take_body()
-        assert isinstance(event, Message), f"{message} did not arrive: {event}"
+        assert isinstance(event, m.Message), f"{message} did not arrive: {event}"
         assert type(event) is type(message), f"{message} arrived as {event}"
         assert taken == body, f"{len(body)} bytes were sent, other ones arrived"
         assert self.client.version == self.server.version

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections import deque
 
+from p2pannex.protocol import messages as m
 from p2pannex.protocol.connection import CLOSED, PAUSED, Connection, Wait
 from p2pannex.protocol.conversation import AFTER_BAD_LINE, BETWEEN_REQUESTS, Side, State
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
-from p2pannex.protocol.messages import AuthSuccess, Error, UnparsableMessage, Version, parse_message
 from p2pannex.testing.transcripts import Kind, Mismatch, Step, Transcript, Values
 
 UUID = "00000000-0000-4000-8000-000000000001"
@@ -32,12 +32,12 @@ class _Pair:
         self.fatal = False
         self.client_closed = False
         if not transcript.spelled:
-            self._across(AuthSuccess(UUID))
-            self.server.receive_data(self.client.send(Version(values.version)))
+            self._across(m.AuthSuccess(UUID))
+            self.server.receive_data(self.client.send(m.Version(values.version)))
             self.server.next_event()
-            self._across(Version(values.version))
+            self._across(m.Version(values.version))
 
-    def _across(self, message: AuthSuccess | Version) -> None:
+    def _across(self, message: m.AuthSuccess | m.Version) -> None:
         self.client.receive_data(self.server.send(message))
         self.client.next_event()
 
@@ -83,19 +83,19 @@ class _Pair:
     def server_says(self, step: Step, line: bytes) -> None:
         self.run_server()
         try:
-            message = parse_message(line.removesuffix(b"\n"))
-        except UnparsableMessage as problem:
+            message = m.parse_message(line.removesuffix(b"\n"))
+        except m.UnparsableMessage as problem:
             raise Mismatch(step.number, str(problem)) from None
         if self.reply is not None:
             expected = f"ERROR {self.reply}"
-            if message != Error(self.reply):
+            if message != m.Error(self.reply):
                 raise Mismatch(step.number, f"the law's answer is: S: {expected}")
             if not self.fatal:
                 self.server.send(message)
                 self.resume_client()
             self.reply = None
             return
-        if isinstance(message, Error) and message.message in LAW_ERRORS:
+        if isinstance(message, m.Error) and message.message in LAW_ERRORS:
             raise Mismatch(step.number, "the law has nothing against the line before")
         try:
             self.client.receive_data(self.server.send(message))

@@ -27,25 +27,7 @@ from p2pannex.protocol import (
     State,
     Wait,
 )
-from p2pannex.protocol.messages import (
-    AuthSuccess,
-    CheckPresent,
-    Connect,
-    ConnectDone,
-    Data,
-    Error,
-    Failure,
-    Get,
-    GetTimestamp,
-    LockContent,
-    Put,
-    PutFrom,
-    Success,
-    Timestamp,
-    UnlockContent,
-    Valid,
-    Version,
-)
+from p2pannex.protocol import messages as m
 from p2pannex.testing.pair import ConnectionPair
 
 K = Key(b"SHA256-s5--2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
@@ -65,9 +47,11 @@ def server(*lines: bytes, version: int = LATEST_VERSION, state: State = State.ID
 # Walks through the table -------------------------------------------------------------------------------------------
 
 SAMPLES: dict[type[Message], st.SearchStrategy[Message]] = {
-    Get: st.builds(Get, st.integers(0, 10**6), st.sampled_from([None, b"a b", b"a%b"]), st.sampled_from([K, OTHER])),
-    Put: st.builds(Put, st.sampled_from([None, b"a b"]), st.sampled_from([K, OTHER])),
-    UnlockContent: st.builds(UnlockContent, st.sampled_from([None, K])),
+    m.Get: st.builds(
+        m.Get, st.integers(0, 10**6), st.sampled_from([None, b"a b", b"a%b"]), st.sampled_from([K, OTHER])
+    ),
+    m.Put: st.builds(m.Put, st.sampled_from([None, b"a b"]), st.sampled_from([K, OTHER])),
+    m.UnlockContent: st.builds(m.UnlockContent, st.sampled_from([None, K])),
 }
 FIELDS: dict[str, object] = {
     "uuid": "u",
@@ -86,11 +70,11 @@ FIELDS: dict[str, object] = {
 
 
 def message_of(cls: type[Message], pair: ConnectionPair, draw: st.DataObject) -> Message:
-    if cls is Data:
-        return Data(draw.draw(st.sampled_from([0, 1, 5, 300, 70_000]), "body"))
-    if cls is Version:
+    if cls is m.Data:
+        return m.Data(draw.draw(st.sampled_from([0, 1, 5, 300, 70_000]), "body"))
+    if cls is m.Version:
         highest = LATEST_VERSION if pair.state is not State.VERSION_ANSWER else pair.client._offered
-        return Version(draw.draw(st.integers(0, highest), "version"))
+        return m.Version(draw.draw(st.integers(0, highest), "version"))
     if cls in SAMPLES:
         return draw.draw(SAMPLES[cls], "message")
     return cls(*(FIELDS[name] for name in cls.names))
@@ -110,40 +94,40 @@ def test_both_ends_agree_whatever_is_said(draw: st.DataObject, authenticated: bo
             (side, cls)
             for side in TABLE[pair.state]
             for cls in sorted(pair.end(side).allowed(side), key=lambda cls: cls.verb)
-            if cls is not Error or not draw.draw(st.integers(0, 5), "error")
+            if cls is not m.Error or not draw.draw(st.integers(0, 5), "error")
         ]
         if not said:
             continue
         side, cls = draw.draw(st.sampled_from(said), "said")
         message = message_of(cls, pair, draw)
-        body = bytes(range(256)) * (message.length // 256 + 1) if isinstance(message, Data) else b""
-        pair.say(side, message, body[: message.length] if isinstance(message, Data) else b"")
+        body = bytes(range(256)) * (message.length // 256 + 1) if isinstance(message, m.Data) else b""
+        pair.say(side, message, body[: message.length] if isinstance(message, m.Data) else b"")
 
 
 # Any pieces of the bytes give the same events ----------------------------------------------------------------------
 
 CONVERSATION: list[tuple[Side, Message | bytes]] = [
-    (SERVER, AuthSuccess("u")),
-    (CLIENT, Version(4)),
-    (SERVER, Version(4)),
-    (CLIENT, CheckPresent(K)),
-    (SERVER, Success()),
-    (CLIENT, Get(0, None, K)),
-    (SERVER, Data(11)),
+    (SERVER, m.AuthSuccess("u")),
+    (CLIENT, m.Version(4)),
+    (SERVER, m.Version(4)),
+    (CLIENT, m.CheckPresent(K)),
+    (SERVER, m.Success()),
+    (CLIENT, m.Get(0, None, K)),
+    (SERVER, m.Data(11)),
     (SERVER, b"hello\nworld"),
-    (SERVER, Valid()),
-    (CLIENT, Success()),
-    (CLIENT, Put(None, OTHER)),
-    (SERVER, PutFrom(0)),
-    (CLIENT, Data(8)),
+    (SERVER, m.Valid()),
+    (CLIENT, m.Success()),
+    (CLIENT, m.Put(None, OTHER)),
+    (SERVER, m.PutFrom(0)),
+    (CLIENT, m.Data(8)),
     (CLIENT, b"VALID\n\r\n"),
-    (CLIENT, Valid()),
-    (SERVER, Failure()),
-    (CLIENT, LockContent(K)),
-    (SERVER, Success()),
-    (CLIENT, UnlockContent()),
-    (CLIENT, GetTimestamp()),
-    (SERVER, Timestamp(5)),
+    (CLIENT, m.Valid()),
+    (SERVER, m.Failure()),
+    (CLIENT, m.LockContent(K)),
+    (SERVER, m.Success()),
+    (CLIENT, m.UnlockContent()),
+    (CLIENT, m.GetTimestamp()),
+    (SERVER, m.Timestamp(5)),
 ]
 
 
@@ -216,7 +200,7 @@ def drain(connection: Connection) -> None:
         except RemoteProtocolError as error:
             if error.reply is not None and connection.state is not State.CONNECTED:
                 before = connection.state
-                connection.send(Error(error.reply))
+                connection.send(m.Error(error.reply))
                 assert error.fatal or connection.state in (State.IDLE, before)
             continue
         if event is CLOSED or event is NEED_DATA or connection.incoming:
@@ -226,11 +210,11 @@ def drain(connection: Connection) -> None:
             if not choices:
                 connection.body_sent(connection.outgoing)
                 continue
-            cls = sorted(choices, key=lambda cls: (cls is Error, cls.verb))[0]
-            if cls is Data:
-                connection.send(Data(5))
-            elif cls is Version:
-                connection.send(Version(min(connection._offered, LATEST_VERSION)))
+            cls = sorted(choices, key=lambda cls: (cls is m.Error, cls.verb))[0]
+            if cls is m.Data:
+                connection.send(m.Data(5))
+            elif cls is m.Version:
+                connection.send(m.Version(min(connection._offered, LATEST_VERSION)))
             else:
                 connection.send(cls(*(FIELDS[name] for name in cls.names)))
     raise AssertionError("it goes on for ever")
@@ -278,15 +262,15 @@ def test_a_client_gives_up_at_garbage(data: bytes, state: State, version: int) -
 def test_a_server_recovers_between_lines(data: bytes) -> None:
     """In IDLE, whatever lines that are no requests came before, the next request is answered."""
     lines = b"".join(line + b"\n" for line in data.split(b"\n") if line.split(b" ")[0].strip() not in MESSAGES)
-    connection = server(lines + CheckPresent(K).format())
+    connection = server(lines + m.CheckPresent(K).format())
     while True:
         try:
             event = connection.next_event()
         except RemoteProtocolError as error:
             assert error.reply == "unknown command"
-            connection.send(Error(error.reply))
+            connection.send(m.Error(error.reply))
             continue
-        assert event == CheckPresent(K)
+        assert event == m.CheckPresent(K)
         return
 
 
@@ -299,7 +283,7 @@ def long_line(length: int) -> bytes:
 
 def test_the_longest_line() -> None:
     connection = server(long_line(MAX_LINE))
-    assert isinstance(connection.next_event(), CheckPresent)
+    assert isinstance(connection.next_event(), m.CheckPresent)
 
 
 @pytest.mark.parametrize("data", [long_line(MAX_LINE + 1), long_line(100_000), b"x" * MAX_LINE, b"\0" * 100_000])
@@ -312,7 +296,7 @@ def test_a_line_that_is_too_long_ends_it(data: bytes, piece: int) -> None:
             assert connection.next_event() is NEED_DATA
     assert caught.value.fatal
     assert caught.value.reply == "line too long"
-    assert connection.send(Error("line too long")) == b"ERROR line too long\n"
+    assert connection.send(m.Error("line too long")) == b"ERROR line too long\n"
     assert connection.ended
     assert connection.next_event() is CLOSED
 
@@ -328,20 +312,20 @@ def test_a_client_does_not_answer_a_line_that_is_too_long() -> None:
 
 def test_long_bodies_are_no_lines() -> None:
     connection = server(b"DATA 100000\n", b"x" * 100_000, b"VALID\n", state=State.PUT_DATA)
-    assert connection.next_event() == Data(100_000)
+    assert connection.next_event() == m.Data(100_000)
     assert connection.next_event() is PAUSED
     assert connection.take_body() == b"x" * 100_000
-    assert connection.next_event() == Valid()
+    assert connection.next_event() == m.Valid()
 
 
 def test_cr_before_lf_is_dropped() -> None:
     connection = server(b"CHECKPRESENT " + K.raw + b"\r\n")
-    assert connection.next_event() == CheckPresent(K)
+    assert connection.next_event() == m.CheckPresent(K)
 
 
 def test_unlockcontent_with_a_key() -> None:
     connection = server(b"UNLOCKCONTENT " + K.raw + b"\n", state=State.LOCKED)
-    assert connection.next_event() == UnlockContent(K)
+    assert connection.next_event() == m.UnlockContent(K)
     assert connection.state is State.IDLE
 
 
@@ -384,7 +368,7 @@ def test_bad_lines(state: State, line: bytes, reply: str, after: State) -> None:
     assert caught.value.reply == reply
     assert not caught.value.fatal
     assert connection.state is state, "nothing moves before it is answered"
-    assert connection.send(Error(reply)) == b"ERROR " + reply.encode() + b"\n"
+    assert connection.send(m.Error(reply)) == b"ERROR " + reply.encode() + b"\n"
     assert connection.state is after
 
 
@@ -400,35 +384,37 @@ def test_data_present_before_version_4(version: int) -> None:
 
 
 def test_requests_that_come_early_wait_for_their_turn() -> None:
-    connection = server(CheckPresent(K).format() + GetTimestamp().format() + b"FOO\n" + CheckPresent(OTHER).format())
-    assert connection.next_event() == CheckPresent(K)
+    connection = server(
+        m.CheckPresent(K).format() + m.GetTimestamp().format() + b"FOO\n" + m.CheckPresent(OTHER).format()
+    )
+    assert connection.next_event() == m.CheckPresent(K)
     for _ in range(3):
         assert connection.next_event() is PAUSED
-    connection.send(Success())
-    assert connection.next_event() == GetTimestamp()
+    connection.send(m.Success())
+    assert connection.next_event() == m.GetTimestamp()
     assert connection.next_event() is PAUSED
-    connection.send(Timestamp(1))
+    connection.send(m.Timestamp(1))
     with pytest.raises(RemoteProtocolError):
         connection.next_event()
-    connection.send(Error("unknown command"))
-    assert connection.next_event() == CheckPresent(OTHER)
+    connection.send(m.Error("unknown command"))
+    assert connection.next_event() == m.CheckPresent(OTHER)
 
 
 def test_a_body_does_not_run_into_the_next_line() -> None:
     connection = server(b"DATA 5\nVALIDVALID\nSUCCESS\n", state=State.PUT_DATA)
-    assert connection.next_event() == Data(5)
+    assert connection.next_event() == m.Data(5)
     assert connection.next_event() is PAUSED
     assert connection.take_body(2) == b"VA"
     assert connection.next_event() is PAUSED
     assert connection.take_body() == b"LID"
     assert connection.take_body() == b""
-    assert connection.next_event() == Valid()
+    assert connection.next_event() == m.Valid()
     assert connection.next_event() is PAUSED
 
 
 def test_bytes_that_were_read_elsewhere_are_counted() -> None:
     connection = server(b"DATA 10\nabc", state=State.PUT_DATA)
-    assert connection.next_event() == Data(10)
+    assert connection.next_event() == m.Data(10)
     assert connection.take_body(100) == b"abc"
     assert connection.take_body(100) == b""
     connection.body_received(6)
@@ -442,7 +428,7 @@ def test_bytes_that_were_read_elsewhere_are_counted() -> None:
 
 def test_nothing_moves_where_sending_is_not_allowed() -> None:
     connection = Connection(CLIENT, state=State.IDLE)
-    for message in (Success(), Data(5), GetTimestamp(), CheckPresent(Key(b"WORM--x\r")), Connect("sh")):
+    for message in (m.Success(), m.Data(5), m.GetTimestamp(), m.CheckPresent(Key(b"WORM--x\r")), m.Connect("sh")):
         with pytest.raises(LocalProtocolError):
             connection.send(message)
         assert connection.state is State.IDLE
@@ -464,12 +450,12 @@ def test_the_end_between_lines() -> None:
 
 
 def test_what_came_before_the_end_is_handed_out() -> None:
-    connection = server(CheckPresent(K).format() + CheckPresent(OTHER).format(), b"")
-    assert connection.next_event() == CheckPresent(K)
+    connection = server(m.CheckPresent(K).format() + m.CheckPresent(OTHER).format(), b"")
+    assert connection.next_event() == m.CheckPresent(K)
     assert connection.next_event() is PAUSED
-    connection.send(Success())
-    assert connection.next_event() == CheckPresent(OTHER)
-    connection.send(Success())
+    connection.send(m.Success())
+    assert connection.next_event() == m.CheckPresent(OTHER)
+    connection.send(m.Success())
     assert connection.next_event() is CLOSED
 
 
@@ -486,29 +472,29 @@ def test_the_end_in_the_middle_of_a_line(line: bytes) -> None:
 
 def test_the_end_in_the_middle_of_a_body() -> None:
     connection = server(b"DATA 10\nabc", b"", state=State.PUT_DATA)
-    assert connection.next_event() == Data(10)
+    assert connection.next_event() == m.Data(10)
     assert connection.take_body() == b"abc"
     assert connection.next_event() is CLOSED
     assert connection.incoming == 7
 
 
-@pytest.mark.parametrize(("state", "last"), [(State.IDLE, Error("no")), (State.LOCKED, Error("no"))])
+@pytest.mark.parametrize(("state", "last"), [(State.IDLE, m.Error("no")), (State.LOCKED, m.Error("no"))])
 def test_nothing_follows_the_end_of_the_conversation(state: State, last: Message) -> None:
-    connection = server(last.format() + CheckPresent(K).format(), state=state)
+    connection = server(last.format() + m.CheckPresent(K).format(), state=state)
     assert connection.next_event() == last
     assert connection.ended
     assert waits(connection) == [CLOSED, CLOSED]
     with pytest.raises(LocalProtocolError):
-        connection.send(Success())
+        connection.send(m.Success())
 
 
 def test_connectdone_ends_it() -> None:
     pair = ConnectionPair()
     pair.open()
-    pair.say(CLIENT, Connect("git-upload-pack"))
-    pair.say(SERVER, Data(3), b"abc")
-    pair.say(CLIENT, Data(0))
-    pair.say(SERVER, ConnectDone(1))
+    pair.say(CLIENT, m.Connect("git-upload-pack"))
+    pair.say(SERVER, m.Data(3), b"abc")
+    pair.say(CLIENT, m.Data(0))
+    pair.say(SERVER, m.ConnectDone(1))
     assert pair.client.ended
     assert pair.server.ended
 
@@ -519,25 +505,25 @@ def test_connectdone_ends_it() -> None:
 @given(st.integers(0, 99), st.integers(0, LATEST_VERSION))
 def test_the_version_is_the_lower_one(offered: int, ours: int) -> None:
     pair = ConnectionPair()
-    pair.say(SERVER, AuthSuccess("u"))
-    pair.say(CLIENT, Version(offered))
-    pair.say(SERVER, Version(min(offered, ours)))
+    pair.say(SERVER, m.AuthSuccess("u"))
+    pair.say(CLIENT, m.Version(offered))
+    pair.say(SERVER, m.Version(min(offered, ours)))
     assert pair.client.version == pair.server.version == min(offered, ours)
 
 
 def test_a_server_that_knows_no_versions_speaks_version_0() -> None:
     pair = ConnectionPair()
-    pair.say(SERVER, AuthSuccess("u"))
-    pair.say(CLIENT, Version(4))
-    pair.say(SERVER, Error("unknown command"))
+    pair.say(SERVER, m.AuthSuccess("u"))
+    pair.say(CLIENT, m.Version(4))
+    pair.say(SERVER, m.Error("unknown command"))
     assert pair.client.version == pair.server.version == 0
-    pair.say(CLIENT, Get(0, None, K))
-    pair.say(SERVER, Data(0))
+    pair.say(CLIENT, m.Get(0, None, K))
+    pair.say(SERVER, m.Data(0))
     assert pair.state is State.GET_RECEIPT
 
 
 def test_the_first_message_may_be_a_request() -> None:
     pair = ConnectionPair()
     pair.open(version=0)
-    pair.say(CLIENT, CheckPresent(K))
+    pair.say(CLIENT, m.CheckPresent(K))
     assert pair.state is State.ANSWER

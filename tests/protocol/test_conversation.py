@@ -9,6 +9,7 @@ import itertools
 import pytest
 
 from p2pannex.keys.key import Key
+from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import (
     AFTER_BAD_LINE,
     AFTER_BODY,
@@ -23,68 +24,38 @@ from p2pannex.protocol.conversation import (
     opening_state,
 )
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
-from p2pannex.protocol.messages import (
-    LATEST_VERSION,
-    MESSAGES,
-    AlreadyHavePlus,
-    Auth,
-    AuthSuccess,
-    Bypass,
-    Changed,
-    CheckPresent,
-    Connect,
-    ConnectDone,
-    Data,
-    DataPresent,
-    Error,
-    FailurePlus,
-    Get,
-    LockContent,
-    Message,
-    NotifyChange,
-    Put,
-    PutFrom,
-    Remove,
-    RemoveBefore,
-    Success,
-    SuccessPlus,
-    Timestamp,
-    UnlockContent,
-    Valid,
-    Version,
-)
 
 K = Key(b"SHA256-s5--2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
-VERSIONS = range(LATEST_VERSION + 1)
+VERSIONS = range(m.LATEST_VERSION + 1)
 
-WITH_FIELDS: list[Message] = [
-    Auth("u", "t"),
-    AuthSuccess("u"),
-    Version(1),
-    Bypass(("u",)),
-    Connect("git-upload-pack"),
-    ConnectDone(0),
-    Changed(("r",)),
-    CheckPresent(K),
-    LockContent(K),
-    UnlockContent(),
-    Remove(K),
-    RemoveBefore(5, K),
-    Timestamp(5),
-    Get(0, None, K),
-    Put(None, K),
-    PutFrom(0),
-    AlreadyHavePlus(("u",)),
-    Data(7),
-    SuccessPlus(("u",)),
-    FailurePlus(("u",)),
-    Error("no"),
+WITH_FIELDS: list[m.Message] = [
+    m.Auth("u", "t"),
+    m.AuthSuccess("u"),
+    m.Version(1),
+    m.Bypass(("u",)),
+    m.Connect("git-upload-pack"),
+    m.ConnectDone(0),
+    m.Changed(("r",)),
+    m.CheckPresent(K),
+    m.LockContent(K),
+    m.UnlockContent(),
+    m.Remove(K),
+    m.RemoveBefore(5, K),
+    m.Timestamp(5),
+    m.Get(0, None, K),
+    m.Put(None, K),
+    m.PutFrom(0),
+    m.AlreadyHavePlusReply(("u",)),
+    m.Data(7),
+    m.SuccessPlus(("u",)),
+    m.FailurePlus(("u",)),
+    m.Error("no"),
 ]
-EVERY = {**{cls: cls() for cls in MESSAGES.values() if not cls.codecs}, **{type(m): m for m in WITH_FIELDS}}
+EVERY = {**{cls: cls() for cls in m.MESSAGES.values() if not cls.codecs}, **{type(m): m for m in WITH_FIELDS}}
 """A message of every class."""
 
-assert set(EVERY) == set(MESSAGES.values())
+assert set(EVERY) == set(m.MESSAGES.values())
 
 CASES = list(itertools.product(State, EVERY, Side, VERSIONS))
 
@@ -103,12 +74,12 @@ def snapshot(end: Conversation) -> tuple[object, ...]:
     return end.state, end.version, end.incoming, end.outgoing
 
 
-def law(state: State, cls: type[Message], speaker: Side, version: int) -> State | None:
+def law(state: State, cls: type[m.Message], speaker: Side, version: int) -> State | None:
     """The table's word, read apart from the code that is tested."""
     following = TABLE[state].get(speaker, {}).get(cls)
     if following is None or (cls.since > version and state not in ANY_VERSION):
         return None
-    return after_body(following, version) if cls is Data and not EVERY[cls].length else following  # type: ignore[attr-defined]
+    return after_body(following, version) if cls is m.Data and not EVERY[cls].length else following  # type: ignore[attr-defined]
 
 
 def test_totality_of_sending() -> None:
@@ -125,7 +96,7 @@ def test_totality_of_sending() -> None:
             assert snapshot(end) == before, (state, cls, side, version)
         else:
             assert end.state is expected, (state, cls, side, version)
-            assert end.outgoing == (7 if cls is Data else 0)
+            assert end.outgoing == (7 if cls is m.Data else 0)
 
 
 def test_totality_of_receiving() -> None:
@@ -142,7 +113,7 @@ def test_totality_of_receiving() -> None:
             assert (error.reply is None) is (side is CLIENT)
         else:
             assert end.state is expected, (state, cls, side, version)
-            assert end.incoming == (7 if cls is Data else 0)
+            assert end.incoming == (7 if cls is m.Data else 0)
 
 
 def test_what_may_be_sent_is_taken() -> None:
@@ -156,10 +127,10 @@ def test_what_may_be_sent_is_taken() -> None:
         receiver.receiving(EVERY[cls])
         assert sender.state is receiver.state, (state, cls, side, version)
         assert sender.outgoing == receiver.incoming
-        if cls is Data:
+        if cls is m.Data:
             sender.body_sent(7)
             receiver.body_received(7)
-            assert sender.state is receiver.state is after_body(TABLE[state][side][Data], version)
+            assert sender.state is receiver.state is after_body(TABLE[state][side][m.Data], version)
 
 
 def test_allowed_says_what_sending_does() -> None:
@@ -202,7 +173,7 @@ def test_every_state_can_be_reached_and_left() -> None:
 def test_a_server_can_always_say_that_it_failed() -> None:
     """Wherever the server is to speak, and no body is under way, ERROR is among what it may say."""
     for state in set(State) - BODIES:
-        assert all(Error in rules for rules in TABLE[state].values()), state
+        assert all(m.Error in rules for rules in TABLE[state].values()), state
 
 
 def test_every_bad_line_of_a_client_has_an_answer() -> None:
@@ -230,35 +201,35 @@ def test_a_bad_line_is_answered_once_and_the_conversation_goes_on(state: State) 
     assert Conversation(SERVER, state).bad_line("?", unknown=True).reply == unknown
     end = Conversation(SERVER, state)
     with pytest.raises(RemoteProtocolError) as caught:
-        end.receiving(AuthSuccess("u"))
+        end.receiving(m.AuthSuccess("u"))
     assert caught.value.reply == unexpected
     assert not caught.value.fatal
     assert end.state is state
-    end.sending(Error(unexpected))
+    end.sending(m.Error(unexpected))
     assert end.state is AFTER_BAD_LINE[state][1]
     with pytest.raises(LocalProtocolError):
-        end.sending(Error(unexpected))
+        end.sending(m.Error(unexpected))
 
 
 @pytest.mark.parametrize("state", [s for s in AFTER_BAD_LINE if s is not State.CONNECTED], ids=lambda state: state.name)
 def test_a_server_says_error_out_of_turn_only_to_a_bad_line(state: State) -> None:
     with pytest.raises(LocalProtocolError):
-        Conversation(SERVER, state).sending(Error("just so"))
-    end = conversation(SERVER, state, LATEST_VERSION)
+        Conversation(SERVER, state).sending(m.Error("just so"))
+    end = conversation(SERVER, state, m.LATEST_VERSION)
     end.bad_line("?", unknown=True)
-    good = next(cls for cls in end.allowed(CLIENT) if cls is not Error)
+    good = next(cls for cls in end.allowed(CLIENT) if cls is not m.Error)
     end.receiving(EVERY[good])
     if CLIENT in TABLE[end.state]:
         with pytest.raises(LocalProtocolError):
-            end.sending(Error("too late"))
+            end.sending(m.Error("too late"))
 
 
 def test_a_bad_line_before_connect_ends_is_not_answered_after() -> None:
     end = Conversation(SERVER, State.CONNECTED)
     end.bad_line("?", unknown=True)
-    end.sending(ConnectDone(0))
+    end.sending(m.ConnectDone(0))
     with pytest.raises(LocalProtocolError):
-        end.sending(Error("expected DATA"))
+        end.sending(m.Error("expected DATA"))
 
 
 # 4: versions -------------------------------------------------------------------------------------------------------
@@ -268,18 +239,18 @@ def test_a_bad_line_before_connect_ends_is_not_answered_after() -> None:
 @pytest.mark.parametrize("answered", [0, 1, 2, 3, 4, 5, 99])
 def test_version_negotiation(offered: int, answered: int) -> None:
     client, server = Conversation(CLIENT, State.IDLE), Conversation(SERVER, State.IDLE)
-    client.sending(Version(offered))
-    server.receiving(Version(offered))
+    client.sending(m.Version(offered))
+    server.receiving(m.Version(offered))
     assert client.version == server.version == 0, "nothing is agreed on before the answer"
-    if answered > min(offered, LATEST_VERSION):
+    if answered > min(offered, m.LATEST_VERSION):
         with pytest.raises(LocalProtocolError):
-            server.sending(Version(answered))
+            server.sending(m.Version(answered))
         with pytest.raises(RemoteProtocolError):
-            client.receiving(Version(answered))
+            client.receiving(m.Version(answered))
         assert client.version == server.version == 0
     else:
-        server.sending(Version(answered))
-        client.receiving(Version(answered))
+        server.sending(m.Version(answered))
+        client.receiving(m.Version(answered))
         assert client.version == server.version == answered
         assert client.state is server.state is State.IDLE
 
@@ -287,10 +258,10 @@ def test_version_negotiation(offered: int, answered: int) -> None:
 def test_a_version_that_is_refused_changes_nothing() -> None:
     client, server = Conversation(CLIENT, State.IDLE), Conversation(SERVER, State.IDLE)
     for sender, receiver, message in (
-        (client, server, Version(3)),
-        (server, client, Version(3)),
-        (client, server, Version(4)),
-        (server, client, Error("no")),
+        (client, server, m.Version(3)),
+        (server, client, m.Version(3)),
+        (client, server, m.Version(4)),
+        (server, client, m.Error("no")),
     ):
         sender.sending(message)
         receiver.receiving(message)
@@ -304,8 +275,8 @@ def test_a_version_that_is_refused_changes_nothing() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_bodies_are_counted(version: int) -> None:
     sender, receiver = conversation(SERVER, State.GET_DATA, version), conversation(CLIENT, State.GET_DATA, version)
-    sender.sending(Data(10))
-    receiver.receiving(Data(10))
+    sender.sending(m.Data(10))
+    receiver.receiving(m.Data(10))
     for count in (0, 3, 0, 6):
         sender.body_sent(count)
         receiver.body_received(count)
@@ -317,7 +288,7 @@ def test_bodies_are_counted(version: int) -> None:
             receiver.body_received(count)
     assert (sender.outgoing, receiver.incoming) == (1, 1)
     with pytest.raises(LocalProtocolError):
-        sender.sending(Valid())
+        sender.sending(m.Valid())
     sender.body_sent(1)
     receiver.body_received(1)
     expected = State.GET_VALIDITY if version else State.GET_RECEIPT
@@ -341,16 +312,16 @@ def test_nothing_is_owed_where_no_body_was_announced() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_empty_body_is_over_at_once(version: int) -> None:
     end = conversation(SERVER, State.GET_DATA, version)
-    end.sending(Data(0))
+    end.sending(m.Data(0))
     assert end.state is (State.GET_VALIDITY if version else State.GET_RECEIPT)
 
 
 def test_connect_may_end_while_a_body_is_under_way() -> None:
     client, server = Conversation(CLIENT, State.CONNECTED), Conversation(SERVER, State.CONNECTED)
-    client.sending(Data(10))
-    server.receiving(Data(10))
-    server.sending(ConnectDone(3))
-    client.receiving(ConnectDone(3))
+    client.sending(m.Data(10))
+    server.receiving(m.Data(10))
+    server.sending(m.ConnectDone(3))
+    client.receiving(m.ConnectDone(3))
     client.body_sent(10)
     server.body_received(10)
     assert client.state is server.state is State.ENDED
@@ -358,14 +329,14 @@ def test_connect_may_end_while_a_body_is_under_way() -> None:
 
 def test_connect_is_full_duplex() -> None:
     client, server = Conversation(CLIENT, State.CONNECTED), Conversation(SERVER, State.CONNECTED)
-    client.sending(Data(10))
-    server.sending(Data(20))
-    client.receiving(Data(20))
-    server.receiving(Data(10))
+    client.sending(m.Data(10))
+    server.sending(m.Data(20))
+    client.receiving(m.Data(20))
+    server.receiving(m.Data(10))
     with pytest.raises(RemoteProtocolError):
-        client.receiving(Data(1))
+        client.receiving(m.Data(1))
     with pytest.raises(LocalProtocolError):
-        client.sending(Data(1))
+        client.sending(m.Data(1))
     client.body_sent(10)
     server.body_received(10)
     server.body_sent(20)
@@ -375,6 +346,6 @@ def test_connect_is_full_duplex() -> None:
 
 def test_requests_begin_between_requests() -> None:
     for state in BETWEEN_REQUESTS:
-        assert {CheckPresent, NotifyChange, Put} <= set(TABLE[state][CLIENT])
-    assert Success not in TABLE[State.IDLE][CLIENT]
-    assert DataPresent not in TABLE[State.IDLE][CLIENT]
+        assert {m.CheckPresent, m.NotifyChange, m.Put} <= set(TABLE[state][CLIENT])
+    assert m.Success not in TABLE[State.IDLE][CLIENT]
+    assert m.DataPresent not in TABLE[State.IDLE][CLIENT]

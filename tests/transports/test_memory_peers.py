@@ -12,9 +12,9 @@ import trio.testing
 from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
 from p2pannex.p2p.memory import MemoryPeer, memory_peers
+from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import State
 from p2pannex.protocol.errors import LocalProtocolError
-from p2pannex.protocol.messages import AuthSuccess, CheckPresent, Data, Get, Put, Success, Valid, Version
 
 K = Key(b"WORM--x")
 
@@ -22,22 +22,22 @@ K = Key(b"WORM--x")
 async def getting(length: int, timeout: float = 5) -> tuple[MemoryPeer, MemoryPeer]:
     """A client and a server, which has announced a body of that length."""
     client, server = memory_peers(timeout=timeout)
-    await server.send(AuthSuccess("u"))
+    await server.send(m.AuthSuccess("u"))
     await client.receive()
-    await client.send(Version(1))
+    await client.send(m.Version(1))
     await server.receive()
-    await server.send(Version(1))
+    await server.send(m.Version(1))
     await client.receive()
-    await client.send(Get(0, None, K))
+    await client.send(m.Get(0, None, K))
     await server.receive()
-    await server.send(Data(length))
-    assert await client.receive() == Data(length)
+    await server.send(m.Data(length))
+    assert await client.receive() == m.Data(length)
     return client, server
 
 
 async def test_messages_are_not_copied() -> None:
     client, server = memory_peers()
-    message = AuthSuccess("u")
+    message = m.AuthSuccess("u")
     await server.send(message)
     assert await client.receive() is message
 
@@ -45,9 +45,9 @@ async def test_messages_are_not_copied() -> None:
 async def test_both_ends_hold_to_the_law() -> None:
     client, server = memory_peers()
     with pytest.raises(LocalProtocolError):
-        client.queue(CheckPresent(K))
+        client.queue(m.CheckPresent(K))
     with pytest.raises(LocalProtocolError):
-        server.queue(Success())
+        server.queue(m.Success())
     assert client.conversation.state is server.conversation.state is State.GREETING
     unauthenticated, _ = memory_peers(authenticated=False)
     assert unauthenticated.conversation.state is State.AUTHENTICATION
@@ -65,8 +65,8 @@ async def test_a_body_is_read_from_the_writers_own_block() -> None:
         assert got == b"seco"
         assert await client.read_body(memoryview(got)) == 2
         assert await client.read_body(memoryview(got)) == 0
-    await server.send(Valid())
-    assert await client.receive() == Valid()
+    await server.send(m.Valid())
+    assert await client.receive() == m.Valid()
 
 
 async def test_the_writer_waits_until_all_was_read() -> None:
@@ -92,13 +92,13 @@ async def test_a_loan_that_ended_in_the_middle_is_not_read_on() -> None:
 
 async def test_what_was_said_before_closing_arrives() -> None:
     client, server = memory_peers()
-    await server.send(AuthSuccess("u"))
+    await server.send(m.AuthSuccess("u"))
     await client.receive()
-    await client.send(CheckPresent(K))
+    await client.send(m.CheckPresent(K))
     await client.aclose()
-    assert await server.receive() == CheckPresent(K)
+    assert await server.receive() == m.CheckPresent(K)
     with pytest.raises(ConnectionLost):
-        await server.send(Success())
+        await server.send(m.Success())
 
 
 @pytest.mark.parametrize("read", [0, 1])
@@ -113,20 +113,20 @@ async def test_closing_ends_a_loan(read: int) -> None:
                 await client.read_body(memoryview(bytearray(read)))
             await client.aclose()
     with pytest.raises(ConnectionLost):
-        await server.send(Valid())
+        await server.send(m.Valid())
 
 
 async def test_reusable() -> None:
     client, server = memory_peers()
     assert not client.reusable
-    await server.send(AuthSuccess("u"))
+    await server.send(m.AuthSuccess("u"))
     await client.receive()
     assert client.reusable
-    await client.send(Put(None, K))
+    await client.send(m.Put(None, K))
     assert not client.reusable
     await server.aclose()
     other, server = memory_peers()
-    await server.send(AuthSuccess("u"))
+    await server.send(m.AuthSuccess("u"))
     await other.receive()
     await server.aclose()
     assert not other.reusable
