@@ -28,7 +28,6 @@ from contextlib import contextmanager
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
 from p2pannex.stores.annex.abandoned_locks import KeptLocks
-from p2pannex.stores.annex.lock_file_pool import SpareLocks
 from p2pannex.stores.annex.locks import KeyExclusion, LockFile
 from p2pannex.stores.annex.retention_timestamps import TIMESTAMP_LOCK_TIMEOUT, AnnexTimes
 from p2pannex.stores.files.retention import Record, Retention
@@ -75,14 +74,12 @@ class AnnexRetention:
         self,
         layout: AnnexLayout,
         exclusion: KeyExclusion,
-        spare_locks: SpareLocks,
         clock: Clock,
         *,
         boot: str | None = None,
     ) -> None:
         self._layout = layout
         self._exclusion = exclusion
-        self._spare_locks = spare_locks
         self._records_directory = os.path.join(layout.own, b"retention")
         self._records = Retention(self._records_directory, clock, boot=boot, share=layout.share)
         self._times = AnnexTimes(layout, clock)
@@ -155,9 +152,7 @@ class AnnexRetention:
     def _exclusive_lock(self, path: bytes, timeout: float) -> LockFile | None:
         """The object's lock file, locked exclusively; None where somebody keeps the content."""
         directory, lock_path = os.path.dirname(path), path + b".lck"
-        lock = self._layout.within(directory, lambda: self._spare_locks.take(lock_path))
-        if lock is not None:
-            return lock
+        lock: LockFile | None = None
 
         def settled() -> bool:
             nonlocal lock

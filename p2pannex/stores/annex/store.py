@@ -23,7 +23,6 @@ from p2pannex.git_annex.git import Git
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Upload
-from p2pannex.stores.annex.lock_file_pool import SpareLocks
 from p2pannex.stores.annex.locks import KeyExclusion, LockFile, TransferClaim, require_file_locks
 from p2pannex.stores.annex.log import AnnexLog
 from p2pannex.stores.annex.retention import AnnexRetention
@@ -67,8 +66,7 @@ class AnnexStore(ObjectStore):
         layout = AnnexLayout(self.config)
         clock = clock or SystemClock()
         exclusion = KeyExclusion(layout)
-        self._spare_locks = SpareLocks(layout)
-        self._annex_retention = AnnexRetention(layout, exclusion, self._spare_locks, clock, boot=boot)
+        self._annex_retention = AnnexRetention(layout, exclusion, clock, boot=boot)
         super().__init__(
             self.config.uuid,
             layout,
@@ -96,9 +94,8 @@ class AnnexStore(ObjectStore):
         layout = self._annex_layout
         path = layout.transfer_lock(key)
         while True:
-            lock = self._spare_locks.take(path)
             try:
-                lock = lock or LockFile.take(path, layout, exclusive=True)
+                lock = LockFile.take(path, layout, exclusive=True)
             except FileNotFoundError:
                 layout.make_directories(os.path.dirname(path))  # git-annex removes directories that are empty
                 continue
@@ -174,6 +171,5 @@ class AnnexStore(ObjectStore):
             await self._log.commit()
         finally:
             self._annex_retention.kept.close()
-            self._spare_locks.close()
             await self._branch.aclose()
             await super().aclose()

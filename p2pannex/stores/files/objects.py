@@ -87,7 +87,7 @@ class ObjectStore(Service):
         self._ending = trio.Lock()
         self._exclusion = exclusive
         self._retention = retention
-        self._pending_cleanup = PendingCleanup(layout.root, exclusive, free_later=single_client)
+        self._pending_cleanup = PendingCleanup(layout.root, exclusive)
 
     async def check_present(self, key: Key) -> bool:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -200,7 +200,7 @@ class ObjectStore(Service):
         ):
             if not free:
                 return Outcome.KEPT
-            self._pending_cleanup.add(key, path)
+            self._pending_cleanup.add(key, os.path.dirname(path))
             # The deadline comes last: waiting for the exclusion, and for the look at the records, may have taken any
             # time. Between this line and the unlink there is nothing that waits.
             if before is not None and int(self.clock.monotonic()) >= before:

@@ -1,0 +1,181 @@
+"""Lock files that git-annex locks too: made, locked, and removed while they are locked."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from p2pannex.git_annex.config import AnnexConfig
+from p2pannex.git_annex.layout import AnnexLayout
+from p2pannex.stores.annex import locks as annex_locks
+from p2pannex.stores.annex.locks import LockFile
+from p2pannex.system.file_locks import try_range
+
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+print("open", flush=True)
+fcntl.lockf(file, fcntl.LOCK_SH)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+"""Locks a file as git-annex does, and waits for it."""
+
+UNPRIVILEGED = 65534
+"""The user ID of "nobody", who may not write to a read-only directory as root may."""
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> AnnexLayout:
+    (tmp_path / "annex").mkdir()
+    return AnnexLayout(AnnexConfig(os.fsencode(tmp_path), {"annex.uuid": "u", "core.bare": "true"}))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "KEY.lck"
+
+
+def take(layout: AnnexLayout, path: Path, *, exclusive: bool = True) -> LockFile | None:
+    return LockFile.take(os.fsencode(path), layout, exclusive=exclusive)
+
+
+def taken(layout: AnnexLayout, path: Path, *, exclusive: bool = True) -> LockFile:
+    lock = take(layout, path, exclusive=exclusive)
+    assert lock is not None
+    return lock
+
+
+def test_others_find_it_locked_and_then_gone(layout: AnnexLayout, path: Path) -> None:
+    for _ in range(3):
+        lock = taken(layout, path)
+        assert take(layout, path) is None
+        assert take(layout, path, exclusive=False) is None
+        with path.open("r+b") as file, pytest.raises(BlockingIOError):
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        lock.remove()
+        lock.close()
+        assert not path.exists()
+
+
+def test_a_process_that_waits_for_it_finds_it_removed(layout: AnnexLayout, path: Path) -> None:
+    lock = taken(layout, path)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "open\n"
+        lock.remove()
+        assert waiting.stdout.readline() == "locked\n"
+        assert not path.exists()
+        taken(layout, path).remove()  # a new file, which the other process has not locked
+        assert not path.exists()
+        waiting.communicate()
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_a_file_removed_before_it_was_locked_is_no_lock(
+    layout: AnnexLayout, path: Path, monkeypatch: pytest.MonkeyPatch, made_anew: bool
+) -> None:
+    """The process that had it locked exclusively removes it, after we have opened it and before we lock it."""
+    path.touch()
+    before = path.stat()
+
+    def late(fd: int, kind: int) -> bool:
+        monkeypatch.setattr(annex_locks, "try_range", try_range)
+        os.link(path, path.with_name("kept"))  # so that its inode is not used again
+        path.unlink()
+        if made_anew:
+            path.touch()
+        return try_range(fd, kind)
+
+    monkeypatch.setattr(annex_locks, "try_range", late)
+    lock = taken(layout, path)
+    assert not os.path.samestat(path.stat(), before)
+    assert take(layout, path, exclusive=False) is None, "the file at the path is locked"
+    lock.remove()
+    assert not path.exists()
+
+
+def test_a_lock_file_that_is_there_is_locked_and_not_replaced(layout: AnnexLayout, path: Path) -> None:
+    path.write_bytes(b"")
+    before = path.stat()
+    shared = taken(layout, path, exclusive=False)
+    assert take(layout, path) is None
+    assert os.path.samestat(path.stat(), before)
+    shared.close()
+    lock = taken(layout, path)
+    assert os.path.samestat(path.stat(), before)
+    lock.remove()
+    assert not path.exists()
+
+
+def test_a_shared_lock_is_upgraded_when_it_is_the_only_one(layout: AnnexLayout, path: Path) -> None:
+    one, other = (taken(layout, path, exclusive=False) for _ in range(2))
+    assert not one.upgrade()
+    other.close()
+    assert one.upgrade()
+    assert take(layout, path, exclusive=False) is None
+    one.remove()
+
+
+def test_without_the_directory_there_is_none(layout: AnnexLayout, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        take(layout, tmp_path / "none" / "KEY.lck")
+
+
+def test_the_lock_file_of_a_killed_process_can_be_locked(layout: AnnexLayout, path: Path) -> None:
+    killed = taken(layout, path)
+    os.close(killed._fd)  # which is what the kernel does
+    left = taken(layout, path, exclusive=False)
+    left.close()
+    taken(layout, path).remove()
+
+
+def test_one_that_is_closed_stays(layout: AnnexLayout, path: Path) -> None:
+    taken(layout, path).close()
+    assert path.exists()
+    taken(layout, path).remove()
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(UNPRIVILEGED)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_directory_that_is_read_only(layout: AnnexLayout) -> None:
+    """git-annex's are: `AnnexLayout.within` makes the directory writable and tries again."""
+    with tempfile.TemporaryDirectory() as top:  # pytest's own directories can be entered by their owner only
+        os.chmod(top, 0o555)
+        path = Path(top, "KEY.lck")
+        try:
+            with unprivileged(), pytest.raises(PermissionError):
+                take(layout, path)
+            os.chmod(top, 0o777)
+            with unprivileged():
+                taken(layout, path).remove()
+            assert not path.exists()
+        finally:
+            os.chmod(top, 0o700)
+
+
+def test_many_at_once(layout: AnnexLayout, tmp_path: Path) -> None:
+    locks = [taken(layout, tmp_path / f"{n}.lck") for n in range(20)]
+    for lock in locks:
+        lock.remove()
+    assert list(tmp_path.glob("*.lck")) == []
