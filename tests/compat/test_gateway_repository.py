@@ -333,8 +333,8 @@ def test_what_may_be_asked_for(family: Family) -> None:
 
 
 def test_the_commands_of_the_document_as_they_are_written(family: Family) -> None:
-    text = (Path(__file__).parent.parent.parent / "docs" / "cluster.md").read_text()
-    section = text[text.index("## Put p2pannex before") :]
+    text = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "serve-a-git-annex-cluster.md").read_text()
+    section = text[text.index("## Put p2pannex in front of") :]
     use, set_up = re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)[:2]
     gateway = family.repository("gateway")
     for name in ("node1", "node2"):

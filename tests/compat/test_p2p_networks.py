@@ -18,7 +18,7 @@ pytestmark = pytest.mark.compat
 
 P2PANNEX = (sys.executable, "-m", "p2pannex.cli.main")
 
-SERVE = Path(__file__).parents[2] / "docs" / "serve.md"
+SERVE = Path(__file__).parents[2] / "docs" / "how-to" / "serve-on-a-p2p-network.md"
 
 
 def network(directory: Path) -> Path:
