@@ -16,10 +16,9 @@ import uuid
 
 import trio
 
-from p2pannex import ConnectionLost, RemoteError, Side, StreamPeer, open_url, serve
+from p2pannex import ConnectionLost, RemoteError, open_url
 from p2pannex.cluster import Cluster, Node
-from p2pannex.system.stdio import claim_output
-from p2pannex.transports.descriptor import DescriptorStream
+from p2pannex.p2p.stdio import serve_stdio
 
 
 async def main(cluster_uuid: uuid.UUID, locations: dict[uuid.UUID, str]) -> None:
@@ -33,7 +32,7 @@ async def main(cluster_uuid: uuid.UUID, locations: dict[uuid.UUID, str]) -> None
             nodes.append(Node(url, service, cost=cost))
         # A client counts this repository as one copy. If it were told the nodes' UUIDs too, it would count them again.
         cluster = await stack.enter_async_context(Cluster(str(cluster_uuid), nodes, name_nodes=False))
-        await serve(StreamPeer(DescriptorStream(0, claim_output(), keep_open=True), Side.SERVER), cluster)
+        await serve_stdio(cluster)
 
 
 if __name__ == "__main__":

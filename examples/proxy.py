@@ -10,16 +10,14 @@ import sys
 
 import trio
 
-from p2pannex import ConnectionLost, Mode, RemoteError, Side, StreamPeer, open_url, serve
-from p2pannex.system.stdio import claim_output
-from p2pannex.transports.descriptor import DescriptorStream
+from p2pannex import ConnectionLost, Mode, RemoteError, open_url
+from p2pannex.p2p.stdio import serve_stdio
 
 
 async def main(url: str) -> None:
     # Connect first: a client is greeted with the UUID of the repository behind the proxy.
     async with await open_url(url) as remote:
-        peer = StreamPeer(DescriptorStream(0, claim_output(), keep_open=True), Side.SERVER)
-        await serve(peer, remote, mode=Mode.APPEND_ONLY)
+        await serve_stdio(remote, mode=Mode.APPEND_ONLY)
 
 
 if __name__ == "__main__":
