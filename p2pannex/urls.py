@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import os
 import uuid as uuid_module
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from p2pannex.p2p.dial import dialer
@@ -34,13 +36,19 @@ from p2pannex.url_syntax import (
     InvalidURL,
     NetworkURL,
     SshURL,
+    TcpURL,
+    TlsURL,
+    UnixURL,
     parse_url,
 )
 
 if TYPE_CHECKING:
+    import ssl
+
     from p2pannex.gateways.directory.cluster import GatewayDirectory
     from p2pannex.stores.annex.store import AnnexStore
     from p2pannex.stores.directory import DirectoryStore
+    from p2pannex.transports.listeners import SocketListener
 
 
 def open_local(path: str, *, one_of_several: bool = False) -> DirectoryStore | AnnexStore | GatewayDirectory:
@@ -123,4 +131,56 @@ async def _kept_credentials(url: NetworkURL, client_uuid: str) -> Auth | None:
     return credentials
 
 
-__all__ = ["TOKEN_VARIABLE", "open_local", "open_url"]
+@asynccontextmanager
+async def listen_at(
+    url: str,
+    *,
+    tls: ssl.SSLContext | None = None,
+    directory: str | bytes | os.PathLike[str] | None = None,
+) -> AsyncIterator[dict[str, SocketListener]]:
+    """Listen at a URL of a unix socket, a TCP or TLS socket, or an address on a P2P network, while the ``async with``
+    block runs. `p2pannex.p2p.listen.serve_listeners` serves the listeners.
+
+    Gives the listeners by the URL of each. A host name may have several addresses, and thus several listeners; their
+    URLs have the address instead of the name. Where the port in `url` is 0, the system chooses one, and the URLs have
+    that one.
+
+    `tls` is for ``tls://`` only, which needs it: `p2pannex.transports.listeners.server_tls` makes one from a
+    certificate. `directory` is where the program of a P2P network runs: for a git-annex repository, its top directory.
+
+    InvalidURL for another URL, and for ``tls://`` without `tls`. RemoteError where it is not possible to listen there.
+    """
+    from p2pannex.transports.listeners import open_listeners
+    from p2pannex.transports.sockets import TcpAddress, UnixAddress
+
+    parsed = parse_url(url)
+    if isinstance(parsed, NetworkURL):
+        from p2pannex.transports.network import NetworkAddress, network_listener
+
+        address = NetworkAddress(parsed.net, parsed.address)
+        async with network_listener(address, directory) as listener:
+            yield {str(address): listener}
+        return
+    scheme = ""
+    if isinstance(parsed, UnixURL):
+        listeners = await open_listeners(UnixAddress(parsed.path))
+    elif isinstance(parsed, TlsURL):
+        if tls is None:
+            raise InvalidURL(f"{url}: listening there needs a certificate")
+        scheme = "tls://"
+        listeners = await open_listeners(TcpAddress(parsed.host, parsed.port), tls=tls)
+    elif isinstance(parsed, TcpURL):
+        scheme = "tcp://"
+        listeners = await open_listeners(TcpAddress(parsed.host, parsed.port))
+    else:
+        raise InvalidURL(
+            f"cannot listen at {url}; write unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS"
+        )
+    try:
+        yield {f"{scheme}{listener.address}": listener for listener in listeners}
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+__all__ = ["TOKEN_VARIABLE", "listen_at", "open_local", "open_url"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import logging
 import signal
-import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -21,13 +20,15 @@ from p2pannex.cli.options import URL, ConnectionOptions, connects, prints
 from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
+    import ssl
+
     import trio
 
     from p2pannex.access import Mode, TokenFile
     from p2pannex.p2p.listen import Tokens
     from p2pannex.service import Service
     from p2pannex.transports.listeners import SocketListener
-    from p2pannex.transports.network import NetworkAddress
+    from p2pannex.url_syntax import NetworkURL
 
 log = logging.getLogger(__name__)
 
@@ -129,13 +130,14 @@ def proxy(
         raise click.UsageError("--listen and --tokens go together")
 
     async def run() -> int:
+        from p2pannex.p2p.stdio import serve_stdio
         from p2pannex.url_syntax import SshURL, parse_url
         from p2pannex.urls import open_local
 
         known = parsed.uuid if isinstance(parsed := parse_url(url), SshURL) and uuid is None else uuid
         if tokens_of is None:
             async with connection.open(url, uuid=known) as service:
-                await _serve_stdio(service, mode)
+                await serve_stdio(service, mode=mode)
             return exit_codes.DONE
         tokens = open_local(tokens_of).tokens_directory()
         async with connection.open(url, uuid=known, connections=CONNECTIONS) as service:
@@ -144,16 +146,6 @@ def proxy(
     if urls:
         _log_to_stderr(output)
     return trio.run(run)
-
-
-async def _serve_stdio(service: Service, mode: Mode) -> None:
-    from p2pannex.p2p.peer import StreamPeer
-    from p2pannex.p2p.server import serve
-    from p2pannex.protocol.conversation import Side
-    from p2pannex.system.stdio import claim_output
-    from p2pannex.transports.descriptor import DescriptorStream
-
-    await serve(StreamPeer(DescriptorStream(0, claim_output(), keep_open=True), Side.SERVER), service, mode=mode)
 
 
 def _log_to_stderr(output: Output) -> None:
@@ -189,50 +181,52 @@ async def _serve(
 
     from p2pannex.access import TokenFile
     from p2pannex.p2p.listen import serve_listeners
-    from p2pannex.transports.network import NetworkAddress, network_listener
-    from p2pannex.url_syntax import NetworkURL, parse_url
+    from p2pannex.url_syntax import NetworkURL, TcpURL, TlsURL, parse_url
+    from p2pannex.urls import listen_at
 
     listening: dict[Tokens, list[SocketListener]] = {}  # git-annex's tokens are good for one address each
     stopping = trio.Event()
-    try:
-        async with trio.open_nursery() as nursery:
-            # Before anybody is told that we listen: who then tells us to stop is to be heard. Until all is tidied up.
-            await nursery.start(_stop_when_told, stopping, nursery.cancel_scope)
-            async with service, AsyncExitStack() as stack:
-                tokens = TokenFile(tokens_directory)
-                no_tokens = not tokens.grants()
-                for url in urls:
-                    if isinstance(parsed := parse_url(url), NetworkURL):
-                        address = NetworkAddress(parsed.net, parsed.address)
-                        good, top = _network_tokens(service, address, tokens)
-                        listener = await stack.enter_async_context(network_listener(address, top))
-                        listening.setdefault(good, []).append(listener)
-                        output.result(str(address), listening=str(address))
-                    else:
-                        listening.setdefault(tokens, []).extend(await _listen(url, tls_cert, tls_key, output))
-                if no_tokens and tokens in listening:
-                    log.warning("no tokens yet, so nobody is let in: p2pannex token create %s", directory)
-                async with trio.open_nursery() as serving:
-                    for good, listeners in listening.items():
-                        serving.start_soon(
-                            partial(serve_listeners, listeners, service, tokens=good, mode=mode, stopping=stopping)
-                        )
-            nursery.cancel_scope.cancel()
-    finally:
-        for listeners in listening.values():
-            for listener in listeners:
-                listener.close()
+    async with trio.open_nursery() as nursery:
+        # Before anybody is told that we listen: who then tells us to stop is to be heard. Until all is tidied up.
+        await nursery.start(_stop_when_told, stopping, nursery.cancel_scope)
+        async with service, AsyncExitStack() as stack:
+            tokens = TokenFile(tokens_directory)
+            no_tokens = not tokens.grants()
+            good: Tokens
+            for url in urls:
+                good = tokens
+                top = tls = None
+                if isinstance(parsed := parse_url(url), NetworkURL):
+                    good, top = _network_tokens(service, parsed, tokens)
+                elif isinstance(parsed, TlsURL):
+                    tls = _tls(tls_cert, tls_key)
+                elif isinstance(parsed, TcpURL) and parsed.host not in LOCAL:
+                    log.warning("%s is not encrypted: others can read tokens and content", url)
+                opened = await stack.enter_async_context(listen_at(url, tls=tls, directory=top))
+                listening.setdefault(good, []).extend(opened.values())
+                for shown in opened:
+                    output.result(shown, listening=shown)
+            if no_tokens and tokens in listening:
+                log.warning("no tokens yet, so nobody is let in: p2pannex token create %s", directory)
+            async with trio.open_nursery() as serving:
+                for good, listeners in listening.items():
+                    serving.start_soon(
+                        partial(serve_listeners, listeners, service, tokens=good, mode=mode, stopping=stopping)
+                    )
+        nursery.cancel_scope.cancel()
     return exit_codes.DONE
 
 
-def _network_tokens(service: Service, address: NetworkAddress, tokens: TokenFile) -> tuple[Tokens, bytes | None]:
+def _network_tokens(service: Service, url: NetworkURL, tokens: TokenFile) -> tuple[Tokens, bytes | None]:
     """Who is let in on a P2P network, and where its program is to run."""
     from p2pannex.git_annex.creds import P2PAuth
     from p2pannex.stores.annex.store import AnnexStore
+    from p2pannex.transports.network import NetworkAddress
 
     if not isinstance(service, AnnexStore):
         return tokens, None
-    known = P2PAuth(service.config.git_dir, str(address))
+    address = str(NetworkAddress(url.net, url.address))
+    known = P2PAuth(service.config.git_dir, address)
     if known.empty():
         log.warning("%s: no tokens for it yet, so nobody is let in: git annex p2p --gen-addresses", address)
     return known, service.top
@@ -249,29 +243,10 @@ async def _stop_when_told(stopping: trio.Event, scope: trio.CancelScope, *, task
             stopping.set()
 
 
-async def _listen(url: str, tls_cert: str | None, tls_key: str | None, output: Output) -> list[SocketListener]:
-    from p2pannex.transports.listeners import open_listeners, server_tls
-    from p2pannex.transports.sockets import TcpAddress, UnixAddress
-    from p2pannex.url_syntax import InvalidURL, TcpURL, TlsURL, UnixURL, parse_url
+def _tls(tls_cert: str | None, tls_key: str | None) -> ssl.SSLContext:
+    from p2pannex.transports.listeners import server_tls
+    from p2pannex.url_syntax import InvalidURL
 
-    parsed = parse_url(url)
-    tls: ssl.SSLContext | None = None
-    if isinstance(parsed, UnixURL):
-        scheme = ""
-        listeners = await open_listeners(UnixAddress(parsed.path))
-    elif isinstance(parsed, TcpURL):
-        scheme = "tcp://"
-        if isinstance(parsed, TlsURL):
-            if tls_cert is None:
-                raise InvalidURL("tls:// needs a certificate: --tls-cert FILE")
-            scheme, tls = "tls://", server_tls(tls_cert, tls_key)
-        elif parsed.host not in LOCAL:
-            log.warning("%s is not encrypted: others can read tokens and content", url)
-        listeners = await open_listeners(TcpAddress(parsed.host, parsed.port), tls=tls)
-    else:
-        raise InvalidURL(
-            f"cannot listen at {url}; write unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS"
-        )
-    for listener in listeners:
-        output.result(f"{scheme}{listener.address}", listening=f"{scheme}{listener.address}")
-    return listeners
+    if tls_cert is None:
+        raise InvalidURL("tls:// needs a certificate: --tls-cert FILE")
+    return server_tls(tls_cert, tls_key)

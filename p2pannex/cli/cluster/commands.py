@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ from p2pannex.cli.options import URL, prints
 from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
-    from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig
+    from p2pannex.gateways.directory.config import GatewayConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,59 +116,39 @@ def add(
 
     A node is a URL, or a special remote: --external "rclone gitannex" --set rcloneremotename=cloud.
     """
-    import attrs
+    from functools import partial
+
     import trio
 
-    from p2pannex.cli.cluster.nodes import absolute, argv_of, ask_special, uuid_of
     from p2pannex.errors import RemoteError
-    from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, change
-    from p2pannex.stores.directory_config import new_uuid
+    from p2pannex.gateways.directory.add_node import add_node, check_node_name
+    from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig
+    from p2pannex.urls import open_url
 
-    config = GatewayConfig.load(directory)
-    if not name.isprintable() or not name.strip():
-        raise click.UsageError("a node's name is one line of text")
+    GatewayConfig.load(directory)  # if the directory is no gateway, that is the error to report
+    try:
+        check_node_name(name)
+    except RemoteError as error:
+        raise click.UsageError(str(error)) from error
     if (url is None) == (external is None):
         raise click.UsageError("a node is a URL, or a special remote (--external)")
     if external is None and (settings or uuid):
         raise click.UsageError("--set and --uuid are for special remotes (--external)")
-    node = NodeConfig("", url or "", external=(external or "",) if external else (), **_given(options))
+    argv = () if external is None else _argv_of(external)
+    given = NodeConfig(uuid or "", url or "", external=argv, settings=dict(settings), **_given(options))
+    node = trio.run(partial(add_node, directory, name, given, open_url, reported_cost=options["cost"] is None))
+    output.result(node.uuid, name=name, uuid=node.uuid, **({"url": node.url} if node.url else {"external": external}))
+
+
+def _argv_of(command: str) -> tuple[str, ...]:
+    """The command line of a special remote's program."""
     try:
-        with_it(config, directory, name, node).preferred()  # before anything is asked of the node
+        argv = tuple(shlex.split(command))
     except ValueError as error:
-        raise RemoteError(str(error)) from error
-    if external is not None:
-        argv = argv_of(external)
-        uuid = new_uuid(uuid)
-        node = attrs.evolve(node, uuid=uuid, external=argv, settings=dict(settings))
-        cost = trio.run(ask_special, directory, name, node)
-        if options["cost"] is None and cost is not None:
-            node = attrs.evolve(node, cost=float(cost))
-    else:
-        assert url is not None
-        url = absolute(url)
-        node = attrs.evolve(node, uuid=trio.run(uuid_of, url, node.timeout), url=url)
-
-    def edit(config: GatewayConfig) -> GatewayConfig:
-        for other, known in config.nodes.items():
-            if known.uuid == node.uuid and other != name:
-                raise RemoteError(f"{url or external} is the same repository as node {other}")
-        if node.uuid in (config.uuid, config.gateway):
-            raise RemoteError("a cluster cannot be a node of itself")
-        return with_it(config, directory, name, node)
-
-    change(directory, edit)
-    output.result(node.uuid, name=name, uuid=node.uuid, **({"url": url} if url else {"external": external}))
-
-
-def with_it(config: GatewayConfig, directory: str, name: str, node: NodeConfig) -> GatewayConfig:
-    """The configuration with one more node. RemoteError where there is one of that name."""
-    import attrs
-
-    from p2pannex.errors import RemoteError
-
-    if name in config.nodes:
-        raise RemoteError(f"there is a node {name} already; p2pannex cluster remove {directory} {name} takes it away")
-    return attrs.evolve(config, nodes={**config.nodes, name: node})
+        raise click.UsageError(f"--external: {str(error).lower()}") from error
+    if not argv:
+        raise click.UsageError("--external: which program?")
+    return argv
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -204,7 +185,6 @@ def set_(
     """
     import attrs
 
-    from p2pannex.errors import RemoteError
     from p2pannex.gateways.directory.config import change
 
     changes = _given(options) | ({"groups": ()} if no_groups else {})
@@ -214,14 +194,10 @@ def set_(
         raise click.UsageError("--group and --no-groups are two different things")
 
     def edit(config: GatewayConfig) -> GatewayConfig:
-        nodes = dict(config.nodes)
         if name is not None:
-            if name not in nodes:
-                raise RemoteError(_no_node(config, name))
-            nodes[name] = attrs.evolve(nodes[name], **changes)
+            config = config.with_node(name, attrs.evolve(config.node(name), **changes))
         return attrs.evolve(
             config,
-            nodes=nodes,
             numcopies=config.numcopies if numcopies is None else numcopies,
             groupwanted={**config.groupwanted, **dict(groupwanted)},
         )
@@ -236,19 +212,7 @@ def set_(
 @prints
 def remove(directory: str, name: str, output: Output) -> None:
     """Take a node out of the cluster. Its content stays where it is."""
-    import attrs
-
-    from p2pannex.errors import RemoteError
     from p2pannex.gateways.directory.config import change
 
-    def edit(config: GatewayConfig) -> GatewayConfig:
-        if name not in config.nodes:
-            raise RemoteError(_no_node(config, name))
-        return attrs.evolve(config, nodes={other: node for other, node in config.nodes.items() if other != name})
-
-    change(directory, edit)
+    change(directory, lambda config: config.without_node(name))
     output.result(None, name=name)
-
-
-def _no_node(config: GatewayConfig, name: str) -> str:
-    return f"there is no node {name}; there are: {', '.join(config.nodes) or 'none'}"

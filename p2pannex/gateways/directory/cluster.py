@@ -56,9 +56,10 @@ GATEWAY_NODE = "it is a gateway directory of this machine; name it as exec:p2pan
 
 
 class OpenURL(Protocol):
-    """`p2pannex.urls.open_url`, which a gateway is given to open its nodes with."""
+    """`p2pannex.urls.open_url`, which a gateway is given to open its nodes with. Where `uuid` is None, the repository
+    reports its UUID."""
 
-    def __call__(self, url: str, /, *, uuid: str, timeout: float, connections: int) -> Awaitable[Service]: ...
+    def __call__(self, url: str, /, *, uuid: str | None, timeout: float, connections: int) -> Awaitable[Service]: ...
 
 
 @attrs.frozen

@@ -165,6 +165,21 @@ class GatewayConfig:
         except ValueError as error:
             raise RemoteError(str(error)) from error
 
+    def node(self, name: str) -> NodeConfig:
+        """The node of that name. RemoteError where there is none."""
+        if name not in self.nodes:
+            raise RemoteError(f"there is no node {name}; there are: {', '.join(self.nodes) or 'none'}")
+        return self.nodes[name]
+
+    def with_node(self, name: str, node: NodeConfig) -> Self:
+        """The configuration with this node, in place of one of the same name. To add a new one, call `add_node`."""
+        return attrs.evolve(self, nodes={**self.nodes, name: node})
+
+    def without_node(self, name: str) -> Self:
+        """The configuration without the node of that name. RemoteError where there is none."""
+        self.node(name)
+        return attrs.evolve(self, nodes={other: node for other, node in self.nodes.items() if other != name})
+
     def text(self) -> str:
         """It as TOML."""
         lines = [f"{name} = {quoted(getattr(self, name))}" for name in ("uuid", "gateway", "cluster")]

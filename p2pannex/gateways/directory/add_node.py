@@ -1,0 +1,130 @@
+"""Add a node to a gateway directory, once the node has replied to a request.
+
+The configuration names a node by the UUID of its repository. `add_node` gets the UUID from the repository itself, or
+sets a special remote up, before it writes the configuration. A node that does not reply is not added.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+
+import attrs
+import trio
+
+from p2pannex.errors import RemoteError
+from p2pannex.gateways.directory.cluster import GATEWAY_NODE, OpenURL, special_remote, special_state
+from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, change
+from p2pannex.stores.directory_config import is_gateway, new_uuid
+from p2pannex.stores.external.spool import Spool
+from p2pannex.url_syntax import DirectoryURL, parse_url
+
+
+async def add_node(
+    directory: str | os.PathLike[str],
+    name: str,
+    node: NodeConfig,
+    open_url: OpenURL,
+    *,
+    reported_cost: bool = False,
+) -> NodeConfig:
+    """Add `node` to the gateway directory as `name`; returns the node as the configuration has it now.
+
+    `node` is either a URL or a special remote (`external`, with its `settings`). A relative path, of a directory or of
+    the special remote's program, is made absolute, because the gateway may be served from another directory.
+
+    `node.uuid` may be empty. For a URL, `open_url` (`p2pannex.urls.open_url`) opens the repository, which reports its
+    UUID; a UUID that was given has to be the same. For a special remote a new UUID is made where none is given, and
+    the remote is set up now (`set_up_special`). With `reported_cost`, the cost that its program reports replaces
+    `node.cost`.
+
+    A gateway that is running opens the node within a second.
+
+    RemoteError, and the configuration is unchanged, where the name is taken or is not one line of text, where the
+    repository is a node already, or is the cluster itself, or is a gateway directory of this machine, where a setting
+    is invalid, and where the special remote cannot be set up. ConnectionLost where a remote repository cannot be
+    reached. ValueError where `node` has both a URL and a special remote, or neither.
+    """
+    check_node_name(name)
+    if node.url and node.external:
+        raise ValueError("a node is either a URL or a special remote")
+    directory = os.fspath(directory)
+    try:
+        _with_new(GatewayConfig.load(directory), directory, name, node).preferred()
+    except ValueError as error:
+        raise RemoteError(str(error)) from error
+    if node.external:
+        what = shlex.join(node.external)
+        node = attrs.evolve(node, uuid=new_uuid(node.uuid or None), external=_absolute_program(node.external))
+        cost = await set_up_special(directory, name, node)
+        if reported_cost and cost is not None:
+            node = attrs.evolve(node, cost=float(cost))
+    else:
+        what = _absolute_url(node.url)
+        node = attrs.evolve(node, uuid=await _uuid_at(what, node, open_url), url=what)
+
+    def edit(config: GatewayConfig) -> GatewayConfig:
+        for other, known in config.nodes.items():
+            if known.uuid == node.uuid and other != name:
+                raise RemoteError(f"{what} is the same repository as node {other}")
+        if node.uuid in (config.uuid, config.gateway):
+            raise RemoteError("a cluster cannot be a node of itself")
+        return _with_new(config, directory, name, node)
+
+    await trio.to_thread.run_sync(change, directory, edit)
+    return node
+
+
+async def set_up_special(directory: str | os.PathLike[str], name: str, node: NodeConfig) -> int | None:
+    """Have the program of a special remote set it up; returns the cost that the program reports, None for none.
+
+    The program gets this process's environment, from which most programs read passwords. What it keeps is in
+    `special_state`. RemoteError where there is no such program, or the program reports a failure; no state is left
+    behind then, unless there was some before.
+    """
+    directory = os.path.abspath(directory)
+    state = special_state(directory, node)
+    known = os.path.exists(state)
+    try:
+        async with special_remote(directory, name, node, Spool(os.path.join(directory, "spool"))) as store:
+            return await store.cost()
+    except BaseException:
+        if not known:
+            shutil.rmtree(state, ignore_errors=True)
+        raise
+
+
+def check_node_name(name: str) -> None:
+    """RemoteError for a text that cannot name a node."""
+    if not name.isprintable() or not name.strip():
+        raise RemoteError("a node's name is one line of text")
+
+
+def _with_new(config: GatewayConfig, directory: str, name: str, node: NodeConfig) -> GatewayConfig:
+    if name in config.nodes:
+        raise RemoteError(f"there is a node {name} already; p2pannex cluster remove {directory} {name} takes it away")
+    return config.with_node(name, node)
+
+
+async def _uuid_at(url: str, node: NodeConfig, open_url: OpenURL) -> str:
+    async with await open_url(url, uuid=None, timeout=node.timeout, connections=1) as service:
+        if node.uuid not in ("", service.uuid):
+            raise RemoteError(f"{url} is repository {service.uuid}, not {node.uuid}")
+        return service.uuid
+
+
+def _absolute_url(url: str) -> str:
+    if not isinstance(parse_url(url), DirectoryURL):
+        return url
+    if is_gateway(os.fsencode(url)):
+        raise RemoteError(f"{url}: {GATEWAY_NODE}")
+    return os.path.abspath(url)
+
+
+def _absolute_program(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The command line, with the program's path absolute. A program without a path is looked for on the PATH."""
+    return (os.path.abspath(argv[0]), *argv[1:]) if os.path.dirname(argv[0]) else argv
+
+
+__all__ = ["add_node", "check_node_name", "set_up_special"]

@@ -1,0 +1,116 @@
+"""How the nodes of a gateway directory are: whether each replies, how far its clock is from ours, how much it holds.
+
+`status.py` is about the processes that serve the directory; this is about the nodes. `p2pannex cluster status` prints
+what `StatusReader` reads.
+"""
+
+from __future__ import annotations
+
+import time
+
+import attrs
+import trio
+
+from p2pannex.cluster import Node
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.gateways.directory.cluster import GatewayDirectory
+from p2pannex.gateways.directory.status import serving
+from p2pannex.service import Service
+from p2pannex.stores.external.store import ExternalStore
+
+RECOUNT = 60.0
+"""Seconds between two counts of keys, for which every directory of a store is read."""
+
+
+@attrs.frozen
+class NodeStatus:
+    """One node. `node` is None where the node could not be opened; then `problem` says why, and nothing else is known.
+
+    A node that was opened but does not reply has a `problem` too.
+    """
+
+    name: str
+    node: Node | None = None
+    wanted: str = ""
+    """Its preferred content expression; empty where it has none."""
+    transfers: int = 0
+    """Those under way, in all processes of this machine that serve the directory."""
+    milliseconds: float | None = None
+    """How long the reply took; None where none came."""
+    clock_offset: int | None = None
+    """Seconds by which its clock is ahead of ours; None where it has no clock that removal deadlines could use."""
+    keys: int | None = None
+    """None where they cannot be counted: the protocol has no request for it, so only stores on this machine can."""
+    problem: str | None = None
+    """Why there is no reply; None where all is well."""
+
+
+@attrs.frozen
+class ClusterStatus:
+    """The nodes, by name, and how many processes of this machine serve the directory."""
+
+    nodes: tuple[NodeStatus, ...]
+    processes: int
+
+
+class StatusReader:
+    """Reads the status of a gateway's nodes as often as wanted. Keys are counted once a minute at most, because that
+    takes reading all of a store's directories. The `gateway` has to be open, and stay open, while `read` runs."""
+
+    def __init__(self, gateway: GatewayDirectory) -> None:
+        self._gateway = gateway
+        self._counted: dict[str, tuple[float, int]] = {}
+
+    async def read(self) -> ClusterStatus:
+        """Send a request to every node at the same time, and wait for the replies, a node's timeout at most.
+
+        It raises no error that concerns a node: `NodeStatus.problem` has it.
+        """
+        gateway = self._gateway
+        processes = serving(gateway.path)
+        found = [NodeStatus(name, problem=problem) for name, problem in gateway.problems.items()]
+
+        async def add(node: Node) -> None:
+            found.append(await self._of(node))
+
+        async with trio.open_nursery() as nursery:
+            for node in gateway.nodes:
+                if node.name not in gateway.problems:
+                    nursery.start_soon(add, node)
+        transfers = {each.name: sum(process.transfers.get(each.name, 0) for process in processes) for each in found}
+        nodes = [attrs.evolve(each, transfers=transfers[each.name]) for each in found]
+        return ClusterStatus(tuple(sorted(nodes, key=lambda each: each.name)), len(processes))
+
+    async def _of(self, node: Node) -> NodeStatus:
+        config = self._gateway.config.nodes.get(node.name)  # None where it has just been removed
+        status = NodeStatus(node.name, node, config.wanted if config is not None else "")
+        began = time.perf_counter()
+        try:
+            offset = await node.ask(self._clock_offset, node.service)
+            milliseconds = round(1000 * (time.perf_counter() - began), 1)
+            status = attrs.evolve(status, clock_offset=offset, milliseconds=milliseconds)
+            return attrs.evolve(status, keys=await self._keys(node))
+        except (RemoteError, ConnectionLost) as error:
+            return attrs.evolve(status, problem=str(error))
+
+    async def _clock_offset(self, service: Service) -> int | None:
+        if isinstance(service, ExternalStore):  # it uses our clock: send its program another request instead
+            await service.availability()
+            return 0
+        try:
+            return await service.timestamp() - int(self._gateway.clock.monotonic())
+        except Unsupported:
+            return None
+
+    async def _keys(self, node: Node) -> int | None:
+        before, keys = self._counted.get(node.uuid, (-RECOUNT, 0))
+        if trio.current_time() - before >= RECOUNT:
+            count = getattr(node.service, "contents", None)
+            if count is None:
+                return None
+            keys = (await trio.to_thread.run_sync(count)).keys
+            self._counted[node.uuid] = trio.current_time(), keys
+        return keys
+
+
+__all__ = ["ClusterStatus", "NodeStatus", "StatusReader"]

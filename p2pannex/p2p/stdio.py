@@ -1,0 +1,24 @@
+"""Serving one client on standard input and output, for a program that the client starts (protocol-spec section 12)."""
+
+from __future__ import annotations
+
+from p2pannex.access import Mode
+from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.server import serve
+from p2pannex.protocol.conversation import Side
+from p2pannex.service import Service
+from p2pannex.system.stdio import claim_output
+from p2pannex.transports.descriptor import DescriptorStream
+
+
+async def serve_stdio(service: Service, *, mode: Mode = Mode.READ_WRITE) -> None:
+    """Serve the client on standard input and output until it disconnects. The caller opens and closes `service`.
+
+    From this call until the process ends, whatever else the process writes to standard output goes to standard error,
+    so that a stray print cannot corrupt content. The client is not authenticated: starting the program is its
+    permission. ConnectionLost where the client disconnects within a request.
+    """
+    await serve(StreamPeer(DescriptorStream(0, claim_output(), keep_open=True), Side.SERVER), service, mode=mode)
+
+
+__all__ = ["serve_stdio"]
