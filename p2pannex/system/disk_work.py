@@ -4,22 +4,22 @@ Storing or locking a small file takes the disk some milliseconds. In a thread it
 two switches of thread take about as long as the work without its fsyncs. Which way is best depends on who else needs
 the event loop:
 
-===========  ================================================  ======================================================
+===========  ================================================  =======================================================
 Way          For                                               Where disk work runs
-===========  ================================================  ======================================================
+===========  ================================================  =======================================================
 `InThreads`  a process with many clients (the default)         in a thread
 `Inline`     a process with one client and one store, such     on the loop, which blocks meanwhile
              as p2pannex-shell
-`Batched`    a process with one client and several stores,     its fsyncs at the same time as those of other stores;
-             such as p2pannex-shell on a gateway               the rest on the loop, or in a thread where it may wait
-===========  ================================================  ======================================================
+`Batched`    a process with one client and several stores,     the end of an upload on the loop, its fsyncs at the same
+             such as p2pannex-shell on a gateway               time as those of other stores; the rest in a thread
+===========  ================================================  =======================================================
 
 In every way, work that has begun goes on to its end: cancelling the task waits for it. A task that was cancelled before
 does not begin the work.
 
 **Why there is no deadlock.** Disk work may hold a key's exclusion, which is a file lock, and other disk work may block
-until it gets the same lock. That wait ends as long as the holder can always go on. Each class says why it can. Holders
-in other processes need nothing of ours.
+until it gets the same lock. That wait ends if the holder can always go on. A holder in another process does not depend
+on this one. For holders in this process, each class says why they can go on.
 """
 
 from __future__ import annotations
