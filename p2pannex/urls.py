@@ -16,6 +16,7 @@ In those with ``//``, what is special in a URL is written with ``%``. Sockets an
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid as uuid_module
 from collections.abc import AsyncIterator
@@ -48,10 +49,11 @@ if TYPE_CHECKING:
     from p2pannex.gateways.directory.cluster import GatewayDirectory
     from p2pannex.stores.annex.store import AnnexStore
     from p2pannex.stores.directory import DirectoryStore
+    from p2pannex.system.disk_work import DiskWork
     from p2pannex.transports.listeners import SocketListener
 
 
-def open_local(path: str, *, one_of_several: bool = False) -> DirectoryStore | AnnexStore | GatewayDirectory:
+def open_local(path: str, *, disk_work: DiskWork | None = None) -> DirectoryStore | AnnexStore | GatewayDirectory:
     """What is in a directory of this machine: a store, as `open_directory`, or a cluster. RemoteError where it is
     neither."""
     from p2pannex.stores.directory_config import is_gateway
@@ -59,8 +61,8 @@ def open_local(path: str, *, one_of_several: bool = False) -> DirectoryStore | A
     if is_gateway(os.fsencode(path)):
         from p2pannex.gateways.directory.cluster import GatewayDirectory
 
-        return GatewayDirectory(path, open_url)
-    return open_directory(path, one_of_several=one_of_several)
+        return GatewayDirectory(path, functools.partial(open_url, disk_work=disk_work))
+    return open_directory(path, disk_work=disk_work)
 
 
 async def open_url(
@@ -73,7 +75,7 @@ async def open_url(
     capture_stderr: bool = False,
     uuid: str | None = None,
     connections: int = CONNECTIONS,
-    one_of_several: bool = False,
+    disk_work: DiskWork | None = None,
 ) -> Service:
     """The repository that `url` names, connected to; the caller closes it, or uses it as an ``async with`` block.
 
@@ -84,13 +86,13 @@ async def open_url(
     ``GIT_ANNEX_P2P_AUTHTOKEN``, or the token that git-annex keeps for them in the repository in which we are.
     `timeout`, in seconds, stands on every wait for a remote one; `version` is the highest protocol version to speak
     with it; `connections` is how many to have at a time; `client_uuid` is whom we say we are, a new one where it is
-    None. `capture_stderr` is that of `open_process_peer`, `one_of_several` that of `open_directory`.
+    None. `capture_stderr` is that of `open_process_peer`, `disk_work` that of `open_directory`.
 
     InvalidURL, another RemoteError for a directory that is no store, ConnectionLost for a remote that does not answer.
     """
     parsed = parse_url(url)
     if isinstance(parsed, DirectoryURL):
-        return open_local(parsed.path, one_of_several=one_of_several)
+        return open_local(parsed.path, disk_work=disk_work)
     client_uuid = client_uuid or str(uuid_module.uuid4())
     if isinstance(parsed, SshURL | ExecURL):
         credentials = None

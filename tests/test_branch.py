@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from p2pannex.git_annex.logs.clock import format_clock, parse_clock
 from p2pannex.git_annex.logs.location_log import LocationLog, merge_lines, merge_location_logs
 from p2pannex.git_annex.logs.names import InvalidName, branch_path, is_location_log, journal_name, location_log_path
 from p2pannex.keys.key import Key
+from p2pannex.system.disk_work import Batched, DiskWork, Inline, InThreads
 
 KEY = Key("SHA256E-s31390--f50d7ac4c6b9031379986bc362fcefb65f1e52621ce1708d537e740fefc59cc0.mp3")
 OTHER_KEY = Key("SHA256-s3--2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae")
@@ -424,24 +424,25 @@ def locked_by_another(repository: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.communicate()
 
 
-async def test_a_journal_locked_by_others(repository: Path) -> None:
-    async with Branch(repository, lock_timeout=0.05) as branch:
+@pytest.mark.parametrize("way", [InThreads, Inline, Batched])
+async def test_a_journal_locked_by_others(repository: Path, way: type[DiskWork]) -> None:
+    async with Branch(repository, lock_timeout=0.05, disk_work=way()) as branch:
         await branch.log_location(KEY, A, True)
         with locked_by_another(repository):
-            for at_once in (False, True):
-                with pytest.raises(RemoteError, match="busy"):
-                    await branch.log_location(KEY, B, True, at_once=at_once)
+            with pytest.raises(RemoteError, match="busy"):
+                await branch.log_location(KEY, B, True)
             with pytest.raises(RemoteError, match="busy"):
                 await branch.commit()
             assert await branch.locations(KEY) == {A}
         assert await branch.log_location(KEY, B, True)
 
 
-async def test_what_is_logged_at_once_does_not_hold_up_the_loop_where_others_have_the_lock(repository: Path) -> None:
-    async with Branch(repository, lock_timeout=60) as branch, trio.open_nursery() as nursery:
-        assert await branch.log_location(KEY, A, True, at_once=True)
+@pytest.mark.parametrize("way", [InThreads, Inline, Batched])
+async def test_the_loop_goes_on_while_others_have_the_lock(repository: Path, way: type[DiskWork]) -> None:
+    async with Branch(repository, lock_timeout=60, disk_work=way()) as branch, trio.open_nursery() as nursery:
+        assert await branch.log_location(KEY, A, True)
         with locked_by_another(repository) as process:
-            nursery.start_soon(functools.partial(branch.log_location, KEY, B, True, at_once=True))
+            nursery.start_soon(branch.log_location, KEY, B, True)
             for _ in range(10):
                 await trio.sleep(0.01)
             assert await branch.locations(KEY) == {A}

@@ -91,17 +91,17 @@ class _TargetTask:
         """Send what the queue gives, then learn what became of it. Never raises: the outcome says it all."""
         try:
             with self.scope:
-                await self._send(length, at_once=self.queue.ended and length <= SMALL_CONTENT)
+                await self._send(length, one_deadline=self.queue.ended and length <= SMALL_CONTENT)
         finally:
             self.queue.drop()
             self.done.set()
         if self.problem is not None:
             await self.aclose()  # here, since nobody should have to wait for a node that may hang in this, too
 
-    async def _send(self, length: int, *, at_once: bool) -> None:
+    async def _send(self, length: int, *, one_deadline: bool) -> None:
         upload = self.upload
         try:
-            if at_once and self.valid is not None:
+            if one_deadline and self.valid is not None:
                 self.outcome = await self._ask(self._send_all, length, self.valid)
             else:
                 await self._ask(upload.begin, length)

@@ -26,8 +26,9 @@ from p2pannex.stores.files.objects import ObjectStore
 from p2pannex.stores.files.retention import Retention
 from p2pannex.system.clock import Clock, SystemClock
 from p2pannex.system.disk_errors import disk_errors
+from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import make_directories, names_durable
-from p2pannex.system.fsync_batch import at_once
+from p2pannex.system.fsync_batch import run_blocking
 
 DISK_RESERVE = 100_000_000
 """Bytes that are left free on the disk, unless set otherwise."""
@@ -80,17 +81,16 @@ class DirectoryLayout:
 class DirectoryStore(ObjectStore):
     """The store in the directory `path`, which `create` has made. NotAStore where there is none.
 
-    `single_client` says that this process serves one client and no other, `one_of_several` that it has other stores
-    for that one, which store the same at the same time. `clock` and `boot` are for tests that skew time. Close it with
-    `aclose`, or use it as an ``async with`` block: that removes directories that became empty.
+    `disk_work` says how the store waits for the disk (`p2pannex.system.disk_work`): in threads if None, which is right
+    for any number of clients. `clock` and `boot` are for tests that skew time. Close it with `aclose`, or use it as an
+    ``async with`` block: that removes directories that became empty.
     """
 
     def __init__(
         self,
         path: str | bytes | os.PathLike[str],
         *,
-        single_client: bool = False,
-        one_of_several: bool = False,
+        disk_work: DiskWork | None = None,
         clock: Clock | None = None,
         boot: str | None = None,
     ) -> None:
@@ -120,8 +120,7 @@ class DirectoryStore(ObjectStore):
             Retention(os.path.join(annex, b"retention"), clock, boot=boot),
             clock=clock,
             disk_reserve=disk_reserve,
-            single_client=single_client,
-            one_of_several=one_of_several,
+            disk_work=disk_work,
         )
 
     @classmethod
@@ -148,7 +147,7 @@ class DirectoryStore(ObjectStore):
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(new, config_path(directory))
-            at_once(names_durable(os.path.join(directory, b"annex"), os.path.dirname(directory)))
+            run_blocking(names_durable(os.path.join(directory, b"annex"), os.path.dirname(directory)))
         return cls(directory)
 
     def tokens_directory(self) -> bytes:

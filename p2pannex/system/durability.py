@@ -8,7 +8,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from p2pannex.system.file_systems import SYSTEM, Reach
-from p2pannex.system.fsync_batch import Fsyncs, at_once
+from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 
 def make_directories(path: bytes) -> set[bytes]:
@@ -55,7 +55,7 @@ def replace_file(path: bytes, text: bytes) -> None:
         with suppress(OSError):
             os.unlink(new)
         raise
-    at_once(directory_durable(os.path.dirname(path)))
+    run_blocking(directory_durable(os.path.dirname(path)))
 
 
 def directory_durable(path: bytes) -> Fsyncs[None]:

@@ -17,6 +17,7 @@ import pytest
 import trio
 
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.system.disk_work import Batched, DiskWork, Inline
 from p2pannex.system.file_systems import FileSystems, Reach
 from p2pannex.testing.samples import fetch, key_of, store
 
@@ -63,14 +64,14 @@ def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return image
 
 
-@pytest.mark.parametrize("one_of_several", [False, True], ids=["alone", "beside others"])
+@pytest.mark.parametrize("way", [Inline, Batched])
 @pytest.mark.parametrize(("image", "kind"), [(kind, kind) for kind in KINDS], indirect=["image"])
-def test_content_survives(image: Path, kind: str, one_of_several: bool, tmp_path: Path) -> None:
+def test_content_survives(image: Path, kind: str, way: type[DiskWork], tmp_path: Path) -> None:
     contents = [b"alone", b"below directories that somebody made who was killed"]
     copy = tmp_path / "copy"
 
     async def put_all(directory: Path) -> None:
-        async with DirectoryStore(directory, single_client=True, one_of_several=one_of_several) as one:
+        async with DirectoryStore(directory, disk_work=way()) as one:
             found = key_of(contents[1])
             Path(os.fsdecode(one.layout.find(found))).parent.mkdir(parents=True)
             for content in contents:

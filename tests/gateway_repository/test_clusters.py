@@ -23,6 +23,7 @@ from p2pannex.git_annex.remotes import GitRemote
 from p2pannex.keys.key import Key
 from p2pannex.service import Service
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.system.disk_work import Batched
 from p2pannex.testing.samples import fetch, key_of, store
 
 FAM = "ac5c11f3-d741-8fa9-adac-bb580e9347d0"
@@ -85,7 +86,7 @@ class Gateway:
         return uuid
 
     def open(self, uuid: str = FAM) -> Service:
-        return open_served(self.path, uuid, single_client=True)
+        return open_served(self.path, uuid, disk_work=Batched())
 
     def cluster(self) -> RepositoryCluster:
         service = self.open()

@@ -12,6 +12,7 @@ from p2pannex.gateways.repository.locations import LoggedRemote, NodeLog
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.service import AlreadyHave, Upload
 from p2pannex.stores.memory import MemoryStore
+from p2pannex.system.disk_work import Inline
 from p2pannex.testing.samples import key_of, store
 from p2pannex.testing.serving import served
 
@@ -26,7 +27,7 @@ async def branch(tmp_path: Path) -> AsyncIterator[Branch]:
 
 
 async def test_only_nodes_are_logged(branch: Branch) -> None:
-    log = NodeLog(branch, ["u1", "u2"], at_once=False)
+    log = NodeLog(branch, ["u1", "u2"])
     await log.record(KEY, ["u1", "stranger", "u2"], True)
     assert await branch.locations(KEY) == {"u1", "u2"}
     await log.record(KEY, ["u2", "stranger"], False)
@@ -34,8 +35,11 @@ async def test_only_nodes_are_logged(branch: Branch) -> None:
 
 
 async def test_what_a_repository_does_is_logged_and_the_rest_is_passed_on(branch: Branch) -> None:
-    log = NodeLog(branch, ["u1"], at_once=True)
-    async with served(MemoryStore("u1"), version=3) as remote:
+    async with (
+        Branch(branch.blocking.git.git_dir, disk_work=Inline()) as one_client,
+        served(MemoryStore("u1"), version=3) as remote,
+    ):
+        log = NodeLog(one_client, ["u1"])
         service = LoggedRemote(remote, log)
         assert await service.version() == 3
         async with service.bypassing(frozenset({"g"})) as view:

@@ -24,6 +24,7 @@ from p2pannex.git_annex.values import parse_size
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Lock, Service, Stored, Upload
 from p2pannex.stores.annex.store import AnnexStore, UnusableAnnex
+from p2pannex.system.disk_work import Batched, DiskWork, Inline, InThreads
 from p2pannex.system.file_locks import try_range
 from p2pannex.testing.samples import fetch, key_of, store
 from p2pannex.testing.services import SERVICE_CHECKS, Check, check_service
@@ -97,14 +98,14 @@ async def test_annex_store(check: Check, repository: Path) -> None:
 
 @pytest.mark.parametrize("check", SERVICE_CHECKS, ids=lambda check: check.__name__)
 async def test_annex_store_beside_others(check: Check, repository: Path) -> None:
-    await check_service(lambda: AnnexStore(repository, single_client=True, one_of_several=True), checks=[check])
+    await check_service(lambda: AnnexStore(repository, disk_work=Batched()), checks=[check])
 
 
 @pytest.mark.parametrize("check", SERVICE_CHECKS, ids=lambda check: check.__name__)
 async def test_annex_store_for_one_client(check: Check, repository: Path) -> None:
     @contextlib.asynccontextmanager
     async def make_served() -> AsyncIterator[Service]:
-        async with AnnexStore(repository, single_client=True) as one, served(one, transport="pipe") as remote:
+        async with AnnexStore(repository, disk_work=Inline()) as one, served(one, transport="pipe") as remote:
             yield remote
 
     await check_service(make_served, checks=[check])
@@ -192,7 +193,7 @@ async def test_changes_are_logged_before_they_are_reported_and_committed_at_the_
         assert journal.read_text().endswith(f"s 1 {UUID}\n")
     assert [*(annex(repository) / "journal").iterdir()] == []
     assert git("-C", repository, "show", f"git-annex:{log}").endswith(f"s 1 {UUID}\n")
-    async with AnnexStore(repository, single_client=True) as one:
+    async with AnnexStore(repository, disk_work=Inline()) as one:
         assert (await one.remove(KEY)).ok
         (journal,) = (annex(repository) / "journal").iterdir()
         assert f"s 0 {UUID}\n" in journal.read_text()
@@ -351,10 +352,10 @@ async def test_committed_without_a_block(repository: Path) -> None:
     assert not list((annex(repository) / "journal").iterdir())
 
 
-@pytest.mark.parametrize("single_client", [False, True])
-async def test_a_line_of_others_that_came_late_is_corrected(repository: Path, single_client: bool) -> None:
+@pytest.mark.parametrize("way", [InThreads, Inline])
+async def test_a_line_of_others_that_came_late_is_corrected(repository: Path, way: type[DiskWork]) -> None:
     """git-annex logs after having stored or removed the content, and then both may not be true any more."""
-    async with AnnexStore(repository, single_client=single_client) as one, Branch(one.config.git_dir) as late:
+    async with AnnexStore(repository, disk_work=way()) as one, Branch(one.config.git_dir) as late:
         await store(one, CONTENT, KEY)
         await late.log_location(KEY, UUID, False)
         await store(one, b"more", MORE)

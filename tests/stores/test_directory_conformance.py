@@ -10,6 +10,7 @@ import pytest
 
 from p2pannex.service import Service
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.system.disk_work import Batched
 from p2pannex.testing.services import SERVICE_CHECKS, Check, check_service
 from p2pannex.testing.serving import served
 
@@ -22,9 +23,7 @@ async def test_directory_store(check: Check, tmp_path: Path) -> None:
 @pytest.mark.parametrize("check", SERVICE_CHECKS, ids=lambda check: check.__name__)
 async def test_directory_store_beside_others(check: Check, tmp_path: Path) -> None:
     DirectoryStore.create(tmp_path / "store")
-    await check_service(
-        lambda: DirectoryStore(tmp_path / "store", single_client=True, one_of_several=True), checks=[check]
-    )
+    await check_service(lambda: DirectoryStore(tmp_path / "store", disk_work=Batched()), checks=[check])
 
 
 @pytest.mark.parametrize("transport", ["memory", "pipe"])

@@ -1,4 +1,4 @@
-"""Work that waits for the disk: in one thread, or beside other work of the same loop."""
+"""Work with fsyncs: in one thread, or together with other tasks of the same loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from p2pannex.service import AlreadyHave, Upload
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.files.objects import ObjectStore
-from p2pannex.system.fsync_batch import Fsyncs, at_once, side_by_side
+from p2pannex.system.disk_work import Batched
+from p2pannex.system.fsync_batch import FsyncBatch, Fsyncs, run_blocking
 from p2pannex.testing.samples import key_of
 
 WAIT = 10.0
@@ -49,12 +50,16 @@ def test_the_order_is_the_same_wherever_it_waits(good: list[bool]) -> None:
         fds = [file.fileno() if each else 1_000_000 for each in good]
         once: list[str] = []
         beside: list[str] = []
-        assert at_once(work(once, fds)) == trio.run(side_by_side, work(beside, fds)) == "done"
+        assert run_blocking(work(once, fds)) == trio.run(FsyncBatch().run, work(beside, fds)) == "done"
     assert once == beside
     assert once.count("EBADF") == good.count(False)
 
 
-@pytest.mark.parametrize("run", [at_once, lambda work: trio.run(side_by_side, work)], ids=["at once", "side by side"])
+def run_in_batch(work: Fsyncs[None]) -> None:
+    trio.run(FsyncBatch().run, work)
+
+
+@pytest.mark.parametrize("run", [run_blocking, run_in_batch])
 def test_an_fsync_that_fails_ends_work_that_does_not_expect_it(run: Callable[[Fsyncs[None]], None]) -> None:
     def failing() -> Fsyncs[None]:
         yield 1_000_000
@@ -74,17 +79,19 @@ async def test_those_that_got_as_far_wait_for_the_disk_together(fd: int, monkeyp
 
     monkeypatch.setattr(os, "fsync", wait_for_others)
     seen: list[str] = []
+    batch = FsyncBatch()
     async with trio.open_nursery() as nursery:
         for name in "abc":
-            nursery.start_soon(side_by_side, work(seen, [fd, fd, fd], name))
+            nursery.start_soon(batch.run, work(seen, [fd, fd, fd], name))
     assert sorted(seen) == sorted(f"{name}{number}" for name in "abc" for number in range(3))
 
 
 async def test_each_is_told_of_its_own_failure_only(fd: int) -> None:
     seen: list[str] = []
+    batch = FsyncBatch()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(side_by_side, work(seen, [fd, fd], "good"))
-        nursery.start_soon(side_by_side, work(seen, [1_000_000, fd], "bad"))
+        nursery.start_soon(batch.run, work(seen, [fd, fd], "good"))
+        nursery.start_soon(batch.run, work(seen, [1_000_000, fd], "bad"))
     assert sorted(seen) == ["bad0", "bad1", "badEBADF", "good0", "good1"]
 
 
@@ -94,19 +101,21 @@ async def test_no_thread_is_needed(fd: int, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(trio.lowlevel, "start_thread_soon", no_more_threads)
     seen: list[str] = []
+    batch = FsyncBatch()
     async with trio.open_nursery() as nursery:
         for name, first in (("a", fd), ("b", 1_000_000), ("c", fd)):
-            nursery.start_soon(side_by_side, work(seen, [first, fd], name))
+            nursery.start_soon(batch.run, work(seen, [first, fd], name))
     assert sorted(seen) == ["a0", "a1", "b0", "b1", "bEBADF", "c0", "c1"]
 
 
 async def test_work_that_has_begun_goes_on_to_its_end(fd: int) -> None:
     seen: list[str] = []
+    batch = FsyncBatch()
     with trio.CancelScope() as scope:
         scope.cancel()
         async with trio.open_nursery() as nursery:
             for name in "ab":
-                nursery.start_soon(side_by_side, work(seen, [fd, fd], name))
+                nursery.start_soon(batch.run, work(seen, [fd, fd], name))
     assert sorted(seen) == ["a0", "a1", "b0", "b1"]
 
 
@@ -114,8 +123,9 @@ def test_loops_in_several_threads_do_not_meet(fd: int) -> None:
     outcomes: list[str] = []
 
     def loop(name: str) -> None:
+        batch = FsyncBatch()
         for _ in range(50):
-            outcomes.append(trio.run(side_by_side, work([], [fd, fd], name)))
+            outcomes.append(trio.run(batch.run, work([], [fd, fd], name)))
 
     threads = [threading.Thread(target=loop, args=[name]) for name in "ab"]
     for thread in threads:
@@ -135,12 +145,12 @@ def open_annex(path: Path) -> AnnexStore:
         ["-C", str(path), "config", "annex.version", "10"],
     ):
         subprocess.run(["git", *words], check=True)
-    return AnnexStore(path, single_client=True, one_of_several=True)
+    return AnnexStore(path, disk_work=Batched())
 
 
 def open_directory(path: Path) -> DirectoryStore:
     DirectoryStore.create(path)
-    return DirectoryStore(path, single_client=True, one_of_several=True)
+    return DirectoryStore(path, disk_work=Batched())
 
 
 @pytest.mark.parametrize("open_one", [open_annex, open_directory])

@@ -10,6 +10,7 @@ import pytest
 
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.files.cleanup import MANY
+from p2pannex.system.disk_work import DiskWork, Inline, InThreads
 from p2pannex.testing.samples import key_of, sample, store
 
 
@@ -30,10 +31,10 @@ def below(directory: bytes) -> list[bytes]:
     return os.listdir(os.path.join(directory, b"annex", b"objects"))
 
 
-@pytest.mark.parametrize("single_client", [True, False])
-async def test_removals_leave_nothing_behind(tmp_path: Path, single_client: bool) -> None:
+@pytest.mark.parametrize("way", [Inline, InThreads])
+async def test_removals_leave_nothing_behind(tmp_path: Path, way: type[DiskWork]) -> None:
     DirectoryStore.create(tmp_path / "store")
-    async with DirectoryStore(tmp_path / "store", single_client=single_client) as service:
+    async with DirectoryStore(tmp_path / "store", disk_work=way()) as service:
         await store(service, b"the first")
         await service.remove(key_of(b"the first"))
         before = descriptors()
@@ -47,12 +48,12 @@ async def test_removals_leave_nothing_behind(tmp_path: Path, single_client: bool
     assert below(service.path) == []
 
 
-@pytest.mark.parametrize("single_client", [True, False])
+@pytest.mark.parametrize("way", [Inline, InThreads])
 @pytest.mark.parametrize("size", [1, 10_000, (1 << 20) + 1])
-async def test_the_space_is_free_once_remove_is_answered(tmp_path: Path, size: int, single_client: bool) -> None:
+async def test_the_space_is_free_once_remove_is_answered(tmp_path: Path, size: int, way: type[DiskWork]) -> None:
     DirectoryStore.create(tmp_path / "store")
     content = sample(size, 0)
-    async with DirectoryStore(tmp_path / "store", single_client=single_client) as service:
+    async with DirectoryStore(tmp_path / "store", disk_work=way()) as service:
         await store(service, content)
         before = descriptors()
         await service.remove(key_of(content))
@@ -63,7 +64,7 @@ async def test_the_space_is_free_once_remove_is_answered(tmp_path: Path, size: i
 async def test_content_that_is_stored_again_stays(tmp_path: Path) -> None:
     """A directory that is to be removed later is in use again: it stays, with the content in it."""
     DirectoryStore.create(tmp_path / "store")
-    async with DirectoryStore(tmp_path / "store", single_client=True) as service:
+    async with DirectoryStore(tmp_path / "store", disk_work=Inline()) as service:
         for _ in range(2):
             await store(service, b"content")
             await service.remove(key_of(b"content"))

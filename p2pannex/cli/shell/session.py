@@ -22,6 +22,7 @@ from p2pannex.service import Service
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.directory_config import is_gateway
+from p2pannex.system.disk_work import Batched, Inline
 from p2pannex.transports.descriptor import DescriptorStream
 
 if TYPE_CHECKING:
@@ -29,24 +30,24 @@ if TYPE_CHECKING:
 
 
 def _store(path: str) -> Service:
-    return DirectoryStore(path, single_client=True)
+    return DirectoryStore(path, disk_work=Inline())
 
 
 def _gateway(path: str) -> Service:
     from p2pannex.gateways.directory.cluster import GatewayDirectory
     from p2pannex.urls import open_url
 
-    return GatewayDirectory(path, functools.partial(open_url, one_of_several=True))
+    return GatewayDirectory(path, functools.partial(open_url, disk_work=Batched()))
 
 
 def _served(served: Served) -> Service:
     from p2pannex.gateways.repository import service_of
 
-    return service_of(served, single_client=True)
+    return service_of(served, disk_work=Batched())
 
 
 OPEN: dict[str, Callable[[str], Service]] = {
-    "annex": lambda path: AnnexStore(path, single_client=True),
+    "annex": lambda path: AnnexStore(path, disk_work=Inline()),
     "directory": lambda path: _gateway(path) if is_gateway(os.fsencode(path)) else _store(path),
 }
 """How each kind of store that `p2pannex.cli.shell.main.identify` tells apart is opened."""

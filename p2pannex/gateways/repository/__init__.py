@@ -23,12 +23,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from p2pannex.gateways.repository.reading import Served
     from p2pannex.service import Service
+    from p2pannex.system.disk_work import DiskWork
 
 
-def open_served(path: str | bytes | os.PathLike[str], uuid: str, *, single_client: bool = False) -> Service:
+def open_served(path: str | bytes | os.PathLike[str], uuid: str, *, disk_work: DiskWork | None = None) -> Service:
     """The repository `uuid` that the one in `path` stands for: a cluster, or one behind it. RemoteError for another.
 
-    Use it in ``async with``. `single_client` says that this process serves one client and no other.
+    Use it in ``async with``. `disk_work` says how its stores and its location log wait for the disk;
+    `InThreads` if None.
     """
     from p2pannex.errors import RemoteError
     from p2pannex.gateways.repository.reading import read_served
@@ -39,17 +41,17 @@ def open_served(path: str | bytes | os.PathLike[str], uuid: str, *, single_clien
         served = read_served(read_annex_config(os.path.abspath(os.fsencode(path))), uuid)
     except (NotAnAnnex, NotServed) as error:
         raise RemoteError(str(error)) from None
-    return service_of(served, single_client=single_client)
+    return service_of(served, disk_work=disk_work)
 
 
-def service_of(served: Served, *, single_client: bool = False) -> Service:
+def service_of(served: Served, *, disk_work: DiskWork | None = None) -> Service:
     """The same, where it was found out already what is served."""
     from p2pannex.gateways.repository.cluster import RepositoryCluster
     from p2pannex.gateways.repository.proxied import ProxiedRemote
 
     if served.route is None:
-        return RepositoryCluster(served.config, served.uuid, client=served.client, single_client=single_client)
-    return ProxiedRemote(served.config, served.route, single_client=single_client)
+        return RepositoryCluster(served.config, served.uuid, client=served.client, disk_work=disk_work)
+    return ProxiedRemote(served.config, served.route, disk_work=disk_work)
 
 
 __all__ = ["open_served", "service_of"]

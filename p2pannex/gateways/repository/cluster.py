@@ -44,6 +44,7 @@ from p2pannex.git_annex.logs.cluster_log import parse_cluster_log
 from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Removal, Upload
+from p2pannex.system.disk_work import DiskWork
 
 log = logging.getLogger(__name__)
 
@@ -86,19 +87,21 @@ class RepositoryCluster(Cluster):
     """The cluster `uuid`, of which the git-annex repository of `config` is a gateway.
 
     Use it in ``async with``. RemoteError where the repository cannot be used; NotAGatewayRepository, in the block's
-    entry, where it is no gateway of that cluster. `single_client` says that this process serves one client, and
-    `client` who that is.
+    entry, where it is no gateway of that cluster. `disk_work` says how
+    its stores and its location log wait for the disk, `InThreads` if None. `client` is the client's uuid, if known.
     """
 
     def __init__(
-        self, config: AnnexConfig, uuid: str, *, client: str | None = None, single_client: bool = False
+        self, config: AnnexConfig, uuid: str, *, client: str | None = None, disk_work: DiskWork | None = None
     ) -> None:
         super().__init__(uuid, gateway=config.uuid)
         self._config = config
         self._client = client
-        self._branch = Branch(self._config.git_dir, shared_mode=AnnexLayout(self._config).sharing.file_bits)
-        self._log = NodeLog(self._branch, (), at_once=single_client)
-        self._single_client = single_client
+        self._branch = Branch(
+            self._config.git_dir, shared_mode=AnnexLayout(self._config).sharing.file_bits, disk_work=disk_work
+        )
+        self._log = NodeLog(self._branch, ())
+        self._disk_work = disk_work
         self._known = _Known()
         self._open_nodes = OpenNodes()
         self._choosing = trio.Lock()
@@ -243,7 +246,7 @@ class RepositoryCluster(Cluster):
             self._open_nodes.leave(known.whole_clusters.pop(route))
 
         async def open_one(route: Route, uuid: str, into: dict[Route, Node]) -> None:
-            service = await open_route(route, config, uuid, single_client=self._single_client)
+            service = await open_route(route, config, uuid, disk_work=self._disk_work)
             via = () if route.gateway is None else (route.gateway,)
             node = node_of(route.name, service, await cost_of(route.remote), via)
             await self._open_nodes.open(node, tasks)

@@ -23,15 +23,11 @@ from p2pannex.service import AlreadyHave, DirectBody, Download, Lock, NotStored,
 
 
 class NodeLog:
-    """The location log of the `members`; of other repositories that are named nothing is logged.
+    """The location log of the `members`; of other repositories that are named nothing is logged."""
 
-    `at_once` is that of `Branch.log_location`.
-    """
-
-    def __init__(self, branch: Branch, members: Iterable[str], *, at_once: bool) -> None:
+    def __init__(self, branch: Branch, members: Iterable[str]) -> None:
         self.members = frozenset(members)
         self._branch = branch
-        self._at_once = at_once
         self._dirty = False
         self._idle = IdleCommits(self.commit)
 
@@ -44,7 +40,7 @@ class NodeLog:
         uuids = self.members.intersection(uuids)
         if not uuids:
             return
-        if await self._branch.log_locations(key, uuids, present, at_once=self._at_once):
+        if await self._branch.log_locations(key, uuids, present):
             self._dirty = True
             self._idle.changed()
 

@@ -29,6 +29,7 @@ from p2pannex.service import Service
 
 if TYPE_CHECKING:
     from p2pannex.p2p.peer import Peer
+    from p2pannex.system.disk_work import DiskWork
     from p2pannex.url_syntax import SshURL
 
 COST_TIMEOUT = 10.0
@@ -49,12 +50,12 @@ def node_of(name: str, service: Service, cost: float, via: Iterable[str]) -> Nod
 
 
 async def open_route(
-    route: Route, config: AnnexConfig, uuid: str | None = None, *, single_client: bool = False
+    route: Route, config: AnnexConfig, uuid: str | None = None, *, disk_work: DiskWork | None = None
 ) -> Service:
     """The Service that is reached by `route`, from the repository of `config`. Whoever calls closes it.
 
-    `uuid` is what is asked for behind a gateway, where that is not the way's own: the cluster. `single_client`
-    says that this process serves one client. Where it cannot be opened, the answer is `Unavailable`.
+    `uuid` is what is asked for behind a gateway, where that is not the way's own: the cluster. `disk_work`
+    says how a store on this machine waits for the disk. Where it cannot be opened, the answer is `Unavailable`.
     """
     uuid = uuid or route.uuid
     try:
@@ -67,7 +68,7 @@ async def open_route(
             return await _open_remote(route.remote.url, route.remote, uuid, config)
         if route.gateway is not None:
             raise RemoteError(f"the gateway {route.remote.name} is on this machine; give it an ssh:// url")
-        return await _open_store(os.path.join(_top(config), os.path.expanduser(path)), uuid, single_client)
+        return await _open_store(os.path.join(_top(config), os.path.expanduser(path)), uuid, disk_work)
     except RemoteError as error:
         return Unavailable(uuid, str(error))
 
@@ -96,16 +97,16 @@ def _top(config: AnnexConfig) -> str:
     return os.fsdecode(config.git_dir if config.bare else os.path.dirname(config.git_dir))
 
 
-async def _open_store(path: str, uuid: str, single_client: bool) -> Service:
+async def _open_store(path: str, uuid: str, disk_work: DiskWork | None) -> Service:
     open_it: Callable[[], Service]
     if looks_like_git(os.fsencode(path)):
         from p2pannex.stores.annex.store import AnnexStore
 
-        open_it = functools.partial(AnnexStore, path, single_client=single_client, one_of_several=single_client)
+        open_it = functools.partial(AnnexStore, path, disk_work=disk_work)
     else:
         from p2pannex.stores.opening import open_directory
 
-        open_it = functools.partial(open_directory, path, one_of_several=single_client)
+        open_it = functools.partial(open_directory, path, disk_work=disk_work)
     store = await trio.to_thread.run_sync(open_it)
     if store.uuid != uuid:
         await store.aclose()

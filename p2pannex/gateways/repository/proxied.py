@@ -15,6 +15,7 @@ from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.service import Service
 from p2pannex.system.background import Background
+from p2pannex.system.disk_work import DiskWork
 
 
 class ProxiedRemote(LoggedRemote):
@@ -23,14 +24,16 @@ class ProxiedRemote(LoggedRemote):
     Use it in ``async with``; what is done through it is in the location log then, and committed. Where the way to it is
     through another gateway, that one is told with BYPASS that we were asked already; and a client that came through it
     is refused, so that gateways whose logs are out of date never ask each other in a circle.
+
+    `disk_work` says how its store and its location log wait for the disk; `InThreads` if None.
     """
 
-    def __init__(self, config: AnnexConfig, route: Route, *, single_client: bool = False) -> None:
+    def __init__(self, config: AnnexConfig, route: Route, *, disk_work: DiskWork | None = None) -> None:
         self._config = config
         self._route = route
-        self._single_client = single_client
-        self._branch = Branch(config.git_dir, shared_mode=AnnexLayout(config).sharing.file_bits)
-        log = NodeLog(self._branch, [route.uuid], at_once=single_client)
+        self._disk_work = disk_work
+        self._branch = Branch(config.git_dir, shared_mode=AnnexLayout(config).sharing.file_bits, disk_work=disk_work)
+        log = NodeLog(self._branch, [route.uuid])
         self._opened: Service = Unavailable(route.uuid, "it has to be entered with async with")
         self._background = Background(log.commit_when_idle)
         super().__init__(self._opened, log)
@@ -41,7 +44,7 @@ class ProxiedRemote(LoggedRemote):
         return super().bypassing(uuids)
 
     async def __aenter__(self) -> Self:
-        self._inner = self._opened = await open_route(self._route, self._config, single_client=self._single_client)
+        self._inner = self._opened = await open_route(self._route, self._config, disk_work=self._disk_work)
         if self._route.gateway is not None:
             self._inner = self._opened.bypassing(frozenset({self._config.uuid}))
         await self._background.__aenter__()

@@ -20,6 +20,7 @@ from p2pannex.git_annex.logs.location_log import LocationLog
 from p2pannex.git_annex.logs.names import UUID_LOG, InvalidName, location_log_path
 from p2pannex.keys.key import Key
 from p2pannex.system.disk_errors import disk_errors
+from p2pannex.system.disk_work import DiskWork, InThreads
 from p2pannex.system.file_locks import Busy
 
 
@@ -126,7 +127,8 @@ class Branch:
     merged it: that is its work, and so are changes of the whole branch such as ``git annex forget``.
 
     `shared_mode` are permission bits for the files in ``annex/``: 0o660 for core.sharedRepository=group, 0o664 for
-    all. Commits, other than by the message, are like git-annex's; hooks are not run.
+    all. `disk_work` says how changes of the journal wait for the disk; `InThreads` if None. Commits, other than by the
+    message, are like git-annex's; hooks are not run.
 
     All methods raise RemoteError, in words for people, when the disk or git fails or others keep the lock too long.
     Use it in ``async with``, or await `aclose`: it keeps git processes.
@@ -140,11 +142,13 @@ class Branch:
         lock_timeout: float = JOURNAL_LOCK_TIMEOUT,
         git_timeout: float = GIT_TIMEOUT,
         clock: Callable[[], int] = time.time_ns,
+        disk_work: DiskWork | None = None,
     ) -> None:
         self.blocking = BlockingBranch(
             git_dir, shared_mode=shared_mode, lock_timeout=lock_timeout, git_timeout=git_timeout, clock=clock
         )
         self._cat_file = CatFile(self.blocking.git)
+        self._disk_work = disk_work or InThreads()
         self._turn = trio.Lock()
         self._change = trio.Lock()  # those who wait for it wait without a thread each
 
@@ -171,24 +175,24 @@ class Branch:
         """The log that describes repositories."""
         return await self.read(UUID_LOG)
 
-    async def log_location(self, key: Key, uuid: str, present: bool, *, at_once: bool = False) -> bool:
+    async def log_location(self, key: Key, uuid: str, present: bool) -> bool:
         """Log that the repository `uuid` has the content of `key`, or has it not. Whether that was news.
 
         It is in the journal afterwards, where git-annex finds it; `commit` puts it on the branch, or git-annex's next
         command does. Cancellation waits for the end: what is to be logged has happened.
 
-        With `at_once` it is done on the loop where nobody else is at the journal, because the two changes of thread
-        would take as long as the work: for a process that serves one client.
+        Where the branch's `disk_work` lets work block the loop, and the journal's lock is free, it is done on the loop:
+        the two switches of thread would take as long as the work.
         """
-        return await self.log_locations(key, [uuid], present, at_once=at_once)
+        return await self.log_locations(key, [uuid], present)
 
-    async def log_locations(self, key: Key, uuids: Iterable[str], present: bool, *, at_once: bool = False) -> bool:
+    async def log_locations(self, key: Key, uuids: Iterable[str], present: bool) -> bool:
         """The same for several repositories, in one change. Whether any of it was news."""
-        if at_once:
+        if self._disk_work.may_block_loop:
             try:
                 return self.blocking.log_locations(key, uuids, present, lock_timeout=0)
             except Busy:
-                pass  # to wait for the others is for a thread
+                pass  # wait for the lock in a thread
         news = False
         with trio.CancelScope(shield=True):
             async with self._change:

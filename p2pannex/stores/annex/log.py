@@ -21,16 +21,12 @@ REMEMBERED = 10_000
 
 
 class AnnexLog:
-    """The log of what the repository `uuid` has. `present` tells, by a look at the disk.
+    """The log of what the repository `uuid` has. `present` tells, by a look at the disk."""
 
-    `at_once` is that of `Branch.log_location`.
-    """
-
-    def __init__(self, branch: Branch, uuid: str, present: Callable[[Key], bool], *, at_once: bool) -> None:
+    def __init__(self, branch: Branch, uuid: str, present: Callable[[Key], bool]) -> None:
         self._branch = branch
         self._uuid = uuid
         self._present = present
-        self._at_once = at_once
         self._uncommitted: dict[Key, None] = {}  # in the order of their last changes
         self._idle = IdleCommits(self.commit)
         self._committing = trio.Lock()
@@ -47,7 +43,7 @@ class AnnexLog:
     async def _record(self, key: Key, present: bool) -> None:
         """Looked at afterwards: who stored and removed it at the same time may have logged in another order."""
         while True:
-            await self._branch.log_location(key, self._uuid, present, at_once=self._at_once)
+            await self._branch.log_location(key, self._uuid, present)
             now = self._present(key)
             if now == present:
                 return

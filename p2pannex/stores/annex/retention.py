@@ -34,7 +34,7 @@ from p2pannex.stores.files.retention import Record, Retention
 from p2pannex.system.clock import Clock
 from p2pannex.system.durability import directory_durable
 from p2pannex.system.file_locks import Busy, wait_until
-from p2pannex.system.fsync_batch import at_once
+from p2pannex.system.fsync_batch import run_blocking
 
 
 class AnnexRetentionRecord:
@@ -109,7 +109,7 @@ class AnnexRetention:
         ours = AnnexRetentionRecord(self, key, record, lock)
         try:
             self._times.grow(key, path)
-            at_once(directory_durable(directory))
+            run_blocking(directory_durable(directory))
         except BaseException:
             ours.abandon()
             raise

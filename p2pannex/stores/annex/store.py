@@ -30,6 +30,7 @@ from p2pannex.stores.files.inventory import Contents, count, objects
 from p2pannex.stores.files.objects import ObjectStore
 from p2pannex.system.background import Background
 from p2pannex.system.clock import Clock, SystemClock
+from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import directory_durable
 from p2pannex.system.fsync_batch import Fsyncs
 
@@ -44,16 +45,15 @@ class AnnexStore(ObjectStore):
     Use it in ``async with``. In the block the location log is committed when nothing has changed for two seconds, and
     at its end. Without a block, `aclose` commits; content is stored and removed just as well.
 
-    `single_client` says that this process serves one client and no other, `one_of_several` that it has other stores
-    for that one, which store the same at the same time. `clock` and `boot` are for tests that skew time.
+    `disk_work` says how the store waits for the disk (`p2pannex.system.disk_work`): in threads if None, which is right
+    for any number of clients. `clock` and `boot` are for tests that skew time.
     """
 
     def __init__(
         self,
         path: str | bytes | os.PathLike[str],
         *,
-        single_client: bool = False,
-        one_of_several: bool = False,
+        disk_work: DiskWork | None = None,
         clock: Clock | None = None,
         boot: str | None = None,
     ) -> None:
@@ -74,12 +74,11 @@ class AnnexStore(ObjectStore):
             self._annex_retention,
             clock=clock,
             disk_reserve=self.config.disk_reserve,
-            single_client=single_client,
-            one_of_several=one_of_several,
+            disk_work=disk_work,
         )
         self._annex_layout = layout
-        self._branch = Branch(self.config.git_dir, shared_mode=layout.sharing.file_bits)
-        self._log = AnnexLog(self._branch, self.uuid, self.present, at_once=single_client)
+        self._branch = Branch(self.config.git_dir, shared_mode=layout.sharing.file_bits, disk_work=disk_work)
+        self._log = AnnexLog(self._branch, self.uuid, self.present)
         self._background: Background | None = None
         self._settled = False
 

@@ -23,16 +23,15 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import trio
-
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import NoClaim, ObjectUpload
 from p2pannex.system.disk_errors import disk_errors, require_room
+from p2pannex.system.disk_work import DiskWork, InThreads
 from p2pannex.system.file_locks import try_lock
-from p2pannex.system.fsync_batch import Fsyncs, at_once
+from p2pannex.system.fsync_batch import Fsyncs
 
 DISK_RESERVE = 100_000_000
 """Bytes that are left free on the disk, unless set otherwise."""
@@ -131,6 +130,7 @@ class _Target:
         self._directory = spool.path
         self._empty = spool.new_file()
         self.disk_reserve = spool.disk_reserve
+        self.disk_work: DiskWork = InThreads()
         self.path = self.partial(key)
         self.verified = -1
 
@@ -152,9 +152,6 @@ class _Target:
 
     async def changed(self, key: Key, present: bool) -> None:
         pass
-
-    async def durably(self, work: Fsyncs[bool], /) -> bool:
-        return await trio.to_thread.run_sync(at_once, work)
 
     def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]:
         yield from ()  # nothing more has to be on the disk

@@ -21,10 +21,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from enum import Enum
-from typing import TypeVar
 
 import trio
 
@@ -38,11 +37,10 @@ from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import Claim, NoClaim, ObjectUpload
 from p2pannex.system.clock import Clock
 from p2pannex.system.disk_errors import disk_errors, explained
+from p2pannex.system.disk_work import DiskWork, InThreads
 from p2pannex.system.durability import names_durable
 from p2pannex.system.file_locks import LOCK_TIMEOUT, Busy
-from p2pannex.system.fsync_batch import Fsyncs, at_once, side_by_side
-
-T = TypeVar("T")
+from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 NAME_MAX = 255
 """Bytes of the longest file name: longer keys cannot be here."""
@@ -62,8 +60,7 @@ class Outcome(Enum):
 class ObjectStore(Service):
     """A Service over files. Subclasses give it a layout, the exclusion, and the records of what was promised.
 
-    `single_client` says that this process serves one client and no other, as p2pannex-shell does. With `one_of_several`
-    it has other stores for that client, which store the same at the same time: then they wait for the disk together.
+    `disk_work` says how it waits for the disk; `InThreads` if None.
     """
 
     def __init__(
@@ -75,16 +72,13 @@ class ObjectStore(Service):
         *,
         clock: Clock,
         disk_reserve: int,
-        single_client: bool = False,
-        one_of_several: bool = False,
+        disk_work: DiskWork | None = None,
     ) -> None:
         self.uuid = uuid
         self.layout = layout
         self.clock = clock
         self.disk_reserve = disk_reserve
-        self.single_client = single_client
-        self._one_of_several = one_of_several
-        self._ending = trio.Lock()
+        self.disk_work = (disk_work or InThreads()).for_store()
         self._exclusion = exclusive
         self._retention = retention
         self._pending_cleanup = PendingCleanup(layout.root, exclusive)
@@ -123,30 +117,6 @@ class ObjectStore(Service):
                 raise explained(error, doing) from error
         return None
 
-    async def briefly(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run disk work of some milliseconds: in a thread, so that other clients need not wait for it; or, where
-        there are none, at once, because the two changes of thread would take as long as the work."""
-        if self.single_client and not self._one_of_several:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            return function(*arguments)
-        # Of several stores, a task that waits beside others for the disk may have the exclusion: the loop must go on.
-        return await trio.to_thread.run_sync(function, *arguments)
-
-    async def durably(self, work: Fsyncs[T]) -> T:
-        """Do brief work that waits for the disk: as `briefly`, and beside other stores for the same client."""
-        if not (self.single_client and self._one_of_several):
-            return await self.briefly(lambda: at_once(work))
-        # One at a time: the next would wait for the exclusion that the work has taken, and the loop with it.
-        try:
-            self._ending.acquire_nowait()
-        except trio.WouldBlock:
-            await self._ending.acquire()
-        try:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            return await side_by_side(work)
-        finally:
-            self._ending.release()
-
     async def timestamp(self) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()
         return int(self.clock.monotonic())
@@ -156,7 +126,7 @@ class ObjectStore(Service):
     async def lock(self, key: Key) -> Lock | None:
         if not await self.check_present(key):
             return None
-        record = await self.briefly(self._lock, key)
+        record = await self.disk_work.run(self._lock, key)
         return None if record is None else _ObjectLock(self, record)
 
     def _lock(self, key: Key) -> RetentionRecord | None:
@@ -165,7 +135,7 @@ class ObjectStore(Service):
             if path is None:
                 return None
             try:
-                at_once(self._durable(path))
+                run_blocking(self._durable(path))
             except FileNotFoundError:
                 return None  # another program, which knows nothing of our exclusion, has just removed it
             return self._retention.record(key)
@@ -230,7 +200,7 @@ class ObjectStore(Service):
             raise RemoteError("the key's name is too long for a file name")
         wait = UploadWait()
         while True:
-            if self.present(key) and await self.briefly(self._surely_present, key):
+            if self.present(key) and await self.disk_work.run(self._surely_present, key):
                 return AlreadyHave()
             with disk_errors("cannot begin to store the content"):
                 upload = ObjectUpload.open(self, key)
@@ -255,7 +225,7 @@ class ObjectStore(Service):
             if path is None:
                 return False
             try:
-                at_once(self._durable(path))
+                run_blocking(self._durable(path))
             except FileNotFoundError:
                 return False  # another program, which knows nothing of our exclusion, has just removed it
             return True
@@ -310,7 +280,7 @@ class _ObjectLock(Lock):
 
     async def release(self) -> None:
         with trio.CancelScope(shield=True), disk_errors("cannot unlock the content"):
-            await self._store.briefly(self._record.release)
+            await self._store.disk_work.run(self._record.release)
 
     async def aclose(self) -> None:
         self._record.abandon()

@@ -26,7 +26,7 @@ from p2pannex.service import RETENTION
 from p2pannex.system.clock import Clock
 from p2pannex.system.durability import names_durable
 from p2pannex.system.file_locks import try_lock
-from p2pannex.system.fsync_batch import at_once
+from p2pannex.system.fsync_batch import run_blocking
 
 
 def read_boot_id() -> str:
@@ -102,7 +102,7 @@ class Retention:
             try_lock(fd, shared=True)
             self._share(os.path.join(directory, b"." + name))
             os.rename(os.path.join(directory, b"." + name), os.path.join(directory, name))
-            at_once(names_durable(directory, self._directory, made))
+            run_blocking(names_durable(directory, self._directory, made))
         except BaseException:
             record.abandon()
             raise

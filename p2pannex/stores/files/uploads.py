@@ -15,9 +15,10 @@ from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key, Verifier
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.system.disk_errors import disk_errors, require_room
+from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import start_writing_back
 from p2pannex.system.file_locks import is_at, try_lock
-from p2pannex.system.fsync_batch import Fsyncs, at_once
+from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 WRITE_ON_LOOP = 64 * 1024
 """Bytes up to which writing stays on the loop: a hop to a thread would cost more."""
@@ -53,6 +54,7 @@ class Target(Protocol):
     """The store that an upload is for."""
 
     disk_reserve: int
+    disk_work: DiskWork
 
     @property
     def layout(self) -> PartialLayout: ...
@@ -62,8 +64,6 @@ class Target(Protocol):
     def claim(self, key: Key) -> Claim | None: ...
 
     async def changed(self, key: Key, present: bool) -> None: ...
-
-    async def durably(self, work: Fsyncs[bool], /) -> bool: ...
 
     def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]: ...
 
@@ -182,9 +182,9 @@ class ObjectUpload(Upload):
     async def finish(self, valid: bool) -> Stored | NotStored:
         with disk_errors("cannot store the content"):
             if self._verifier is not None and self._verifier.received <= WRITE_ON_LOOP:
-                stored = await self._store.durably(self._finish(valid))
+                stored = await self._store.disk_work.run_fsyncs(self._finish(valid))
             else:
-                stored = await trio.to_thread.run_sync(at_once, self._finish(valid))
+                stored = await trio.to_thread.run_sync(run_blocking, self._finish(valid))
         if not stored:
             return NotStored()
         await self._store.changed(self._key, True)
