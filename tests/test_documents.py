@@ -24,7 +24,7 @@ README = ROOT / "README.md"
 REFERENCE = DOCS / "reference"
 DOCUMENTS = [
     path
-    for pattern in ("*.md", "bench/*.md", "docs/**/*.md", "protocol-spec/*.md")
+    for pattern in ("*.md", "bench/*.md", "docs/**/*.md", "examples/*.md", "protocol-spec/*.md")
     for path in sorted(ROOT.glob(pattern))
 ]
 
@@ -120,7 +120,7 @@ def test_the_readme_has_no_relative_links() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_paths_exist(document: Path) -> None:
     """What is in code font and looks like a path of the repository is one."""
-    for path in re.findall(r"`((?:bench|docs|p2pannex|protocol-spec|tests)/[\w./-]*)`", prose(document)):
+    for path in re.findall(r"`((?:bench|docs|examples|p2pannex|protocol-spec|tests)/[\w./-]*)`", prose(document)):
         assert (ROOT / path).exists(), path
 
 

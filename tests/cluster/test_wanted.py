@@ -132,7 +132,7 @@ async def test_balanced_content_goes_to_the_node_that_git_annex_would_choose(tmp
         for number in range(12):
             content = b"content %d" % number
             key = await store(cluster, content)
-            # The rule, as docs/preferred-content.md says it.
+            # The rule, as docs/reference/preferred-content.md says it.
             first = int.from_bytes(hmac.digest("".join(uuids).encode(), bytes(key), "sha256"), "big")
             expected = names[uuids[first % 3]]
             assert await holders(tmp_path, key) == expected

@@ -1,7 +1,7 @@
 """Which repositories of a group a content is balanced to.
 
 Written from git-annex's design page "balanced preferred content", which says the rule in words; what it leaves open
-(sizes, ties) follows what the program was seen to do. docs/preferred-content.md has both.
+(sizes, ties) follows what the program was seen to do. docs/reference/preferred-content.md has both.
 """
 
 from __future__ import annotations
