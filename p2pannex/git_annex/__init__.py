@@ -1,1 +1,1 @@
-"""What a git-annex repository is on disk: its configuration, its layout, its branch and the logs in that."""
+"""A git-annex repository on disk: its configuration, the layout of its files, its branch, and the branch's logs."""

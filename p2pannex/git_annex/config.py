@@ -1,8 +1,9 @@
-"""What a git repository says of itself as a git-annex repository: where its files are, its uuid and its settings.
+"""The git configuration of a git-annex repository: its git directory, its uuid and its settings.
 
-Git itself is asked, once, so that includes, conditions and the ownership check are as for every other program. As in
-`identity`, next to nothing is imported, because p2pannex-shell must say AUTH-SUCCESS within milliseconds of its start.
-Every refusal is a `NotAnAnnex`, whose text is one line that says what to do.
+One run of ``git config --list`` reads it. So includes, conditional includes and git's ownership check work as in every
+other git program.
+
+This module imports very little, because p2pannex-shell must send AUTH-SUCCESS within milliseconds of its start.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION = 10
-"""The version of git-annex repositories that is known here."""
+"""The version of git-annex repositories (annex.version) that is supported."""
 
 DISK_RESERVE = 100_000_000
-"""Bytes that git-annex leaves free on the disk, unless annex.diskreserve says otherwise."""
+"""Bytes that git-annex leaves free on the disk if annex.diskreserve is not set."""
 
 _LOCAL = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
-"""Environment variables that would make git speak of another repository than the one in the directory."""
+"""Environment variables that would direct git to another repository than the one in the directory."""
 
 
 class NotAnAnnex(Exception):
-    """The directory cannot be served as a git-annex repository. The text is one line."""
+    """The directory cannot be served as a git-annex repository. The text is one line that says what to do."""
 
 
 class NotInitialised(NotAnAnnex):
@@ -54,14 +55,14 @@ class AnnexConfig:
 
 
 def looks_like_git(directory: bytes) -> bool:
-    """Whether somebody would expect a git repository in the directory, be it usable or not."""
+    """Whether the directory has signs of a git repository, usable or not."""
     return _git_dir(directory) is not None or os.path.exists(os.path.join(directory, b".git"))
 
 
 def read_annex_config(directory: bytes) -> AnnexConfig:
-    """The settings of the repository in `directory`: the top of its work tree, its .git, or a bare repository.
+    """Read the settings of the repository in `directory`: the top of a work tree, a ``.git``, or a bare repository.
 
-    NotAnAnnex where there is none, or none that can be served.
+    NotAnAnnex if there is no git-annex repository, or not one that can be served. It blocks while git runs.
     """
     shown = os.fsdecode(directory)
     git_dir = _git_dir(directory)
@@ -74,8 +75,8 @@ def read_annex_config(directory: bytes) -> AnnexConfig:
             )
         if not os.path.exists(directory):
             raise NotAnAnnex(f"there is no {shown}")
-        raise NotAnAnnex(f"{shown} is no git repository")
-    values = _ask_git(git_dir, shown)
+        raise NotAnAnnex(f"{shown} is not a git repository")
+    values = _git_config(git_dir, shown)
     if not values.get("annex.uuid"):
         problem = f"{shown} has no annex.uuid; make it a git-annex repository with: git annex init"
         raise NotInitialised(problem, git_dir, values)
@@ -85,14 +86,14 @@ def read_annex_config(directory: bytes) -> AnnexConfig:
     version = values.get("annex.version", "")
     if version != str(VERSION):
         if version.isdecimal() and int(version) > VERSION:
-            raise NotAnAnnex(f"{shown} is a git-annex repository of version {version}, and {VERSION} is known here")
+            raise NotAnAnnex(f"{shown} is a git-annex repository of version {version}; only {VERSION} is supported")
         raise NotAnAnnex(
             f"{shown} is a git-annex repository of version {version or 'unknown'}; upgrade it to {VERSION} with: "
             "git annex upgrade"
         )
     for name, value in values.items():
         if name.startswith("annex.tune.") and is_true(value):
-            raise NotAnAnnex(f"{shown} is tuned with {name}, which is not supported")
+            raise NotAnAnnex(f"{shown} was made with {name}, which is not supported")
     return AnnexConfig(git_dir, values)
 
 
@@ -103,8 +104,8 @@ def _git_dir(directory: bytes) -> bytes | None:
     return None
 
 
-def _ask_git(git_dir: bytes, shown: str) -> dict[str, str]:
-    # Git finds the repository by itself: told where it is, it would not look at who owns it.
+def _git_config(git_dir: bytes, shown: str) -> dict[str, str]:
+    # Git has to find the repository by itself: with --git-dir, it would skip its ownership check.
     status, output, errors = run(b"git", b"-C", git_dir, b"config", b"--list", b"-z")
     values = {}
     for entry in output.split(b"\0"):
@@ -112,7 +113,7 @@ def _ask_git(git_dir: bytes, shown: str) -> dict[str, str]:
         values[name.decode(errors="surrogateescape")] = value.decode(errors="surrogateescape") if newline else "true"
     if not status and "core.repositoryformatversion" in values:
         return values
-    if not status:  # git saw no repository, and does not say why
+    if not status:  # git found no repository, and printed no reason: rev-parse prints one
         status, _, errors = run(b"git", b"-C", git_dir, b"rev-parse", b"--git-dir")
     problem = os.fsdecode(errors.strip().partition(b"\n")[0]).removeprefix("fatal: ") or "it gives no reason"
     if "dubious ownership" in problem:
@@ -121,7 +122,7 @@ def _ask_git(git_dir: bytes, shown: str) -> dict[str, str]:
 
 
 def run(*command: bytes) -> tuple[int, bytes, bytes]:
-    """Run a program that says little: its exit status, output and errors."""
+    """Run a program that prints little. Returns its exit status, standard output and standard error. It blocks."""
     environment = {name: value for name, value in os.environ.items() if name not in _LOCAL}
     output, errors = os.memfd_create("output"), os.memfd_create("errors")
     try:

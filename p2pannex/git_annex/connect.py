@@ -1,6 +1,7 @@
-"""git's own programs on a repository, with a stream for their standard input and output (protocol-spec section 10.1).
+"""CONNECT: run git-upload-pack or git-receive-pack over a stream (protocol-spec section 10.1).
 
-The program is one of two, the repository the store's own: no word of a client's gets into the command line.
+The client chooses one of these two programs. It runs on the store's own repository: nothing else that the client sends
+gets into the command line.
 """
 
 from __future__ import annotations
@@ -13,25 +14,27 @@ from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.git_annex.git import Git, inherited
 
 PROGRAMS = {"git-upload-pack": "upload-pack", "git-receive-pack": "receive-pack"}
-"""What may be run, by the name that clients have for it, and git's command for it."""
+"""The programs that may be run: the name in CONNECT, and the git command for it."""
 
 GRACE = 5.0
-"""Seconds that the program has to end when its client is gone, before it is terminated, and then again before it is
-killed."""
+"""Seconds to wait, after the client has gone, for the program to exit before it gets SIGTERM, and then again before it
+gets SIGKILL."""
 
 KILLED = 128
-"""Added to a signal's number, as shells do, for the exit code of a program that was ended by one."""
+"""The exit code of a program that a signal ended is this number plus the signal's, as in shells."""
 
 
 async def connect(git: Git, program: str, stream: trio.abc.HalfCloseableStream) -> int:
-    """Run the program until it ends; its exit code. What it says on standard error goes to ours.
+    """Run the program with `stream` as its input and output until it exits. Returns its exit code.
 
-    The end of `stream` is the end of its input. Unsupported for another program, RemoteError where git cannot be
-    run; ConnectionLost or RemoteError, as `stream` raises them, once the program was told to end.
+    The end of `stream` is the end of the program's input. The program shares our standard error.
+
+    Raises Unsupported if `program` is another one, and RemoteError if git cannot be run. If `stream` raises
+    ConnectionLost or RemoteError, that is raised here too, after the program has been ended.
     """
     command = PROGRAMS.get(program)
     if command is None:
-        raise Unsupported(f"{program} is not run here, only {' and '.join(PROGRAMS)}")
+        raise Unsupported(f"{program} is not supported; only {' and '.join(PROGRAMS)} are")
     try:
         process = await trio.lowlevel.open_process(
             [b"git", command.encode(), git.git_dir],
@@ -54,7 +57,7 @@ async def connect(git: Git, program: str, stream: trio.abc.HalfCloseableStream) 
 
 
 async def _relay(process: trio.Process, stream: trio.abc.HalfCloseableStream) -> None:
-    """Both ways, until the program has closed its output."""
+    """Copy in both directions, until the program has closed its output."""
     failure: ConnectionLost | RemoteError | None = None
     program_in, program_out = process.stdin, process.stdout
     assert program_in is not None
@@ -67,7 +70,7 @@ async def _relay(process: trio.Process, stream: trio.abc.HalfCloseableStream) ->
                 await program_in.send_all(data)
             await program_in.aclose()
         except trio.BrokenResourceError:
-            pass  # it reads no more; how it ends, it says itself
+            pass  # the program reads no more; its exit code tells why
         except (ConnectionLost, RemoteError) as error:
             failure = error
             nursery.cancel_scope.cancel()
@@ -85,14 +88,14 @@ async def _relay(process: trio.Process, stream: trio.abc.HalfCloseableStream) ->
 
 
 async def _end(process: trio.Process) -> None:
-    """Close what is open, and wait until the program is gone. git gives a push up cleanly when it is not finished."""
+    """Close the program's pipes, and wait until it has exited. git aborts an unfinished push cleanly."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             await pipe.aclose()
-    for insist in (process.terminate, process.kill):
+    for end_process in (process.terminate, process.kill):
         with trio.move_on_after(GRACE):
             await process.wait()
         if process.returncode is not None:
             return
-        insist()
+        end_process()
     await process.wait()

@@ -1,12 +1,12 @@
-"""The secrets of P2P networks in a git-annex repository, as git-annex keeps them (protocol-spec section 13.2).
+"""The P2P authentication tokens that git-annex keeps in a repository (protocol-spec section 13.2).
 
 ::
 
-    GITDIR/annex/creds/p2pauth             who is let in: a line each, the token, a space, the address it is good for
-    GITDIR/annex/creds/NET%3AADDRESS       the token to show to whoever is there
+    GITDIR/annex/creds/p2pauth             tokens that are accepted: lines of a token, a space, and the address for it
+    GITDIR/annex/creds/NET%3AADDRESS       the token to send when connecting to that address
 
-``git annex p2p --gen-addresses`` and ``--link`` write them, we only read. The tokens are as git-annex needs them, not
-hashed; here too they are compared in constant time, and never told to anybody.
+``git annex p2p --gen-addresses`` and ``--link`` write these files; this module only reads them. git-annex needs the
+tokens in plain text, not hashed. They are compared in constant time here, and no message or log contains them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from p2pannex.access import MAX_FILE, Grant, Mode, TokensUnreadable
 log = logging.getLogger(__name__)
 
 GIT_TIMEOUT = 10.0
-"""Seconds that git may take to say where its directory is."""
+"""Seconds that ``git rev-parse`` may take."""
 
 
 class P2PAuth:
-    """Who may connect to a repository at one address, ``p2p-annex::NET:ADDRESS``: the `Tokens` of a listener there.
+    """The tokens for one address of a repository, ``p2p-annex::NET:ADDRESS``: the `Tokens` of a listener there.
 
-    The file is read anew for each client, for as long as small files take; RemoteError where it cannot be read.
+    Each call reads the file again, and blocks while it does. RemoteError if the file cannot be read.
     """
 
     def __init__(self, git_dir: str | bytes | os.PathLike[str], address: str) -> None:
@@ -42,25 +42,27 @@ class P2PAuth:
         self._warned = False
 
     def empty(self) -> bool:
-        """Whether nobody can be let in."""
+        """Whether there is no token for this address, so that no client can authenticate."""
         return not self._tokens()
 
     def verify(self, token: str) -> Grant | None:
-        """What `token` grants: everything, if it is one for this address. Capitals do not matter."""
-        shown = self._id(token.lower().encode("utf-8", "surrogateescape"))
+        """The grant of `token`: everything if it is a token for this address, otherwise None. Case does not matter."""
+        presented = self._id(token.lower().encode("utf-8", "surrogateescape"))
         found: Grant | None = None
         for known in self._tokens():
-            if hmac.compare_digest(self._id(known), shown):
-                found = self._grant(shown)
+            if hmac.compare_digest(self._id(known), presented):
+                found = self._grant(presented)
         return found
 
     def surviving(self, grants: Collection[Grant]) -> set[Grant]:
-        """Those of `grants`, which `verify` gave, whose tokens are still in the file."""
+        """Those of `grants`, which `verify` returned, whose tokens are still in the file."""
         return {grant for token in self._tokens() if (grant := self._grant(self._id(token))) in grants}
 
     def _id(self, token: bytes) -> bytes:
-        """Names a token in this process. With a secret in it, because nothing makes people choose tokens well, and of
-        a bad one even some digits of a plain hash would tell."""
+        """An identifier for a token, valid in this process: a digest keyed with a random secret.
+
+        Users may choose weak tokens. A few digits of an unkeyed hash would be enough to guess those.
+        """
         return hmac.digest(self._secret, token, hashlib.sha256)
 
     @staticmethod
@@ -75,19 +77,25 @@ class P2PAuth:
                 found.append(token.lower())
         if found and not self._warned and os.stat(self._path).st_mode & 0o077:
             self._warned = True
-            log.warning("%s has tokens in it, and is not only yours: chmod 600", os.fsdecode(self._path))
+            log.warning("%s has tokens in it, and other users can access it; run: chmod 600", os.fsdecode(self._path))
         return found
 
 
 def kept_token(git_dir: str | bytes | os.PathLike[str], net: str, address: str) -> str | None:
-    """The token that git-annex shows at that address; None where it has none. RemoteError where it cannot be read."""
+    """The token that git-annex sends when it connects to that address; None if it has none.
+
+    RemoteError if the file cannot be read.
+    """
     name = os.fsencode(_escaped(f"{net}:{address}"))
     content = _read(os.path.join(os.fsencode(git_dir), b"annex", b"creds", name))
     return os.fsdecode(content).strip() or None if content else None
 
 
 async def current_git_dir() -> bytes | None:
-    """The git directory of the repository that we are in; of a worktree, the one it has in common with the others."""
+    """The git directory of the repository of the current directory, or None if there is none or git fails.
+
+    In a linked worktree it is the common git directory of all worktrees.
+    """
     command = ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"]
     with trio.move_on_after(GIT_TIMEOUT):
         try:
@@ -99,7 +107,7 @@ async def current_git_dir() -> bytes | None:
 
 
 def _escaped(text: str) -> str:
-    """As git-annex names the file: all but letters and digits, of any script, is written with %."""
+    """The file name that git-annex uses: all characters except letters and digits, of any script, are %-escaped."""
     return "".join(
         letter if letter.isalnum() else "".join(f"%{byte:02X}" for byte in os.fsencode(letter)) for letter in text
     )

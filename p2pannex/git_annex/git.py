@@ -1,4 +1,4 @@
-"""Running git's plumbing on a repository, from a thread: with a deadline, always reaped, errors in words for people."""
+"""Run git commands on a repository, in a worker thread: each has a timeout, and a failure raises a `RemoteError`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from p2pannex.errors import RemoteError
 
 GIT_TIMEOUT = 120.0
-"""Seconds that one git command may take. They take milliseconds, or a second on a branch of a million logs."""
+"""Seconds that one git command may take. Most take milliseconds, or a second on a branch of a million logs."""
 
 _NOT_INHERITED = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE", "GIT_QUARANTINE_PATH"}
-"""Variables that say which repository the caller is in, if it is a hook. They are not about ours."""
+"""Environment variables that git sets for hooks. They name the hook's repository, which may be another than ours."""
 
 
 def inherited() -> dict[str, str]:
-    """Our environment, for a git that works on another repository than the caller's."""
+    """Our environment, without the variables that name the repository of the hook that we may run in."""
     return {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
 
 
@@ -29,7 +29,7 @@ class GitFailed(RemoteError):
 
 
 class Git:
-    """git, with `git_dir` for its repository. Every call blocks: make it in a worker thread."""
+    """git on the repository `git_dir`. `timeout` is in seconds. `run` blocks: call it in a worker thread."""
 
     def __init__(self, git_dir: bytes, *, timeout: float = GIT_TIMEOUT) -> None:
         self.git_dir = git_dir
@@ -48,8 +48,11 @@ class Git:
         variables: Mapping[str, bytes | str] | None = None,
         pass_fds: Sequence[int] = (),
     ) -> bytes:
-        """What the command prints. GitFailed when it fails, with its last words; RemoteError when it cannot be run
-        or takes too long: then it is killed."""
+        """Run a command and return what it printed to standard output.
+
+        GitFailed if it fails, with the first line that it printed to standard error. RemoteError if it cannot be run,
+        or takes longer than `timeout`; then it is killed.
+        """
         try:
             done = subprocess.run(
                 self.argv(*arguments),
@@ -61,12 +64,13 @@ class Git:
                 timeout=self.timeout,
             )
         except subprocess.TimeoutExpired as error:
-            raise RemoteError(f"{_name(arguments)} takes longer than {self.timeout:g} seconds; gave up") from error
+            problem = f"{_name(arguments)} took longer than {self.timeout:g} seconds, and was killed"
+            raise RemoteError(problem) from error
         except OSError as error:
             raise RemoteError(f"cannot run git: {error.strerror}") from error
         if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise GitFailed(f"{_name(arguments)}: {said[0] if said else done.returncode}", done.returncode)
+            errors = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise GitFailed(f"{_name(arguments)}: {errors[0] if errors else done.returncode}", done.returncode)
         return done.stdout
 
 

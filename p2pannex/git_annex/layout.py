@@ -2,14 +2,17 @@
 
 ::
 
-    GITDIR/annex/objects/pX/ZJ/KEYFILE/KEYFILE     content in a repository with a work tree
-    GITDIR/annex/objects/f87/4d5/KEYFILE/KEYFILE   content in a bare repository; either is looked at in both
-    GITDIR/annex/tmp/KEYFILE                       content that has not all arrived
-    GITDIR/annex/transfer/download/lck/lck.KEYFILE locked by who receives it
-    GITDIR/annex/p2pannex/                         our own: what was promised to whom, and a lock file
+    GITDIR/annex/objects/pX/ZJ/KEYFILE/KEYFILE     content: new objects of a repository with a work tree
+    GITDIR/annex/objects/f87/4d5/KEYFILE/KEYFILE   content: new objects of a bare repository
+    GITDIR/annex/tmp/KEYFILE                       content that has not arrived completely
+    GITDIR/annex/transfer/download/lck/lck.KEYFILE lock file of the program that receives the content
+    GITDIR/annex/p2pannex/                         p2pannex's own files: retention records and lock files
 
-Objects are read-only files in read-only directories, for people who type rm. A directory is made writable for a change
-to it and read-only afterwards; git-annex does so too, at any time, so that a change may have to be tried again.
+Any repository may have objects at both places, so both are searched.
+
+Objects are read-only files in read-only directories, as a protection against an accidental ``rm``. To change a
+directory, p2pannex makes it writable, makes the change, and makes it read-only again. git-annex does the same at any
+time, in between as well. So a change may fail for lack of permission, and is then tried again.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from p2pannex.keys.key import Key
 T = TypeVar("T")
 
 ATTEMPTS = 50
-"""How often a change to a directory is tried, which others make read-only and remove at the same time."""
+"""How often a change to a directory is tried while other programs make it read-only or remove it."""
 
 
 class Sharing:
@@ -52,16 +55,16 @@ class Sharing:
 
     @property
     def file_bits(self) -> int:
-        """What files of ours are given beside what the umask leaves."""
+        """The permission bits that new files get in addition to those that the umask allows."""
         return self._mode or (0o600 | self._extra if self._extra else 0)
 
     def file(self, path: bytes) -> None:
-        """Give a new file of ours the permissions of a shared repository's."""
+        """Give a new file the permissions that core.sharedRepository asks for."""
         if self.shared:
             os.chmod(path, self._mode or stat.S_IMODE(os.stat(path).st_mode) | self._extra)
 
     def directory(self, path: bytes) -> None:
-        """Give a new directory of ours the permissions of a shared repository's."""
+        """Give a new directory the permissions that core.sharedRepository asks for."""
         if self.shared:
             os.chmod(path, self._directory_mode(stat.S_IMODE(os.stat(path).st_mode)))
 
@@ -70,7 +73,11 @@ class Sharing:
         return 0o444 if self._mode is None else self._mode & 0o444
 
     def frozen_mode(self, mode: int) -> int:
-        """The permissions of the directory of an object, nobody being at work in it. Who shares it may write to it."""
+        """The permissions of an object's directory while no program changes it.
+
+        It is read-only, except for users who may write because of core.sharedRepository. `mode` is its present
+        mode.
+        """
         if self._extra:
             return self._directory_mode(mode) | 0o200
         return self._directory_mode(mode) & ~0o222 if self._mode is None else self._directory_mode(mode) & ~0o200
@@ -93,7 +100,7 @@ class AnnexLayout:
         self._bare = config.bare
         self.crippled = config.crippled
         self._latest: tuple[Key | None, tuple[bytes, bytes]] = None, (b"", b"")
-        """The places asked for last: a request asks a dozen times."""
+        """The latest result of `places`: one request calls it a dozen times for the same key."""
 
     def places(self, key: Key) -> tuple[bytes, bytes]:
         latest, paths = self._latest
@@ -110,20 +117,21 @@ class AnnexLayout:
         return next((path for path in paths if os.path.lexists(path)), paths[0])
 
     def neighbourhood(self, key: Key) -> bytes:
-        """The first of the directories that a new object of the key is in."""
+        """The first directory, below the root, of the path of a new object of the key."""
         return (key.hashdir_lower if self._bare else key.hashdir_mixed).partition(b"/")[0]
 
     def partial(self, key: Key) -> bytes:
         return b"%b/tmp/%b" % (self.annex, key.file_name)
 
     def transfer_lock(self, key: Key) -> bytes:
-        """The file that whoever receives the content, from whomever, has locked."""
+        """The lock file of a transfer that receives the content. git-annex takes the same lock, for any source."""
         return b"%b/transfer/download/lck/lck.%b" % (self.annex, key.file_name)
 
     def make_directories(self, path: bytes, attempts: int = ATTEMPTS) -> set[bytes]:
-        """Make the directory, and those above it, as far as they are missing; the paths of those that were.
+        """Make the directory and its missing parents. Returns the paths of the directories that were made.
 
-        Others may remove those above, which are empty, at any time; a link to nowhere stays in the way for ever.
+        Other programs may remove the parents at any time while they are empty; then they are made again. `attempts`
+        bounds that, because with a dangling symbolic link in the path it would fail every time.
         """
         try:
             os.mkdir(path)
@@ -142,7 +150,7 @@ class AnnexLayout:
         return True
 
     def share(self, path: bytes) -> None:
-        """Give a new file or directory of ours the permissions of a shared repository's."""
+        """Give a new file or directory the permissions that core.sharedRepository asks for."""
         if self.sharing.shared:
             (self.sharing.directory if os.path.isdir(path) else self.sharing.file)(path)
 
@@ -154,7 +162,7 @@ class AnnexLayout:
                 self.within(directory, lambda: os.rename(partial, path))
                 return made
             except FileNotFoundError:
-                # Somebody who removed the content removed the empty directory too.
+                # Another program has removed the directory while it was empty, after it removed the content in it.
                 if attempt + 1 == ATTEMPTS or not os.path.exists(partial):
                     raise
         raise AssertionError("the last attempt returns or raises")
@@ -167,7 +175,10 @@ class AnnexLayout:
         self.within(os.path.dirname(path), lambda: os.unlink(path))
 
     def within(self, directory: bytes, change: Callable[[], T]) -> T:
-        """Make the change to an object's directory, which is made writable if need be: `freeze` it after the last."""
+        """Change an object's directory, which is made writable if necessary. Returns the result of `change`.
+
+        The caller must call `freeze` after its last change.
+        """
         for attempt in range(ATTEMPTS):
             try:
                 return change()
@@ -182,7 +193,7 @@ class AnnexLayout:
         raise AssertionError("the last attempt returns or raises")
 
     def freeze(self, directory: bytes) -> None:
-        """Make an object's directory read-only, where it still is one."""
+        """Make an object's directory read-only, if it still exists."""
         if self.crippled:
             return
         try:
@@ -193,7 +204,7 @@ class AnnexLayout:
             pass
 
     def remove_empty(self, directory: bytes) -> None:
-        """Remove an object's directory that nothing is left in; otherwise make it read-only."""
+        """Remove an object's directory if it is empty; otherwise make it read-only."""
         try:
             os.rmdir(directory)
         except FileNotFoundError:
@@ -205,5 +216,5 @@ class AnnexLayout:
         try:
             os.chmod(directory, mode)
         except PermissionError:
-            # Another member of the group owns it; what the group may do there suffices, or the change itself fails.
+            # Another user of the group owns it. The group's permissions are enough, or the change itself will fail.
             pass

@@ -1,9 +1,9 @@
-"""Changes of a git repository's refs, told as they happen (protocol-spec section 10.2).
+"""NOTIFYCHANGE: report changes of a git repository's refs as they happen (protocol-spec section 10.2).
 
-The kernel (inotify) says that something has changed below the directory; what that was is learnt by asking git for
-the refs and comparing them with what it said before. So it does not matter how refs are kept (files, packed-refs,
-reftable), nor how events are lost or put together. Where there is no inotify, or no more watches for us, the
-directories are looked at every two seconds instead.
+inotify reports that something below the git directory has changed. Then git lists all refs, and the list is compared
+with the previous one. So it does not matter how the refs are stored (files, packed-refs, reftable), or whether the
+kernel drops or merges events. If inotify is missing, or its limit of watches is reached, the directories are polled
+every two seconds instead.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import trio
 from p2pannex.git_annex.git import Git
 
 SETTLE = 0.05
-"""Seconds after a change in which others are waited for, to ask git once: a push changes several refs."""
+"""Seconds from a change until git lists the refs. A push changes several refs, and one list then shows them all."""
 
 INTERVAL = 2.0
-"""Seconds between two looks, without inotify."""
+"""Seconds between two polls, without inotify."""
 
 _PLACES = (b"refs", b"reftable")
 _FILES = (*_PLACES, b"packed-refs")
@@ -35,24 +35,25 @@ _MASK = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE
 
 
 async def changes(git: Git) -> AsyncGenerator[tuple[str, ...], None]:
-    """The names of the objects that refs change to, one at a time; first, at once, those that they stand at.
+    """Yield the names of the objects that refs point to: first those of all refs, then those of refs that change.
 
-    RemoteError when the refs cannot be read. The caller closes the generator with ``aclose``.
+    Each item has one name. RemoteError if the refs cannot be read. The caller must close the generator with ``aclose``.
     """
     known: dict[bytes, str] = {}
     watch = _watch(git.git_dir)
     try:
         while True:
             refs = await trio.to_thread.run_sync(_refs, git)
-            told = list(dict.fromkeys(name for ref, name in refs.items() if known.get(ref) != name))
+            changed = list(dict.fromkeys(name for ref, name in refs.items() if known.get(ref) != name))
             known = refs
-            for name in told:
-                yield (name,)  # git-annex's client fetches nothing if it has one of those that it is told of together
+            for name in changed:
+                # One name at a time: git-annex's client fetches nothing if it has any one of the names of a message.
+                yield (name,)
             try:
                 await watch.wait()
-            except OSError:  # a new directory cannot be watched: something has changed all the same
+            except OSError:  # a new directory cannot be watched; that it was made is a change as well
                 watch.close()
-                watch = _Looks(git.git_dir)
+                watch = _PollingWatch(git.git_dir)
             await trio.sleep(SETTLE)
     finally:
         watch.close()
@@ -64,24 +65,24 @@ def _refs(git: Git) -> dict[bytes, str]:
 
 
 class _Watch(abc.ABC):
-    """Waits for a change below a git directory. What happens while nobody waits ends the next wait at once."""
+    """Waits for a change below a git directory. A change that happens between two waits ends the next one at once."""
 
     @abc.abstractmethod
     async def wait(self) -> None: ...
 
-    def close(self) -> None:  # noqa: B027 - the one that only looks has nothing to close
+    def close(self) -> None:  # noqa: B027 - polling has nothing to close
         pass
 
 
 def _watch(git_dir: bytes) -> _Watch:
     try:
-        return _Told(git_dir)
+        return _InotifyWatch(git_dir)
     except (OSError, AttributeError):
-        return _Looks(git_dir)
+        return _PollingWatch(git_dir)
 
 
-class _Told(_Watch):
-    """By inotify. OSError where the kernel gives no more of it, AttributeError where the C library knows none."""
+class _InotifyWatch(_Watch):
+    """Waits by inotify. OSError if the kernel's limits are reached, AttributeError if the C library has no inotify."""
 
     def __init__(self, git_dir: bytes) -> None:
         self._git_dir = git_dir
@@ -98,8 +99,11 @@ class _Told(_Watch):
         return _checked(self._libc.inotify_add_watch(self._fd, directory, _MASK))
 
     def _add_directories(self) -> None:
-        """Watch all directories with refs. One is watched before it is listed, so that what is made in it afterwards
-        is told; for one that is watched already, nothing changes."""
+        """Watch all directories with refs.
+
+        A directory is watched before it is listed, so that directories made in it later are reported. Watching a
+        directory a second time changes nothing.
+        """
         waiting = [os.path.join(self._git_dir, name) for name in _PLACES]
         while waiting:
             directory = waiting.pop()
@@ -108,7 +112,7 @@ class _Told(_Watch):
                 with os.scandir(directory) as entries:
                     waiting += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
             except (FileNotFoundError, NotADirectoryError):
-                pass  # not there, or gone meanwhile
+                pass  # it does not exist, or was just removed
 
     async def wait(self) -> None:
         while True:
@@ -137,8 +141,8 @@ def _checked(result: int) -> int:
     return result
 
 
-class _Looks(_Watch):
-    """By looking at the directories and files again and again."""
+class _PollingWatch(_Watch):
+    """Waits by comparing the inodes and modification times of all directories and files."""
 
     def __init__(self, git_dir: bytes) -> None:
         self._git_dir = git_dir

@@ -1,18 +1,19 @@
-"""The remotes of a git repository, as its git config has them, and what each says of clusters and proxying.
+"""The remotes in a git config, with their settings for clusters and proxying.
 
 ::
 
-    remote.attic.url                      where it is
-    remote.attic.annexUrl                 where git-annex goes instead
-    remote.attic.annex-uuid               which repository is there
-    remote.attic.annex-cluster-node       the names of the clusters whose node it is
-    remote.attic.annex-cluster-gateway    the uuids of the clusters to which it is another gateway
+    remote.attic.url                      its address
+    remote.attic.annexUrl                 the address that git-annex uses instead
+    remote.attic.annex-uuid               the uuid of the repository there
+    remote.attic.annex-cluster-node       the names of the clusters that it is a node of
+    remote.attic.annex-cluster-gateway    the uuids of the clusters that it is another gateway of
     remote.attic.annex-proxy              whether clients may reach it through this repository
-    remote.attic.annex-cost               the cheaper is asked first
-    remote.attic.annex-shell              what to run there instead of git-annex-shell
+    remote.attic.annex-cost               remotes with a lower cost are preferred
+    remote.attic.annex-shell              the program to run there instead of git-annex-shell
 
-Remotes that are repositories of git have a url; special remotes have none, and are described on the branch. It is pure,
-and loads next to nothing: p2pannex-shell reads remotes before it says AUTH-SUCCESS.
+A remote that is a git repository has a url. A special remote has none; the git-annex branch describes it.
+
+This module does no I/O and imports very little: p2pannex-shell reads the remotes before it sends AUTH-SUCCESS.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ if TYPE_CHECKING:
 
 LOCAL_COST = 100.0
 REMOTE_COST = 200.0
-"""annex-cost of a remote that has none: of one on this machine, and of any other."""
+"""The cost of a remote without annex-cost: LOCAL_COST if it is on this machine, otherwise REMOTE_COST."""
 
 
 class GitRemote:
-    """One remote. `settings` are those below ``remote.NAME.``, with lower-case names."""
+    """One remote. `settings` are its settings below ``remote.NAME.``, with lower-case names."""
 
     def __init__(self, name: str, settings: Mapping[str, str], url: str | None) -> None:
         self.name = name
         self.settings = dict(settings)
         self.url = url
-        """Where git-annex finds it, with url.BASE.insteadOf applied; None of a special remote."""
+        """The address that git-annex uses, with url.BASE.insteadOf applied. None for a special remote."""
 
     @property
     def uuid(self) -> str | None:
-        """The repository that was found there; None where nobody has looked yet."""
+        """The uuid of the repository there. None if git-annex has not connected to it yet."""
         return self.settings.get("annex-uuid") or None
 
     @property
@@ -58,7 +59,7 @@ class GitRemote:
 
     @property
     def path(self) -> str | None:
-        """Where it is on this machine; None of one that is elsewhere. As git, a colon before any slash means a host."""
+        """Its path on this machine, or None if it is on another. As in git, a colon before any slash follows a host."""
         if self.url is None:
             return None
         if self.url.startswith("file://"):
@@ -68,7 +69,7 @@ class GitRemote:
 
     @property
     def cost(self) -> float:
-        """annex-cost; git-annex's default for its kind where that is no number."""
+        """Its annex-cost, or git-annex's default if that is not a number from 0 to below 1e9."""
         try:
             cost = float(self.settings.get("annex-cost", ""))
         except ValueError:
@@ -92,7 +93,7 @@ class GitRemote:
 
 
 def git_remotes(values: Mapping[str, str]) -> tuple[GitRemote, ...]:
-    """The remotes in a git config, as `read_annex_config` gives it, in its order."""
+    """The remotes in a git config (`AnnexConfig.values`), in its order."""
     found: dict[str, dict[str, str]] = {}
     for setting, value in values.items():
         section, _, rest = setting.partition(".")
@@ -106,7 +107,7 @@ def git_remotes(values: Mapping[str, str]) -> tuple[GitRemote, ...]:
 
 
 def _rewritten(url: str | None, values: Mapping[str, str]) -> str | None:
-    """The url after url.BASE.insteadOf: of the prefixes that fit, the longest counts."""
+    """The url with url.BASE.insteadOf applied. If several prefixes match, git uses the longest."""
     if url is None:
         return None
     bases = {

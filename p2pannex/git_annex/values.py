@@ -12,14 +12,14 @@ _BINARY_NAMES = {"kibi": 1, "mebi": 2, "gibi": 3, "tebi": 4, "pebi": 5, "exbi": 
 
 
 def is_true(value: str | None) -> bool:
-    """Whether git takes a setting for true."""
+    """Whether git reads the value of a boolean setting as true."""
     return value is not None and (
         value.lower() in ("true", "yes", "on") or (value.lstrip("+-").isdecimal() and int(value) != 0)
     )
 
 
 def parse_size(text: str | None, default: int) -> int:
-    """A size as in git-annex's settings: ``100 megabytes``, ``1.5 GB``, ``512MiB``. `default` if it makes no sense."""
+    """A size in git-annex's syntax, in bytes: ``100 megabytes``, ``1.5 GB``, ``512MiB``. `default` if it is invalid."""
     text = (text or "").strip()
     number = text[: len(text) - len(text.lstrip("0123456789."))]
     try:

@@ -447,7 +447,7 @@ def test_older_versions(tmp_path: Path, version: str) -> None:
 
 def test_newer_versions(tmp_path: Path) -> None:
     assert refused(make(tmp_path / "r", annex_version="11")) == (
-        "@/r is a git-annex repository of version 11, and 10 is known here"
+        "@/r is a git-annex repository of version 11; only 10 is supported"
     )
 
 
@@ -462,13 +462,13 @@ def test_no_uuid(tmp_path: Path) -> None:
 
 def test_no_repository(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
-    assert refused(tmp_path / "r") == "@/r is no git repository"
+    assert refused(tmp_path / "r") == "@/r is not a git repository"
     assert refused(tmp_path / "nothing") == "there is no @/nothing"
 
 
 def test_no_repository_inside_of_one(tmp_path: Path) -> None:
     (make(tmp_path / "r") / "directory").mkdir()
-    assert refused(tmp_path / "r" / "directory") == "@/directory is no git repository"
+    assert refused(tmp_path / "r" / "directory") == "@/directory is not a git repository"
 
 
 def test_corrupt_config(tmp_path: Path) -> None:

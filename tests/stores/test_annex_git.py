@@ -58,7 +58,7 @@ async def changes(
     store: AnnexStore, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[AsyncGenerator[tuple[str, ...], None]]:
     if request.param == "looking":
-        monkeypatch.setattr(refs, "_Told", refs._Looks)
+        monkeypatch.setattr(refs, "_InotifyWatch", refs._PollingWatch)
         monkeypatch.setattr(refs, "INTERVAL", 0.02)
     async with contextlib.aclosing(store.changes()) as changes:
         yield changes
@@ -146,15 +146,15 @@ async def test_no_more_of_inotify(path: Path, store: AnnexStore, monkeypatch: py
 async def test_no_more_watches(path: Path, store: AnnexStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's limit of watches is reached when a directory is new: from then on it looks."""
     monkeypatch.setattr(refs, "INTERVAL", 0.02)
-    add = refs._Told._add
+    add = refs._InotifyWatch._add
     limited = False
 
-    def limit(told: refs._Told, directory: bytes) -> int:
+    def limit(told: refs._InotifyWatch, directory: bytes) -> int:
         if limited:
             raise OSError(28, "no more watches")
         return add(told, directory)
 
-    monkeypatch.setattr(refs._Told, "_add", limit)
+    monkeypatch.setattr(refs._InotifyWatch, "_add", limit)
     async with contextlib.aclosing(store.changes()) as changes:
         first = commit(path, "first", "refs/heads/main")
         assert await anext(changes) == (first,)

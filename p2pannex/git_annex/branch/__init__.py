@@ -1,15 +1,15 @@
-"""The branch ``git-annex`` of a repository: which repositories have which content, and git-annex's other records.
+"""The branch ``git-annex`` of a repository: it records which repositories have which content, and more.
 
-The branch holds small text files, called logs here. A change goes to the journal first, a directory with the new
-content of the logs that were changed, and from there, in a commit, to the branch:
+The branch has small text files, which are called logs here. The journal is a directory with the new content of the logs
+that have changed since the last commit. A change is written to the journal first; a commit moves it to the branch:
 
-    read     journal, then branch          `Branch.read`, `Branch.locations`
+    read     journal, otherwise branch     `Branch.read`, `Branch.locations`
     change   read, write to the journal    `Branch.log_location`
     commit   journal to index to branch    `Branch.commit`
 
-git-annex does the same at the same time, in the same files. The lock on the journal keeps each from losing the other's
-lines, and two versions of a log are merged by keeping the lines of both.
+git-annex may change the same files at the same time. The lock on the journal keeps p2pannex and git-annex from losing
+each other's lines. Two versions of a log are merged by keeping the lines of both.
 
-`journal`, `cat_file` and `commit` block. `branch` puts them together, for threads (`BlockingBranch`) and for trio
-(`Branch`); only `Branch` imports trio.
+The functions of `journal`, `cat_file` and `commit` block. `branch` combines them: `BlockingBranch` is for threads, and
+`Branch` for trio.
 """

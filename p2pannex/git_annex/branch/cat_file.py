@@ -1,15 +1,19 @@
-"""Reading the branch: a ``git cat-file --batch`` that is kept running, since to start one takes longer than to ask it.
+"""Reading the branch, with a ``git cat-file --batch`` that keeps running: to start one takes longer than a request.
 
-It is asked where the branch is each time, so that no answer is stale. But git forgets what it has read, and the top
-directory of a branch of many logs has 4096 entries, which take it longer to unpack than all the rest. So we remember
-those of the branch's last commit, and ask for the directory below. Where the branch is can mostly be read from the
-ref's file; where it has none, git is asked in the same breath, and had the ref moved, the answer is thrown away.
+Each read finds out which commit the branch points to now, so no reply is stale. That commit is read from the ref's own
+file. If there is no such file (the ref is packed, or in a reftable), the same request asks git for it as well; if the
+branch turns out to have moved, the rest of the reply is not used.
 
-Who knows early on what will be read says so (`prefetch`): then git looks for it while we do something else.
+The entries of the commit's top directory are kept here, and git is asked for a path below one of them. That is faster:
+a branch of many logs has 4096 entries there, and git would unpack them again for each request, which takes longer than
+everything else.
 
-A process that has died is replaced, once for each question. One that was left in the middle of an answer is killed.
+If the caller knows early which log it will read, it calls `prefetch`. Git then reads the log while the caller does
+something else.
 
-The exchange is a generator which says when it needs to wait; threads and tasks wait in their own ways.
+A process that has died is replaced, once for each read. A process is killed if its reply was not read to the end.
+
+The exchange with git is a generator that yields when it has to wait. So threads and tasks can wait in different ways.
 """
 
 from __future__ import annotations
@@ -27,31 +31,31 @@ from p2pannex.git_annex.git import Git
 REF = b"refs/heads/git-annex"
 
 CAT_FILE_TIMEOUT = 60.0
-"""Seconds that an answer may take. Most take microseconds."""
+"""Seconds that git may take to reply. Most replies take microseconds."""
 
 BLOCKING_WAIT_MS = 1
-"""Milliseconds that a task waits for an answer without letting others run: to let them costs as much as the answer."""
+"""Milliseconds that a task blocks the loop for a reply. A switch to other tasks takes as long as most replies."""
 
-EAGERNESS = 100
-"""Times that an answer is asked for before it is waited for: most come sooner than a process that sleeps is woken.
-Each time the processor is offered to others, such as git."""
+READ_ATTEMPTS = 100
+"""Attempts to read a reply before waiting for it: most replies come sooner than a sleeping process is woken. After each
+attempt the processor is yielded to other processes, such as git."""
 
 MAX_PATH = 4000
-"""Longer paths are in no branch: git-annex could not write them. A question also has to go into a pipe at once."""
+"""Bytes of the longest path. git-annex could not write a longer one, and a request must fit into an empty pipe."""
 
 
 Answer = tuple[bytes, bytes, bytes]
-"""The name of an object, what kind it is, and its content. All are empty when there is no such object."""
+"""An object's name, type and content. All three are empty if there is no such object."""
 
 MISSING = (b"", b"", b"")
 
 
 class _Ended(Exception):
-    """The process has ended without an answer."""
+    """The process has ended without a reply."""
 
 
 class CatFile:
-    """One process, one question at a time: whose turn it is, is the caller's business."""
+    """One process, for one request at a time: the caller must exclude concurrent calls."""
 
     def __init__(self, git: Git, *, timeout: float = CAT_FILE_TIMEOUT) -> None:
         self._git = git
@@ -62,11 +66,15 @@ class CatFile:
         self._received = bytearray()
         self._ref_file = os.path.join(git.git_dir, REF)
         self._commit = b""
-        self._top: dict[bytes, bytes] = {}  # what is in the top directory at that commit: names of objects
-        self._expected: bytes | None = None  # the path that git was asked for and has not been heard of, at that commit
+        self._top: dict[bytes, bytes] = {}  # entries of that commit's top directory: the object of each name
+        self._expected: bytes | None = None  # the path at that commit that was requested, and whose reply is not read
 
     def prefetch(self, path: bytes) -> None:
-        """The log at `path` will probably be read next. It does not block; mostly git is asked for it."""
+        """Ask git for the log at `path`, because it will probably be read next. It does not block.
+
+        It does nothing if the process is not running, another prefetch is pending, or the top directory has no entry
+        for the path.
+        """
         if self._process is None or self._expected is not None or not _possible(path):
             return
         name, _, rest = path.partition(b"/")
@@ -75,23 +83,23 @@ class CatFile:
             return
         try:
             self._put([_below(known, rest)])
-        except (OSError, RemoteError):  # it has ended; whoever reads starts another
+        except (OSError, RemoteError):  # the process has ended; the next read starts another
             self.close()
         else:
             self._expected = path
 
     def read(self, path: bytes) -> bytes:
-        """The log at `path` on the branch; empty when there is none. Blocks. RemoteError when git does not answer."""
+        """The log at `path` on the branch; empty if there is none. It blocks. RemoteError if git does not reply."""
         deadline = time.monotonic() + self._timeout
         text = bytearray()
         with closing(self._exchange(path, text)) as exchange:
             for reply in exchange:
                 if not _readable(reply, max(0.0, deadline - time.monotonic()) * 1000):
-                    raise RemoteError(f"git cat-file has not answered in {self._timeout:g} seconds")
+                    raise RemoteError(f"git cat-file did not reply within {self._timeout:g} seconds")
         return bytes(text)
 
     async def read_in_trio(self, path: bytes) -> bytes:
-        """The same, as a task. Cancelled, it costs the next one the start of a new process."""
+        """The same for a task. If it is cancelled while it waits, the next read has to start a new process."""
         import trio
 
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -104,11 +112,11 @@ class CatFile:
                         with trio.fail_at(deadline):
                             await trio.lowlevel.wait_readable(reply)
         except trio.TooSlowError as error:
-            raise RemoteError(f"git cat-file has not answered in {self._timeout:g} seconds") from error
+            raise RemoteError(f"git cat-file did not reply within {self._timeout:g} seconds") from error
         return bytes(text)
 
     def close(self) -> None:
-        """End the process. Another would be started by the next question."""
+        """End the process. The next read starts another."""
         process, self._process = self._process, None
         self._expected = None
         if process is None:
@@ -116,14 +124,14 @@ class CatFile:
         self._received.clear()
         os.close(self._request)
         os.close(self._reply)
-        process.kill()  # it has nothing to lose
+        process.kill()  # it only reads, so nothing is lost
         process.wait()
 
     def _exchange(self, path: bytes, text: bytearray) -> Generator[int, None, None]:
-        """Put the log at `path` into `text`. Gives the descriptor to wait for, whenever there is nothing to read."""
+        """Append the log at `path` to `text`. Yields the descriptor to wait for, whenever there is nothing to read."""
         if not _possible(path):
             return
-        answered = False
+        completed = False
         try:
             fresh = self._process is None
             try:
@@ -131,14 +139,14 @@ class CatFile:
             except (_Ended, BrokenPipeError) as error:
                 self.close()
                 if fresh:
-                    raise RemoteError("git cat-file does not run on the repository") from error
+                    raise RemoteError("git cat-file exited without a reply; try: git fsck") from error
                 try:
                     text += yield from self._look_up(path)
                 except (_Ended, BrokenPipeError) as again:
-                    raise RemoteError("git cat-file does not run on the repository") from again
-            answered = True
+                    raise RemoteError("git cat-file exited without a reply; try: git fsck") from again
+            completed = True
         finally:
-            if not answered:
+            if not completed:
                 self.close()
 
     def _look_up(self, path: bytes) -> Generator[int, None, bytes]:
@@ -173,7 +181,7 @@ class CatFile:
         return found[2] if found[1] == b"blob" else b""
 
     def _loose_ref(self) -> bytes | None:
-        """The commit in the ref's own file, which overrules any other place; None when there is no such file."""
+        """The commit in the ref's own file, which takes precedence over packed refs; None if there is no such file."""
         try:
             fd = os.open(self._ref_file, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -200,9 +208,9 @@ class CatFile:
         self._commit, self._top = commit, top
 
     def _put(self, objects: list[bytes]) -> None:
-        question = b"".join([name + b"\n" for name in objects])
-        if os.write(self._request, question) != len(question):
-            raise RemoteError("git cat-file does not listen")
+        request = b"".join([name + b"\n" for name in objects])
+        if os.write(self._request, request) != len(request):
+            raise RemoteError("git cat-file does not read its input")
 
     def _ask(self, objects: list[bytes]) -> Generator[int, None, list[Answer]]:
         self._put(objects)
@@ -221,7 +229,7 @@ class CatFile:
             return MISSING
         words = header.split(b" ")
         if len(words) != 3 or not words[2].isdigit():
-            raise RemoteError(f"git cat-file answers what it should not: {header[:100]!r}")
+            raise RemoteError(f"git cat-file sent an unexpected reply: {header[:100]!r}")
         start = end + 1
         stop = start + int(words[2])
         while len(received) <= stop:
@@ -237,7 +245,7 @@ class CatFile:
                 data = os.read(self._reply, 1 << 16)
             except BlockingIOError:
                 attempts += 1
-                if attempts < EAGERNESS:
+                if attempts < READ_ATTEMPTS:
                     os.sched_yield()
                 else:
                     yield self._reply
@@ -270,14 +278,14 @@ class CatFile:
 
 
 def _readable(descriptor: int, milliseconds: float) -> bool:
-    """Whether there is something to read, within so long."""
+    """Whether the descriptor becomes readable within so many milliseconds."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(milliseconds))
 
 
 def _possible(path: bytes) -> bool:
-    """Whether there can be a log of that path."""
+    """Whether a log can have that path."""
     return b"\n" not in path and len(path) <= MAX_PATH
 
 

@@ -1,17 +1,18 @@
-"""From the journal to the branch, in steps that leave a good state behind wherever they are cut off.
+"""Commit the journal to the branch, in steps. If the process is killed after any of them, nothing is lost.
 
-All of it happens under the journal's lock, as git-annex does it:
+All steps are taken with the journal's lock held, as in git-annex:
 
-1. The journal's files are stored as blobs and put into ``annex/index``, git's index for this branch.
-2. What the branch has and the index has not is merged in: git-annex keeps changes in the index only between two steps
-   of this, but others push to the branch, and a journal file may be older than what they pushed.
-3. The index is written as a tree, the tree committed on top of the branch, and the ref moved, if it is still where it
-   was. If not, the work begins again at 2.
-4. ``annex/index.lck`` (a note, not a lock) is given the commit that the index corresponds to. Where it names another
-   than the branch's, git-annex and we merge the branch into the index before we use it.
-5. The journal's files are removed.
+1. Store the journal's files as blobs, and put them into ``annex/index``, which is git's index for this branch.
+2. Merge into the index what the branch has and the index lacks. Other repositories push to the branch, and a file in
+   the journal may be older than what they pushed.
+3. Write the index as a tree, commit the tree on top of the branch, and move the ref, provided that it still points to
+   that commit. If it does not, go back to step 2.
+4. Write the commit that the index corresponds to into ``annex/index.lck`` (which is not a lock file, in spite of its
+   name). When the branch points to another commit, git-annex and p2pannex merge the branch into the index before they
+   use the index.
+5. Remove the journal's files.
 
-Whoever is stopped before 5 leaves the journal as it was, and the next commit puts the same content in again.
+A process that is killed before step 5 leaves the journal as it was. The next commit adds the same content again.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from p2pannex.git_annex.logs.names import branch_path, is_location_log
 from p2pannex.system.disk_errors import disk_errors
 
 ATTEMPTS = 20
-"""Times that the ref may be found moved, or locked by another git, before a commit gives up."""
+"""Attempts to move the ref. An attempt fails if another git process has moved or locked the ref."""
 
 ORIGIN = "refs/remotes/origin/git-annex"
 
 
 def commit_journal(git: Git, journal: Journal, message: str) -> bool:
-    """Commit what is in the journal. False when there was nothing. Blocks.
+    """Commit the journal. Returns False if it was empty. It blocks.
 
-    RemoteError when it cannot be done; then everything is still in the journal.
+    RemoteError if it fails; then everything is still in the journal.
     """
     with journal.lock() as lock, disk_errors("cannot commit to the git-annex branch"):
         names = journal.names()
@@ -49,7 +50,10 @@ def commit_journal(git: Git, journal: Journal, message: str) -> bool:
 
 
 class _Commit:
-    """One commit, while the journal is locked. `lock` is the descriptor that commands inherit, to keep it so."""
+    """One commit. The caller holds the journal's lock.
+
+    `lock` is its descriptor. Git commands inherit it, so that the lock is held until they end, even if we are killed.
+    """
 
     def __init__(self, git: Git, journal: Journal, lock: int) -> None:
         self._git = git
@@ -60,7 +64,7 @@ class _Commit:
 
     def make(self, names: list[bytes], message: str) -> None:
         try:
-            os.unlink(self._index + b".lock")  # left by a git that was killed: nobody else is at work on the index
+            os.unlink(self._index + b".lock")  # a killed git left it: others use the index only with the journal's lock
         except FileNotFoundError:
             pass
         head, head_tree = self._head() or self._create(message)
@@ -77,11 +81,11 @@ class _Commit:
             time.sleep(0.01 * attempt)
             moved = self._head()
             if moved is None:
-                raise RemoteError("the git-annex branch was removed while it was committed to")
+                raise RemoteError("the git-annex branch was removed during a commit to it")
             stale = stale or moved[0] != head
             head, head_tree = moved
         else:
-            raise RemoteError("the git-annex branch is being changed by others, or locked; try again later")
+            raise RemoteError("other processes are changing the git-annex branch, or have it locked; try again later")
         self._journal.replace(self._note, commit + b"\n")
         self._journal.remove(names)
 
@@ -90,12 +94,12 @@ class _Commit:
         return self._git.run(*arguments, input=input, variables=variables, pass_fds=[self._lock])
 
     def _head(self) -> tuple[bytes, bytes] | None:
-        """The branch's commit, and that one's tree; None where there is no branch."""
+        """The branch's commit and the tree of that commit; None if there is no branch."""
         found = self._run("for-each-ref", "--format=%(objectname) %(tree)", REF).split()
         return (found[0], found[1]) if len(found) == 2 else None
 
     def _create(self, message: str) -> tuple[bytes, bytes]:
-        """The branch, made as git-annex makes it: origin's, or else one without files."""
+        """Create the branch as git-annex does: from origin's branch, otherwise empty. Returns the same as `_head`."""
         commit = self._run("for-each-ref", "--format=%(objectname)", ORIGIN).strip()
         if not commit:
             commit = self._commit_tree(self._run("mktree").strip(), None, "branch created")
@@ -119,7 +123,7 @@ class _Commit:
     def _store(self, paths: list[bytes]) -> list[bytes]:
         stored = self._run("hash-object", "-w", "--no-filters", "--stdin-paths", input=b"".join(_lines(paths))).split()
         if len(stored) != len(paths):
-            raise RemoteError("git hash-object has not stored all of the journal")
+            raise RemoteError("git hash-object did not store all files of the journal")
         return stored
 
     def _update_index(self, entries: list[tuple[bytes, bytes]]) -> None:
@@ -128,27 +132,28 @@ class _Commit:
             self._run("update-index", "-z", "--index-info", input=b"".join(rows))
 
     def _merge(self, head: bytes, *, stale: bool) -> None:
-        """Put into the index what is at `head` and not in the index.
+        """Merge into the index what `head` has and the index lacks.
 
-        Lines that are missing from other logs than location logs were left out on purpose where the index is not
-        `stale`. Location logs are merged in any case: what is obsolete in them can be told from what got lost.
+        `stale`: the index may lack changes that others have pushed to the branch. If it is not stale, lines that a log
+        lacks in the index were removed on purpose, and are not added again. Location logs are merged in any case,
+        because their timestamps show whether a missing line is obsolete.
         """
-        differing: list[tuple[bytes, bytes, bytes]] = []  # path, what head has, what the index has
+        differing: list[tuple[bytes, bytes, bytes]] = []  # path, the blob at head, the blob in the index
         entries: list[tuple[bytes, bytes]] = []
         fields = iter(self._run("diff-index", "--cached", "--raw", "-z", "--no-renames", head).split(b"\0"))
         for description, path in zip(fields, fields, strict=False):
-            _, _, theirs, ours, status = description.split(b" ")
+            _, _, at_head, in_index, status = description.split(b" ")
             if status == b"D":
-                entries.append((theirs, path))
+                entries.append((at_head, path))
             elif status == b"M" and (stale or is_location_log(path)):
-                differing.append((path, theirs, ours))
-        texts = self._blobs([blob for _, theirs, ours in differing for blob in (theirs, ours)])
-        for path, theirs, _ in differing:
+                differing.append((path, at_head, in_index))
+        texts = self._blobs([blob for _, at_head, in_index in differing for blob in (at_head, in_index)])
+        for path, at_head, _ in differing:
             merge: Callable[[bytes, bytes], bytes] = merge_location_logs if is_location_log(path) else merge_lines
             old, new = next(texts), next(texts)
             merged = merge(new, old)
             if merged == old:
-                entries.append((theirs, path))
+                entries.append((at_head, path))
             elif merged != new:
                 entries.append((self._run("hash-object", "-w", "--stdin", input=merged).strip(), path))
         self._update_index(entries)
@@ -156,15 +161,15 @@ class _Commit:
     def _blobs(self, names: list[bytes]) -> Iterator[bytes]:
         if not names:
             return
-        answer = self._run("cat-file", "--batch", input=b"".join(_lines(names)))
+        output = self._run("cat-file", "--batch", input=b"".join(_lines(names)))
         position = 0
         for name in names:
-            end = answer.index(b"\n", position)
-            words = answer[position:end].split(b" ")
+            end = output.index(b"\n", position)
+            words = output[position:end].split(b" ")
             if len(words) != 3:
                 raise RemoteError(f"the git-annex branch is damaged: {name.decode('ascii', 'replace')} is missing")
             position = end + 1 + int(words[2]) + 1
-            yield answer[end + 1 : position - 1]
+            yield output[end + 1 : position - 1]
 
     def _commit_tree(self, tree: bytes, parent: bytes | None, message: str) -> bytes:
         command: list[bytes | str] = ["commit-tree", "--no-gpg-sign", tree, "-m", message]
@@ -173,11 +178,11 @@ class _Commit:
         try:
             return self._run(*command).strip()
         except GitFailed:
-            user = _user()  # perhaps git does not know who we are; the author of these commits matters to nobody
+            user = _user()  # perhaps no user.name is configured; the author of these commits does not matter
             return self._run("-c", f"user.name={user}", "-c", f"user.email={user}@localhost", *command).strip()
 
     def _move_ref(self, commit: bytes, old: bytes) -> bool:
-        """Whether the branch was at `old` (empty: was not there), and now is at `commit`."""
+        """Move the branch from `old` (empty: no branch exists) to `commit`. False if it is not at `old`, or locked."""
         try:
             self._run("update-ref", REF, commit, old)
         except GitFailed:

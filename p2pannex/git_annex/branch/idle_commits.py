@@ -1,4 +1,4 @@
-"""Committing when nothing has changed for a while: what is logged together is one commit."""
+"""Commits when nothing has changed for a while, so that changes that belong together become one commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IDLE = 2.0
 
 
 class IdleCommits:
-    """`commit` is called when there were changes, and then none for `IDLE` seconds. `run` is a task."""
+    """Calls `commit` when there were changes, and then none for `IDLE` seconds. The caller runs `run` as a task."""
 
     def __init__(self, commit: Callable[[], Awaitable[None]]) -> None:
         self._commit = commit
@@ -21,12 +21,12 @@ class IdleCommits:
         self._change = trio.Event()
 
     def changed(self) -> None:
-        """Something is in the journal that is not committed."""
+        """To be called after each change that was written to the journal."""
         self._last_change = trio.current_time()
         self._change.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Commit when idle, until cancelled."""
         while True:
             await self._change.wait()
             self._change = trio.Event()
@@ -37,4 +37,4 @@ class IdleCommits:
             try:
                 await self._commit()
             except (RemoteError, OSError):
-                pass  # the journal keeps it, and the next commit takes it along
+                pass  # the changes stay in the journal, and the next commit includes them

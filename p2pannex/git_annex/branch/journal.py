@@ -1,13 +1,16 @@
-"""The journal: changes to the branch that are not committed yet. Each file is the whole new content of one log.
+"""The journal: changes to the branch that are not committed yet. Each file has the whole new content of one log.
 
-Whoever changes the journal, the branch or the branch's index holds the lock on ``annex/journal.lck``, git-annex too.
-git-annex's locks are fcntl(2) locks of a process. Ours are fcntl locks of an open file ("open file description locks"):
-both kinds exclude each other, and of ours two exclude each other also within one process, and none is dropped because
-another descriptor of the file was closed. A git command that works under the lock inherits it, so that the lock is held
-until the command is done, even if we are killed.
+Every program that changes the journal, the branch or the branch's index, git-annex included, holds the lock on
+``annex/journal.lck`` meanwhile. git-annex takes fcntl(2) locks that belong to a process. Ours belong to an open file
+("open file description locks"):
 
-Files are written in ``annex/p2pannex`` and moved into place. Nothing is fsynced, as git-annex does not: the log says
-what is in the repository, and ``git annex fsck`` finds out again.
+- Locks of the two kinds exclude each other.
+- Two of ours exclude each other within one process too.
+- Closing another descriptor of the file does not drop them.
+- A git command that runs under the lock inherits it. So the lock is held until the command ends, even if we are killed.
+
+Files are written in ``annex/p2pannex`` and renamed into place. Nothing is fsynced, as in git-annex: ``git annex fsck``
+can restore the location logs from the content of the repository.
 """
 
 from __future__ import annotations
@@ -24,19 +27,19 @@ from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.file_locks import Busy, try_range, wait_until
 
 JOURNAL_LOCK_TIMEOUT = 60.0
-"""Seconds to wait for the lock. Commits take it for a second at most, git-annex's merges for some seconds."""
+"""Seconds to wait for the lock. Commits hold it for a second at most, merges of git-annex for some seconds."""
 
 BLOCK = 1 << 16
 
 PAGE = 4096
-"""Bytes of a file that are changed at once, on every machine."""
+"""Bytes at the start of a file that one write changes atomically for readers, on every machine."""
 
 
 class Journal:
-    """The journal of the repository at `git_dir`, and the files beside it. Calls block; any thread may make them.
+    """The journal of the repository at `git_dir`. Its methods block; any thread may call them.
 
-    `shared_mode` are permission bits that the files made are given beside those that the umask leaves: 0o660 for
-    core.sharedRepository=group.
+    `timeout`: seconds to wait for the lock. `shared_mode`: permission bits that new files get in addition to those that
+    the umask allows, such as 0o660 for core.sharedRepository=group.
     """
 
     def __init__(self, git_dir: bytes, *, timeout: float = JOURNAL_LOCK_TIMEOUT, shared_mode: int = 0) -> None:
@@ -49,10 +52,10 @@ class Journal:
 
     @contextmanager
     def lock(self, timeout: float | None = None) -> Iterator[int]:
-        """Nobody else changes journal, index or branch meanwhile. Gives the lock's descriptor, for git to inherit.
+        """Lock the journal, the index and the branch for the block. Yields the lock's descriptor, for git to inherit.
 
-        Busy when others hold it for longer than `timeout` seconds, the journal's own where it is None.
-        RemoteError when it cannot be taken at all.
+        Busy if other threads or processes hold it for longer than `timeout` seconds; None means the journal's timeout.
+        RemoteError if the lock file cannot be opened or made.
         """
         timeout = self.timeout if timeout is None else timeout
         if not self._turn.acquire(timeout=timeout):
@@ -73,7 +76,7 @@ class Journal:
             self._turn.release()
 
     def names(self) -> list[bytes]:
-        """The files in the journal. To rely on it, hold the lock."""
+        """The files in the journal. The list stays true only while the caller holds the lock."""
         try:
             with os.scandir(self.directory) as entries:
                 return sorted([entry.name for entry in entries if entry.is_file() and b"\n" not in entry.name])
@@ -81,12 +84,12 @@ class Journal:
             return []
 
     def read(self, path: bytes) -> bytes | None:
-        """The new content of the log at `path`; None when the journal has none. InvalidName as `journal_name`."""
+        """The journal's content of the log at `path`; None if the journal has none. InvalidName as `journal_name`."""
         with self.opened(path) as file:
             return None if file is None else file.text
 
     def has(self, path: bytes) -> bool:
-        """Whether the journal has something for the log at `path`. Others may change that at any time."""
+        """Whether the journal has a file for the log at `path`. Without the lock, that may change at any time."""
         try:
             return os.access(os.path.join(self.directory, journal_name(path)), os.F_OK)
         except InvalidName:
@@ -94,13 +97,13 @@ class Journal:
 
     @contextmanager
     def opened(self, path: bytes) -> Iterator[JournalFile | None]:
-        """The journal's file for the log at `path`, as `read`."""
+        """Open the journal's file for the log at `path`; None if there is none. InvalidName as `journal_name`."""
         try:
             fd = os.open(os.path.join(self.directory, journal_name(path)), os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         except FileNotFoundError:
             fd = -1
         except OSError:
-            # Somebody else's, and not shared; or, being too long a name, it cannot be there.
+            # Another user owns the file, and we may only read it. Or its name is too long, so it cannot exist.
             fd = self._open_to_read(path)
         if fd < 0:
             yield None
@@ -117,7 +120,7 @@ class Journal:
             return -1
 
     def write(self, path: bytes, text: bytes) -> None:
-        """Give the log at `path` new content. Hold the lock. InvalidName as `journal_name`."""
+        """Replace the content of the log at `path`. The caller holds the lock. InvalidName as `journal_name`."""
         name = journal_name(path)
         try:
             self.replace(os.path.join(self.directory, name), text)
@@ -126,7 +129,7 @@ class Journal:
             self.replace(os.path.join(self.directory, name), text)
 
     def remove(self, names: list[bytes]) -> None:
-        """Remove files of these names, which have been committed. Hold the lock since before they were staged."""
+        """Remove files that have been committed. The caller has held the lock since before it read them."""
         for name in names:
             try:
                 os.unlink(os.path.join(self.directory, name))
@@ -134,13 +137,15 @@ class Journal:
                 pass
 
     def replace(self, target: bytes, text: bytes) -> None:
-        """Put a file with this content in the place of `target`, in one step. Hold the lock: the new file has always
-        the same name until then."""
+        """Replace the file `target` by one with this content, atomically.
+
+        The caller holds the lock, because the temporary file always has the same name.
+        """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             fd = os.open(self._new, flags, 0o666)
         except FileExistsError:
-            os.unlink(self._new)  # somebody was killed
+            os.unlink(self._new)  # a killed process left it
             fd = os.open(self._new, flags, 0o666)
         except FileNotFoundError:
             self._make_directory(self.annex)
@@ -186,9 +191,10 @@ class Journal:
 
 
 class JournalFile:
-    """A file of the journal, open. `text` is what it says.
+    """An open file of the journal. `text` is its content.
 
-    git-annex may be told to append to files, and be interrupted: a last line without an end does not count.
+    git-annex can be configured to append to files, and may be interrupted at that. So a last line without a newline is
+    left out of `text`.
     """
 
     def __init__(self, fd: int) -> None:
@@ -201,19 +207,24 @@ class JournalFile:
         self.text = text[: text.rfind(b"\n") + 1]
 
     def append(self, line: bytes) -> bool:
-        """Add a line, with its end; False where the file is to be replaced instead. Hold the journal's lock.
+        """Append a line, which ends with a newline. False if the caller has to replace the file instead.
 
-        To replace it takes ten times as long: a file is made and one removed, and some file systems write the new one
-        to disk at once. git-annex takes a log with several lines of one repository, of which the newest counts: its
-        merges leave such. Nobody reads half of the line: it goes into the file's first page by one write, and only
-        then does the file get longer.
+        The caller holds the journal's lock. To replace the file takes ten times as long: that makes a file and removes
+        one, and some file systems write the new one to disk at once.
+
+        Readers do not need the lock, and this is safe for them:
+
+        - They never see half of the line. One write puts it into the file's first page, and the file's size grows only
+          after that.
+        - git-annex accepts a log with several lines for one repository, of which the newest counts: its own merges
+          make such logs.
         """
         if not self.text or len(self.text) != self._size or self._size + len(line) > PAGE:
             return False
         try:
             written = os.write(self._fd, line)
         except OSError as error:
-            if error.errno == errno.EBADF:  # open for reading only
+            if error.errno == errno.EBADF:  # `opened` could open the file only for reading
                 return False
             raise
         if written != len(line):

@@ -1,6 +1,6 @@
-"""How much each repository holds, by the location logs: every key of known size, in every log of the branch.
+"""How many bytes each repository has, computed from all location logs. Keys of unknown size do not count.
 
-It reads the whole branch: a second for some ten thousand keys.
+This reads the whole branch, which takes about a second for some ten thousand keys.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from p2pannex.git_annex.logs.location_log import LocationLog
 from p2pannex.git_annex.logs.names import branch_path, is_location_log
 from p2pannex.keys.key import InvalidKey, Key
 
-AT_ONCE = 5000
-"""Logs that git is asked for in one go."""
+LOGS_PER_BATCH = 5000
+"""Logs that one run of ``git cat-file`` reads."""
 
 
 def repository_sizes(git: Git, journal: Journal) -> dict[str, int]:
-    """The bytes that each repository holds, by its uuid. Blocks. RemoteError."""
+    """The bytes that each repository has, by its uuid. It blocks. RemoteError if git or the disk fails."""
     sizes: dict[str, int] = {}
     for path, text in _location_logs(git, journal):
         try:
@@ -36,7 +36,7 @@ def _location_logs(git: Git, journal: Journal) -> Iterator[tuple[bytes, bytes]]:
     journaled = {path for name in journal.names() if is_location_log(path := branch_path(name))}
     for path in journaled:
         text = journal.read(path)
-        if text is not None:  # otherwise it was committed meanwhile, after or before what is listed below
+        if text is not None:  # otherwise a commit has just moved it to the branch, and the sum leaves it out
             yield path, text
     try:
         listed = git.run("ls-tree", "-r", "-z", REF)
@@ -44,15 +44,15 @@ def _location_logs(git: Git, journal: Journal) -> Iterator[tuple[bytes, bytes]]:
         return  # there is no branch yet
     found = []
     for entry in listed.split(b"\0"):
-        about, tab, path = entry.partition(b"\t")
+        description, tab, path = entry.partition(b"\t")
         if tab and path not in journaled and is_location_log(path):
-            found.append((about.split(b" ")[2], path))
-    for start in range(0, len(found), AT_ONCE):
-        part = found[start : start + AT_ONCE]
-        answers = git.run("cat-file", "--batch", input=b"".join([name + b"\n" for name, _ in part]))
+            found.append((description.split(b" ")[2], path))
+    for start in range(0, len(found), LOGS_PER_BATCH):
+        batch = found[start : start + LOGS_PER_BATCH]
+        output = git.run("cat-file", "--batch", input=b"".join([name + b"\n" for name, _ in batch]))
         position = 0
-        for _, path in part:
-            end = answers.index(b"\n", position)
-            length = int(answers[position:end].split(b" ")[2])
-            yield path, answers[end + 1 : end + 1 + length]
+        for _, path in batch:
+            end = output.index(b"\n", position)
+            length = int(output[position:end].split(b" ")[2])
+            yield path, output[end + 1 : end + 1 + length]
             position = end + 1 + length + 1

@@ -1,1 +1,1 @@
-"""The files of the git-annex branch: their names, and what their lines say. Nothing here reads or writes a file."""
+"""The logs of the git-annex branch: their names, and parsers for their content. Nothing here reads or writes a file."""

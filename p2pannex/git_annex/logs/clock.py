@@ -1,17 +1,17 @@
-"""Times as the logs of the branch have them: seconds since 1970, or whatever else a vector clock counts.
+"""Times in the logs of the branch: seconds since 1970, or the units of another vector clock.
 
-They may have any number of decimals, and are compared exactly, never as floats. It loads nothing, as p2pannex-shell
-reads logs before it answers.
+They may have any number of decimals, and are compared exactly, never as floats. This module imports nothing, because
+p2pannex-shell reads logs before it sends AUTH-SUCCESS.
 """
 
 from __future__ import annotations
 
 Clock = tuple[int, str]
-"""A time: whole units, and the decimals without zeros at the end, which compare as text as they do as numbers."""
+"""A time: the whole units, and the decimals without trailing zeros. As text these sort as they do as numbers."""
 
 
 def parse_clock(word: bytes) -> Clock | None:
-    """A time as logs have it: digits, perhaps a point and decimals, perhaps an ``s``. None when it is another word."""
+    """Parse digits, optionally a point and decimals, optionally an ``s``. None if the word is not such a time."""
     whole, point, decimals = word.removesuffix(b"s").partition(b".")
     if not whole.isdigit() or (point and not decimals.isdigit()) or len(whole) > 640:
         return None
@@ -19,12 +19,12 @@ def parse_clock(word: bytes) -> Clock | None:
 
 
 def clock_at(nanoseconds: int) -> Clock:
-    """The time that many nanoseconds after 1970."""
+    """The time so many nanoseconds after the start of 1970."""
     seconds, rest = divmod(nanoseconds, 10**9)
     return seconds, f"{rest:09d}".rstrip("0")
 
 
 def format_clock(time: Clock) -> bytes:
-    """The time as it is written, without the ``s``."""
+    """The time as logs write it, without the ``s``."""
     whole, decimals = time
     return f"{whole}.{decimals}".encode("ascii") if decimals else b"%d" % whole

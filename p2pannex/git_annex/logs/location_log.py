@@ -1,13 +1,14 @@
-"""Who has a content, as the branch remembers it: a log of lines ``TIME STATUS UUID``.
+"""Location logs: which repositories have the content of a key. Each key has a log of lines ``TIME STATUS UUID``.
 
     1795255250.5087786s 1 d2d5a6a4-7f4f-4a4f-9d2b-0a8d8f3f9d3e
 
-TIME is in seconds since 1970, or whatever else a vector clock counts, with as many decimals as its writer likes; it is
-compared exactly, never as a float. STATUS is 1 (present), 0 (not present) or X (dead, not expected back). Of the lines
-of a uuid the newest counts, and of several as new, the first. Lines that are not understood mean nothing, and are kept.
+TIME is in seconds since 1970, or in the units of another vector clock. It may have any number of decimals, and is
+compared exactly, never as a float. STATUS is 1 (present), 0 (not present) or X (dead: not expected to come back). Of
+the lines of a uuid the newest counts; if several have the same time, the first of these. Lines that cannot be parsed
+have no effect, and are kept.
 
-Repositories write to their own copies of a log and merge them later, by keeping the lines of all. So a log may have
-lines in any order, twice, and lines that newer ones have made obsolete: `compacted` leaves those out.
+Each repository writes to its own copy of a log. Copies are merged later by keeping the lines of all. So lines may be in
+any order, may be there twice, or may be obsolete because of newer ones. `compacted` leaves obsolete lines out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PRESENT, ABSENT, DEAD = b"1", b"0", b"X"
 
 @attrs.frozen
 class LocationLine:
-    """One line that was understood. `line` is how it was written, without its end."""
+    """One parsed line. `line` is its text, without the newline."""
 
     time: Clock
     status: bytes
@@ -31,14 +32,14 @@ class LocationLine:
 
 @attrs.frozen
 class LocationLog:
-    """A log, read: the line that counts for each uuid, and the lines that were not understood."""
+    """A parsed log: the line that counts for each uuid, and the lines that could not be parsed."""
 
     newest: dict[str, LocationLine]
     unknown: list[bytes]
 
     @classmethod
     def parse(cls, text: bytes) -> LocationLog:
-        """Any bytes are a log. Of lines that were not understood, one of each is kept."""
+        """Parse a log. Never fails: lines that cannot be parsed are kept in `unknown`, each once."""
         newest: dict[str, LocationLine] = {}
         unknown: dict[bytes, None] = {}
         for line in text.split(b"\n"):
@@ -51,11 +52,11 @@ class LocationLog:
         return cls(newest, list(unknown))
 
     def present(self) -> set[str]:
-        """The uuids of the repositories that have the content, as far as was logged."""
+        """The uuids of the repositories that have the content, according to the log."""
         return {line.uuid for line in self.newest.values() if line.status == PRESENT}
 
     def latest(self) -> Clock | None:
-        """The greatest time in the log; None when it has none."""
+        """The greatest time in the log; None if the log is empty."""
         return max((line.time for line in self.newest.values()), default=None)
 
     def compacted(self) -> bytes:
@@ -64,10 +65,10 @@ class LocationLog:
         return b"".join([line + b"\n" for line in lines])
 
     def news(self, uuid: str, *, present: bool, now: int) -> LocationLine | None:
-        """The line that says whether `uuid` has the content; None when that is what the log says already.
+        """The line to add if `uuid` now has the content (`present`) or not; None if the log already has that status.
 
-        `now` is in nanoseconds since 1970. The line's time is later than any in the log, whatever the clocks of those
-        who wrote it: otherwise the line would not count.
+        `now` is in nanoseconds since 1970. The line's time is made later than any in the log, even if the clocks of
+        other repositories are ahead: otherwise the line would not count.
         """
         status = PRESENT if present else ABSENT
         old = self.newest.get(uuid)
@@ -81,17 +82,17 @@ class LocationLog:
         return LocationLine(time, status, uuid, line)
 
     def with_line(self, line: LocationLine) -> LocationLog:
-        """The log with this line, which is news."""
+        """The log with this line added, which `news` returned."""
         return LocationLog({**self.newest, line.uuid: line}, self.unknown)
 
     def changed(self, uuid: str, *, present: bool, now: int) -> bytes | None:
-        """The log with its `news`; None when there are none."""
+        """The text of the log with the line of `news` added; None if `news` returns None."""
         line = self.news(uuid, present=present, now=now)
         return None if line is None else self.with_line(line).compacted()
 
 
 def parse_line(line: bytes) -> LocationLine | None:
-    """The line without its end; None when it cannot be understood."""
+    """Parse a line without its newline. None if it is not a line of a location log."""
     words = line.split(b" ", 2)
     if len(words) != 3 or words[1] not in (PRESENT, ABSENT, DEAD):
         return None
@@ -108,8 +109,10 @@ def _just_after(time: Clock) -> Clock:
 
 
 def merge_lines(ours: bytes, theirs: bytes) -> bytes:
-    """Both versions of a log of any kind: our text, then the lines of theirs that it has not. What is in the log
-    twice stays so."""
+    """Merge two versions of a log of any kind: `ours`, then the lines of `theirs` that `ours` lacks.
+
+    Lines that `ours` has twice stay there twice.
+    """
     known = set(ours.split(b"\n"))
     missing: dict[bytes, None] = {line: None for line in theirs.split(b"\n") if line and line not in known}
     if not missing:
@@ -120,9 +123,9 @@ def merge_lines(ours: bytes, theirs: bytes) -> bytes:
 
 
 def merge_location_logs(ours: bytes, theirs: bytes) -> bytes:
-    """Both versions of a location log, without the lines that this makes obsolete.
+    """Merge two versions of a location log, and leave out lines that become obsolete by it.
 
-    It is `ours`, byte for byte, when theirs has nothing that ours has not or knows better.
+    Returns `ours` unchanged if `theirs` has nothing that is new or newer.
     """
     log = LocationLog.parse(merge_lines(ours, theirs))
     return ours if log == LocationLog.parse(ours) else log.compacted()

@@ -1,4 +1,4 @@
-"""How many bytes of content each repository may hold altogether: maxsize.log. 0 means that there is no limit."""
+"""maxsize.log: how many bytes of content each repository may have in total. 0 means that there is no limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from p2pannex.git_annex.logs.timed_log import parse_timed_log
 
 
 def parse_maxsize_log(text: bytes) -> dict[str, int]:
-    """The limit of each repository that has one, in bytes. Any bytes are a log."""
+    """The limit of each repository that has one, in bytes. Accepts any bytes."""
     logged = parse_timed_log(text)
     return {
         uuid: int(value)

@@ -1,8 +1,9 @@
-"""Where a log is: its path on the branch, and its name in the journal, which is one directory.
+"""The names of the logs: their paths on the branch, and their file names in the journal, which is one flat directory.
 
-In the journal ``/`` is written ``_``, and ``_`` is written ``__``. That is not one to one: ``a/_b`` and ``a_/b`` would
-both be ``a___b``, which git-annex reads as ``a_/b``. A path with ``/_`` in it would be committed as another log, so it
-is refused; of keys, that concerns those whose backend begins with an underscore, and there are none.
+In the journal ``/`` is written as ``_``, and ``_`` as ``__``. That is ambiguous: ``a/_b`` and ``a_/b`` would both
+become ``a___b``, which git-annex reads as ``a_/b``. A path with ``/_`` in it would be committed as another log, so
+`journal_name` refuses it. Among keys, only those of a backend whose name begins with an underscore have such a path,
+and no backend does.
 """
 
 from __future__ import annotations
@@ -28,25 +29,25 @@ class InvalidName(ValueError):
 
 
 def journal_name(path: bytes) -> bytes:
-    """The journal's file for the log at `path`. Raises InvalidName where the journal could not tell it from another."""
+    """The journal's file name for the log at `path`. InvalidName if there is no unambiguous one."""
     if b"/_" in path or path.startswith(b"/") or path.endswith(b"/") or b"\n" in path or b"\0" in path or not path:
         raise InvalidName(f"the journal has no name for {path[:100]!r}")
     return path.replace(b"_", b"__").replace(b"/", b"_")
 
 
 def branch_path(name: bytes) -> bytes:
-    """The path on the branch of the journal's file `name`: pairs of underscores first, from the left, as git-annex
-    reads them."""
+    """The path, on the branch, of the journal's file `name`. As in git-annex, pairs of underscores from the left are
+    underscores; single ones are slashes."""
     return b"_".join([part.replace(b"_", b"/") for part in name.split(b"__")])
 
 
 def location_log_path(key: Key) -> bytes:
-    """Where on the branch is logged who has the content of `key`."""
+    """The path, on the branch, of the location log of `key`."""
     return b"%b/%b.log" % (key.hashdir_lower, key.file_name)
 
 
 def is_location_log(path: bytes) -> bool:
-    """Whether `path` is what `location_log_path` makes of some key."""
+    """Whether `path` is the location log of some key."""
     parts = path.split(b"/")
     if len(parts) != 3 or not parts[2].endswith(b".log"):
         return False

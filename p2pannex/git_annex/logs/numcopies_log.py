@@ -1,4 +1,4 @@
-"""How many copies of a content there should be at least: numcopies.log and mincopies.log, lines ``TIME NUMBER``."""
+"""numcopies.log and mincopies.log: the minimum number of copies of each content, in lines ``TIME NUMBER``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from p2pannex.git_annex.logs.clock import Clock, parse_clock
 
 
 def parse_numcopies_log(text: bytes) -> int | None:
-    """The number of the newest line; None when nothing was logged. Any bytes are a log."""
+    """The number in the newest line; None if there is no valid line. Accepts any bytes."""
     newest: tuple[Clock, int] | None = None
     for line in text.split(b"\n"):
         words = line.split()

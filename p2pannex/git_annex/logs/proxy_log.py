@@ -1,4 +1,4 @@
-"""Which repositories can be reached through which: proxy.log, a list of ``UUID:NAME``, the proxy's names for them."""
+"""proxy.log: the repositories that each proxy gives access to. The value is a list of ``UUID:NAME``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from p2pannex.git_annex.logs.timed_log import parse_timed_log
 
 
 def parse_proxy_log(text: bytes) -> dict[str, dict[str, str]]:
-    """For each proxy, the names of the repositories that it stands for, by their uuids. Any bytes are a log."""
+    """The names that each proxy gives to the repositories behind it, by the uuids of both. Accepts any bytes."""
     proxies = {}
     for proxy, value in parse_timed_log(text).items():
         remotes = (word.partition(":") for word in value.split())

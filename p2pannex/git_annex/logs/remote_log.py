@@ -1,4 +1,4 @@
-"""How special remotes were set up: remote.log, words ``NAME=VALUE``, in which ``&32;`` is the character of that number.
+"""remote.log: the configuration of special remotes, in words ``NAME=VALUE``. ``&32;`` stands for character 32.
 
 UUID type=external externaltype=foo encryption=none name=cloud directory=/mnt/my&32;disk timestamp=TIMEs
 """
@@ -13,7 +13,7 @@ _ESCAPED = re.compile(r"&([0-9]{1,7});")
 
 
 def parse_remote_log(text: bytes) -> dict[str, dict[str, str]]:
-    """The configuration of each special remote, by its uuid. Any bytes are a log."""
+    """The configuration of each special remote, by its uuid. Accepts any bytes."""
     remotes = {}
     for uuid, value in parse_repository_log(text).items():
         words = (word.partition("=") for word in value.split(" "))

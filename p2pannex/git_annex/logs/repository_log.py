@@ -1,10 +1,10 @@
-"""The older form of a log about repositories: lines ``UUID VALUE timestamp=TIMEs``.
+"""The older format of logs about repositories: lines ``UUID VALUE timestamp=TIMEs``.
 
     e605dca6-446a-11e0-8b2a-002170d25c55 usb disk timestamp=1317929330.769997s
 
-uuid.log, trust.log, group.log, preferred-content.log and required-content.log have it. The value may hold spaces, and
-be empty. A line without a time, as the first versions of git-annex wrote them, is older than any other. Of the lines of
-a uuid the newest counts, and of several as new, the first. Lines that are not understood mean nothing.
+uuid.log, trust.log, group.log, preferred-content.log and required-content.log use it. The value may contain spaces, or
+be empty. The first versions of git-annex wrote lines without a time; these are older than any other. Of the lines of a
+uuid the newest counts; if several have the same time, the first of these. Lines that cannot be parsed are ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TIMESTAMP = " timestamp="
 
 
 def parse_repository_log(text: bytes) -> dict[str, str]:
-    """The value that counts for each uuid. Any bytes are a log."""
+    """The value that counts for each uuid. Accepts any bytes."""
     newest: dict[str, tuple[Clock, str]] = {}
     for line in text.decode("utf-8", "surrogateescape").split("\n"):
         uuid, _, rest = line.removesuffix("\r").partition(" ")

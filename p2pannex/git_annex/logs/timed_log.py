@@ -1,9 +1,9 @@
-"""The newer form of a log: lines ``TIME NAME VALUE``, where NAME is a uuid, or a group's name.
+"""The newer format of logs: lines ``TIME NAME VALUE``, where NAME is a uuid or the name of a group.
 
     1317929189.157237s e605dca6-446a-11e0-8b2a-002170d25c55 100000000000
 
-group-preferred-content.log, cluster.log, proxy.log and maxsize.log have it. Of the lines of a name the newest counts,
-and of several as new, the first. Lines that are not understood mean nothing.
+group-preferred-content.log, cluster.log, proxy.log and maxsize.log use it. Of the lines of a name the newest counts; if
+several have the same time, the first of these. Lines that cannot be parsed are ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from p2pannex.git_annex.logs.clock import Clock, parse_clock
 
 
 def parse_timed_log(text: bytes) -> dict[str, str]:
-    """The value that counts for each name; it may be empty. Any bytes are a log."""
+    """The value that counts for each name; it may be empty. Accepts any bytes."""
     newest: dict[str, tuple[Clock, str]] = {}
     for line in text.split(b"\n"):
         word, _, rest = line.removesuffix(b"\r").partition(b" ")

@@ -1,6 +1,6 @@
-"""How far each repository is trusted to keep what it has: trust.log.
+"""trust.log: how far each repository is trusted to keep the content that it has.
 
-``1`` is trusted, ``0`` untrusted, ``X`` dead, ``?`` semitrusted, and so is every repository that is not mentioned.
+``1`` is trusted, ``0`` untrusted, ``X`` dead, ``?`` semitrusted. A repository without a line is semitrusted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from p2pannex.git_annex.logs.repository_log import parse_repository_log
 
 
 class TrustLevel(enum.IntEnum):
-    """Comparable: trusted is more than semitrusted."""
+    """How far a repository is trusted. Levels can be compared: a trusted one is greater than a semitrusted one."""
 
     DEAD = 0
     UNTRUSTED = 1
@@ -28,6 +28,6 @@ _LEVELS = {
 
 
 def parse_trust_log(text: bytes) -> dict[str, TrustLevel]:
-    """The level of each repository that the log mentions. Any bytes are a log."""
+    """The level of each repository that has a line. Accepts any bytes."""
     logged = parse_repository_log(text)
     return {uuid: _LEVELS[value] for uuid, value in logged.items() if value in _LEVELS}
