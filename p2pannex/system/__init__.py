@@ -1,1 +1,1 @@
-"""What the operating system provides: clocks, durability, file locks, disk errors, standard output."""
+"""Services of the operating system: clocks, durable writes, file locks, disk errors, standard output."""

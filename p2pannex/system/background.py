@@ -1,4 +1,4 @@
-"""Tasks that run beside an ``async with`` block, in a nursery of the block's own."""
+"""Background tasks that run for as long as an ``async with`` block."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import trio
 
 
 class Background:
-    """Run the tasks, and those that are started in `nursery` later, until `stop` is called or the block is left, which
-    cancels them and waits for their end.
+    """Runs `tasks`, and those that the caller starts in `nursery`, during an ``async with`` block.
 
-    What is raised in the block leaves it as it is, not in an exception group, unless a task fails too: that one cancels
-    the block.
+    The end of the block cancels them, and waits until they have ended. `stop` cancels them earlier.
+
+    An exception of the block is raised as it is, not in an exception group. An exception of a task cancels the block,
+    and is raised in a group.
     """
 
     nursery: trio.Nursery
-    """Where the tasks are, while the block lasts."""
+    """The nursery of the tasks. It exists during the block."""
 
     def __init__(self, *tasks: Callable[[], Awaitable[object]]) -> None:
         self._tasks = tasks
@@ -28,7 +29,7 @@ class Background:
 
     async def __aenter__(self) -> Self:
         self._outer = await self._manager.__aenter__()
-        with trio.CancelScope(shield=True):  # it takes a moment, and what is begun has to be ended in order
+        with trio.CancelScope(shield=True):  # brief; cancelled halfway, the nursery would not be closed in order
             await self._outer.start(self._run)
         return self
 
@@ -49,8 +50,8 @@ class Background:
     ) -> None:
         assert self._outer is not None
         self.stop()
-        if self._outer.cancel_scope.cancel_called:  # by a task that failed: its error is what there is to tell
+        if self._outer.cancel_scope.cancel_called:  # a task has failed: the nursery raises its error
             await self._manager.__aexit__(kind, error, trace)
             return
-        self._outer.cancel_scope.shield = True  # to wait for the tasks' end is no reason to be cancelled anew
+        self._outer.cancel_scope.shield = True  # a cancellation from outside must not interrupt the wait
         await self._manager.__aexit__(None, None, None)

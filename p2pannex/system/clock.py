@@ -1,4 +1,4 @@
-"""The machine's clocks, behind a Protocol, so that tests can set, stop and skew them."""
+"""The machine's clocks, behind a Protocol, so that tests can set, stop and skew them. All times are in seconds."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where time comes from, so that tests can skew it. Both in seconds."""
+    """The source of time for a store or a cluster."""
 
     def monotonic(self) -> float:
-        """Time that never jumps, and goes on while the machine sleeps where the system can tell (CLOCK_BOOTTIME)."""
+        """Time that never jumps. On Linux it includes the time that the machine was suspended (CLOCK_BOOTTIME)."""
         ...
 
     def wall(self) -> float:

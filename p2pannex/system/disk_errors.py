@@ -1,4 +1,4 @@
-"""What the disk refuses, said so that the person at the far end knows what to do."""
+"""Turns an OSError of the disk into a RemoteError that tells the user of the client what to do."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ _CAUSES = {
 
 
 def explained(error: OSError, doing: str) -> RemoteError:
-    """The error to raise for `error`: what was being done, and why it failed."""
+    """The error to raise for `error`. Its text is `doing`, which says what failed (``cannot ...``), and the cause."""
     cause = _CAUSES.get(error.errno or 0) or error.strerror or "unknown error"
     return RemoteError(f"{doing}: {cause}")
 
 
 def require_room(size: int, system: os.statvfs_result, reserve: int, *, to: str) -> None:
-    """RemoteError where `size` bytes have no room on a disk, `reserve` bytes of which are to stay free. `to` is what
-    they are for: a verb."""
+    """RemoteError if the file system has no room for `size` bytes while `reserve` bytes stay free.
+
+    `to` is a verb for the error's text: what the bytes are for.
+    """
     free = system.f_bavail * system.f_frsize - reserve
     if size > free:
         raise RemoteError(
@@ -40,7 +42,7 @@ def require_room(size: int, system: os.statvfs_result, reserve: int, *, to: str)
 
 
 class disk_errors:  # noqa: N801 - it reads as a statement: with disk_errors("cannot ..."):
-    """Turn any OSError in the block into the one to raise for it."""
+    """A block in which an OSError becomes the RemoteError of `explained`."""
 
     __slots__ = ("_doing",)
 

@@ -1,4 +1,4 @@
-"""Making directories, and making what is in them survive a power failure."""
+"""Directories and files whose names and content survive a power failure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 
 def make_directories(path: bytes) -> set[bytes]:
-    """Make the directory, and those above it, as far as they are missing; the paths of those that were.
+    """Make the directory and its missing parents. Returns the paths of the directories that were made.
 
-    What os.makedirs does, without asking about each of them first.
+    os.makedirs would first check whether each of them exists.
     """
     try:
         os.mkdir(path)
@@ -31,18 +31,19 @@ def make_directories(path: bytes) -> set[bytes]:
 
 
 def start_writing_back(fd: int, offset: int, length: int) -> None:
-    """Set the disk to work on bytes that were just written, so that the fsync at the end waits for the last of them.
+    """Let the kernel start to write bytes to disk that were just written, so that the fsync at the end is short.
 
-    A hint and no more: it waits for nothing, and errors come out of fsync. Linux writes dirty pages back that are said
-    not to be needed, and forgets only clean ones; so what was written stays in the page cache.
+    This is only a hint: it does not wait, and errors are reported by the fsync. The hint that pages are not needed
+    (POSIX_FADV_DONTNEED) makes Linux start to write dirty pages to disk. It drops only clean pages, so the new bytes
+    stay in the page cache.
     """
     if hasattr(os, "posix_fadvise"):
-        with suppress(OSError):  # a file system that takes no hints
+        with suppress(OSError):  # a file system that does not support hints
             os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
 
 
 def replace_file(path: bytes, text: bytes) -> None:
-    """Give a small file new content, whole and durable; nobody else may read it. OSError leaves the old."""
+    """Replace a small file atomically and durably. Only its owner may read it. An OSError leaves the old one."""
     new = path + b"." + secrets.token_hex(8).encode()
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -59,7 +60,7 @@ def replace_file(path: bytes, text: bytes) -> None:
 
 
 def directory_durable(path: bytes) -> Fsyncs[None]:
-    """Make the names in the directory durable."""
+    """Make the names in the directory durable: one fsync."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield fd
@@ -68,11 +69,13 @@ def directory_durable(path: bytes) -> Fsyncs[None]:
 
 
 def names_durable(path: bytes, root: bytes, made: Collection[bytes] = ()) -> Fsyncs[None]:
-    """Make the names in `path`, and the directories from `root` down to it, durable.
+    """Make the names in the directory `path` durable, and the names of the directories from `root` down to `path`.
 
-    All of them each time: whoever made one may have been killed before it could. `made` are those of them that the
-    caller has made just now, and that nobody else of us fsyncs meanwhile. What one fsync makes durable of the
-    directories above is left out: `file_systems` has the argument.
+    That includes directories that already existed: the process that made one may have been killed before it could
+    fsync. Left out are only those fsyncs that another one makes unnecessary; `file_systems` has the argument.
+
+    `made`: the directories that the caller has just made. The caller must keep all other tasks and processes of
+    p2pannex from fsyncing them meanwhile.
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -83,7 +86,7 @@ def names_durable(path: bytes, root: bytes, made: Collection[bytes] = ()) -> Fsy
     if reach is Reach.EVERYTHING_EARLIER:
         return
     while path != root:
-        known = reach is Reach.NEW_PARENTS and path in made
+        durable = reach is Reach.NEW_PARENTS and path in made
         path = os.path.dirname(path)
-        if not known:
+        if not durable:
             yield from directory_durable(path)

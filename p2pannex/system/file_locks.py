@@ -16,19 +16,22 @@ from contextlib import contextmanager
 from p2pannex.errors import RemoteError
 
 LOCK_TIMEOUT = 30.0
-"""Seconds to wait for others, whose work on a key takes milliseconds."""
+"""Seconds to wait for a key's lock. Other tasks and processes hold it for milliseconds."""
 
 
 SET_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
-"""The lock that belongs to an open file and that fcntl(2) locks of processes exclude; None where there is none."""
+"""The fcntl(2) command for locks that belong to an open file; None on a system without them.
+
+These locks and fcntl locks that belong to a process exclude each other.
+"""
 
 
 _FLOCK = struct.Struct("@hhqqi4x")
-"""What fcntl takes: the type, where counting begins, the start, the length (0: all of it), a process (0)."""
+"""``struct flock``: the type, where the start is counted from, the start, the length (0: to the end), a process (0)."""
 
 
 class Busy(RemoteError):
-    """Others are at work on the key, or have the lock."""
+    """Other tasks or processes held the lock for too long."""
 
     def __init__(self) -> None:
         super().__init__("the repository is busy; try again later")
@@ -36,10 +39,10 @@ class Busy(RemoteError):
 
 @contextmanager
 def sole_writer(path: bytes) -> Iterator[None]:
-    """Nobody else who asks for the same changes the small file at `path` meanwhile: read it, and write it anew, inside.
+    """Lock the small file at `path` against other callers of this function. The block may read and replace the file.
 
-    The lock is on a file beside it, PATH.lock, because the file itself is replaced. It blocks for as long as the others
-    write, which is an fsync each. OSError where there can be no such file.
+    The lock is on PATH.lock, because the file itself is replaced. Waiting for it blocks, for one fsync of each other
+    caller. OSError if PATH.lock cannot be opened or made.
     """
     lock = os.open(path + b".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -50,7 +53,7 @@ def sole_writer(path: bytes) -> Iterator[None]:
 
 
 def wait_until(locked: Callable[[], bool], timeout: float) -> None:
-    """Try to lock until it works; Busy where it does not for `timeout` seconds."""
+    """Call `locked` until it returns true. Busy if that takes longer than `timeout` seconds. It blocks."""
     deadline = time.monotonic() + timeout
     pause = 0.0005
     while not locked():
@@ -61,7 +64,7 @@ def wait_until(locked: Callable[[], bool], timeout: float) -> None:
 
 
 def try_lock(fd: int, *, shared: bool = False) -> bool:
-    """Take the file's lock if nobody has it."""
+    """Take the file's flock(2) lock without waiting. False if another open file has a conflicting one."""
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -70,7 +73,10 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
 
 
 def try_range(fd: int, kind: int, start: int = 0, length: int = 0) -> bool:
-    """Take a lock of the `kind` F_RDLCK or F_WRLCK, or change the one held to it, if nobody else's is in the way."""
+    """Take a lock of bytes of a file without waiting, or change the one held. False if another one conflicts with it.
+
+    `kind` is F_RDLCK (shared) or F_WRLCK (exclusive). A `length` of 0 means to the end of the file.
+    """
     assert SET_LOCK is not None
     try:
         fcntl.fcntl(fd, SET_LOCK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
@@ -80,7 +86,7 @@ def try_range(fd: int, kind: int, start: int = 0, length: int = 0) -> bool:
 
 
 def is_at(status: os.stat_result, path: bytes) -> bool:
-    """Whether the open file of this status is still the one at `path`."""
+    """Whether the file with this status is still the one at `path`, not removed or replaced."""
     try:
         return os.path.samestat(status, os.stat(path, follow_symlinks=False))
     except FileNotFoundError:

@@ -1,30 +1,39 @@
-"""What an fsync of a directory makes durable beside the names in it, which depends on the file system.
+"""What an fsync of a directory makes durable besides the names in it. This depends on the file system.
 
-New content lies in a new directory in a new directory in a new directory. POSIX promises of an fsync of one of them
-nothing about its own name in the one above. So all of them have to be fsynced, each of which sends the disk a flush:
-100 microseconds where the disk is a fast one. Of two file systems more is known.
+New content may need three new directories, one inside the other. POSIX says that an fsync of a directory makes the
+names in it durable, but not the directory's own name in its parent. So in general every directory on the path has to be
+fsynced. Each fsync flushes the disk, which takes 100 microseconds even on a fast one. Two file systems guarantee more,
+so that some of these fsyncs can be left out.
 
-**ext4 with a journal, and xfs** make changes of metadata durable in the order in which they were made. mkdir(2) changes
-the new directory itself, as well as the one above it, in one transaction. So whatever an fsync of a directory does, the
-transaction that made it is durable afterwards; and so is every earlier one, such as those that made the directories
-above it, ages ago or a moment ago, by us or by somebody who was killed before he could fsync anything. One fsync, of
-the innermost, is all that is needed. They differ in how much they write:
+**ext4 with a journal, and xfs.** One fsync, of the innermost directory, is enough:
 
-- ext4 puts all metadata into one journal, whose transactions are committed one after the other and replayed in that
-  order up to the last whole one [1]; an fsync of a directory commits what the journal has.
-- xfs writes its log, whose checkpoints are in sequence and are replayed in sequence, up to the last change of the
-  directory [2].
+1. Both make metadata changes durable in the order in which they were made.
+2. mkdir(2) changes the new directory and its parent in one transaction.
+3. An fsync of a directory makes all earlier changes of that directory durable. By 2, these include the transaction that
+   made it, and with it the directory's name in its parent.
+4. By 1, every earlier transaction is durable too, such as those that made the directories above. It does not matter how
+   long ago that was, or whether the process that made them was killed before it could fsync.
 
-Their developers say so: "Is it possible that, after a crash, D has been replaced by C but B is still the original
-file?" (of two renames in this order) "Not for XFS, ext4, btrfs or f2fs" [3]; "it is clear that ext4 also provides
-[strictly ordered metadata consistency], because all metadata is journalled on a single linear transaction journal" [4].
+The two file systems differ in how much such an fsync writes:
 
-**ext4 without a journal** has no order. But an fsync of what was newly created also writes the directory that it was
-created in, and if that is new too, the one above it, and so on (`ext4_sync_parent`, since Linux 2.6.35) [5]. It goes by
-a mark on what is new, which the first fsync takes away, before it has written. So this can be relied on for the
-directories that the caller has made itself, while it keeps others of us away from them, and not for those it found.
+- ext4 has one journal for all metadata. It commits transactions one after the other, and replays them in that order up
+  to the last complete one [1]. An fsync of a directory commits what the journal has.
+- xfs writes its log up to the last change of the directory. The log's checkpoints are in sequence, and are replayed in
+  sequence [2].
 
-Of btrfs, overlays and file systems over a network we rely on nothing but POSIX, as where Linux does not tell.
+Their developers confirm step 1: "Is it possible that, after a crash, D has been replaced by C but B is still the
+original file?" (of two renames in this order) "Not for XFS, ext4, btrfs or f2fs" [3]; "it is clear that ext4 also
+provides [strictly ordered metadata consistency], because all metadata is journalled on a single linear transaction
+journal" [4].
+
+**ext4 without a journal** does not keep the order. But an fsync of a new file or directory also writes its parent, and
+if that is new too, the parent's parent, and so on (`ext4_sync_parent`, since Linux 2.6.35) [5]. The kernel marks new
+ones, and the first fsync removes the mark before it has written. So this is certain only for directories that the
+caller has made itself, and only if the caller keeps other tasks and processes of p2pannex from fsyncing them meanwhile.
+It does not hold for directories that the caller found.
+
+**All others.** On btrfs, overlays and network file systems, or if Linux does not report the type, only what POSIX says
+is relied on.
 
 1. docs.kernel.org/filesystems/ext4/journal.html
 2. docs.kernel.org/filesystems/xfs/xfs-delayed-logging-design.html
@@ -40,17 +49,18 @@ from enum import Enum
 
 
 class Reach(Enum):
-    """What an fsync of a directory makes durable beside the names in it."""
+    """What an fsync of a directory makes durable besides the names in it."""
 
     NOTHING = "nothing else"
-    NEW_PARENTS = "its own name, and those of the directories above it, as far as they are new"
-    EVERYTHING_EARLIER = "its own name, and every change of metadata that was made before"
+    NEW_PARENTS = "its own name if it is new, and the names of those directories above it that are new"
+    EVERYTHING_EARLIER = "its own name, and every metadata change that was made before"
 
 
 class FileSystems:
-    """What is known of file systems, looked up once for each in the directories `proc` and `sys`.
+    """The `Reach` of each file system, looked up once for each in the directories `proc` and `sys`.
 
-    A device's number may be another file system's one day; so the identifier that statvfs gives is asked for too.
+    A device number may be given to another file system later. So a file system is identified by the number that statvfs
+    reports as well.
     """
 
     def __init__(self, proc: str = "/proc", sys: str = "/sys") -> None:
@@ -59,10 +69,10 @@ class FileSystems:
         self._known: dict[tuple[int, int], Reach] = {}
 
     def reach(self, fd: int, root: bytes) -> Reach:
-        """What an fsync of the open directory makes durable of what is between it and `root`, which is above it."""
+        """What an fsync of the open directory makes durable of the directories between it and `root`, its ancestor."""
         device = os.fstat(fd).st_dev
         if device != os.stat(root).st_dev:
-            return Reach.NOTHING  # of what is on another file system
+            return Reach.NOTHING  # the directories in between are partly on another file system
         identity = device, os.fstatvfs(fd).f_fsid
         known = self._known.get(identity)
         if known is None:
@@ -82,8 +92,11 @@ class FileSystems:
         return Reach.NOTHING
 
     def _has_journal(self, device: int) -> bool:
-        """Whether the kernel lists a journal in the ext4 file system of that device. One on a device of its own is
-        listed by another name: then nothing is lost but time."""
+        """Whether the kernel lists a journal in the ext4 file system of that device.
+
+        A journal on a device of its own has another name in the list, and is not found. That only costs time: more
+        fsyncs are made than necessary.
+        """
         try:
             name = os.path.basename(os.readlink(f"{self._sys}/dev/block/{os.major(device)}:{os.minor(device)}"))
         except OSError:
@@ -92,11 +105,11 @@ class FileSystems:
 
 
 def type_of(device: int, mountinfo: bytes) -> bytes | None:
-    """The type of the file system of that number, as the kernel lists it in mountinfo; None where it does not."""
+    """The file system type of a device, from the text of /proc/self/mountinfo; None if missing or ambiguous."""
     number = b"%d:%d" % (os.major(device), os.minor(device))
     kinds = set()
     for line in mountinfo.splitlines():
-        place, separator, kind = line.partition(b" - ")  # which no path in the line can have: its spaces are escaped
+        place, separator, kind = line.partition(b" - ")  # no path in the line contains it: their spaces are escaped
         fields = place.split(b" ")
         if separator and len(fields) > 2 and fields[2] == number:
             kinds.add(kind.split(b" ")[0])
@@ -104,4 +117,4 @@ def type_of(device: int, mountinfo: bytes) -> bytes | None:
 
 
 SYSTEM = FileSystems()
-"""What the system says of its own."""
+"""The file systems of this machine."""

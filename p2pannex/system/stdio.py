@@ -6,9 +6,9 @@ import os
 
 
 def claim_output() -> int:
-    """Standard output, which only what is written to this descriptor reaches from now on.
+    """Return a new descriptor of standard output, and point descriptor 1 to standard error.
 
-    A stray print must not end up among a client's content.
+    So what a stray ``print`` writes does not get among the bytes for the client.
     """
     output = os.dup(1)
     os.dup2(2, 1)
