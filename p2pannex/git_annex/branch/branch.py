@@ -1,4 +1,4 @@
-"""The branch of one repository, for threads and for trio."""
+"""Reads and changes of the git-annex branch of one repository, for threads and for trio."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from p2pannex.system.file_locks import Busy
 
 
 class BlockingBranch:
-    """The branch, in calls that block. Any thread may make them; those that use git take turns.
+    """The branch, in methods that block. Any thread may call them; one thread at a time uses the git process.
 
-    Close it when done with it, to end the git process that it keeps.
+    The caller must call `close` at the end: it ends that process.
     """
 
     def __init__(
@@ -46,12 +46,15 @@ class BlockingBranch:
         self._turn = threading.Lock()
 
     def read(self, path: bytes) -> bytes:
-        """As `Branch.read`."""
+        """The same as `Branch.read`."""
         text = read_journal(self.journal, path)
         return self._committed(path) if text is None else text
 
     def prefetch(self, key: Key) -> None:
-        """The key's log will probably be changed next: git is asked for it, if it is needed. It does not block."""
+        """Ask git for the key's log, because it will probably be changed next. It does not block.
+
+        It does nothing if the journal has the log, or another thread uses the git process.
+        """
         path = location_log_path(key)
         if self._turn.acquire(blocking=False):
             try:
@@ -65,17 +68,17 @@ class BlockingBranch:
             return self._cat_file.read(path)
 
     def locations(self, key: Key) -> set[str]:
-        """As `Branch.locations`."""
+        """The same as `Branch.locations`."""
         return LocationLog.parse(self.read(location_log_path(key))).present()
 
     def log_location(self, key: Key, uuid: str, present: bool) -> bool:
-        """As `Branch.log_location`."""
+        """The same as `Branch.log_location`."""
         return self.log_locations(key, [uuid], present)
 
     def log_locations(
         self, key: Key, uuids: Iterable[str], present: bool, *, lock_timeout: float | None = None
     ) -> bool:
-        """As `Branch.log_locations`. Busy where others have the lock for so many seconds."""
+        """The same as `Branch.log_locations`. Busy if the journal's lock is not free within `lock_timeout` seconds."""
         known = sorted(uuids)
         for uuid in known:
             if not uuid or any(c in uuid for c in " \n\r\0"):
@@ -94,7 +97,10 @@ class BlockingBranch:
             return bool(added)
 
     def change(self, path: bytes, change: Callable[[bytes], bytes | None]) -> bool:
-        """Give a log the content that `change` makes of its present one. It may return None: then nothing happens."""
+        """Replace the content of a log by what `change` returns for its present content.
+
+        Returns False, and changes nothing, if `change` returns None.
+        """
         with self._changing():
             text = change(self.read(path))
             if text is None:
@@ -111,27 +117,31 @@ class BlockingBranch:
                 raise RemoteError(str(error)) from error
 
     def commit(self, message: str = "update") -> bool:
-        """As `Branch.commit`."""
+        """The same as `Branch.commit`."""
         return commit_journal(self.git, self.journal, message)
 
     def close(self) -> None:
-        """End the git process. Any later call starts another."""
+        """End the git process. A later call starts another."""
         with self._turn:
             self._cat_file.close()
 
 
 class Branch:
-    """The branch ``git-annex`` of the repository at `git_dir` (of a work tree, its ``.git``), as tasks use it.
+    """The ``git-annex`` branch of the repository with git directory `git_dir`, for trio tasks.
 
-    Read and change it while git-annex is at work on it. What other repositories know is there when git-annex has
-    merged it: that is its work, and so are changes of the whole branch such as ``git annex forget``.
+    git-annex may use the repository at the same time. Two tasks are left to it: to merge the branches of other
+    repositories, and to change the whole branch, as ``git annex forget`` does. Commits differ from those of git-annex
+    only in their messages. No hooks are run.
 
-    `shared_mode` are permission bits for the files in ``annex/``: 0o660 for core.sharedRepository=group, 0o664 for
-    all. `disk_work` says how changes of the journal wait for the disk; `InThreads` if None. Commits, other than by the
-    message, are like git-annex's; hooks are not run.
+    shared_mode: permission bits for the files in ``annex/``, such as 0o660 for core.sharedRepository=group, or 0o664
+        for all.
+    lock_timeout, git_timeout: seconds to wait for the journal's lock, and for one git command.
+    clock: returns nanoseconds since 1970, for the lines of the logs.
+    disk_work: how changes of the journal wait for the disk; `InThreads` if None.
 
-    All methods raise RemoteError, in words for people, when the disk or git fails or others keep the lock too long.
-    Use it in ``async with``, or await `aclose`: it keeps git processes.
+    All methods raise RemoteError, with a text for people, if the disk or git fails, or if another process holds the
+    journal's lock for too long. Git processes keep running between calls: use the branch as an ``async with`` block, or
+    await `aclose` at the end.
     """
 
     def __init__(
@@ -150,16 +160,16 @@ class Branch:
         self._cat_file = CatFile(self.blocking.git)
         self._disk_work = disk_work or InThreads()
         self._turn = trio.Lock()
-        self._change = trio.Lock()  # those who wait for it wait without a thread each
+        self._change = trio.Lock()  # tasks wait for each other here, so that they do not each block a thread
 
     async def read(self, path: bytes) -> bytes:
-        """The content of a log, committed or not; empty when there is none of that path."""
+        """The content of a log, committed or not; empty if there is no log at that path."""
         text = read_journal(self.blocking.journal, path)
         if text is not None:
             await trio.lowlevel.checkpoint()
             return text
         try:
-            self._turn.acquire_nowait()  # the exchange is a checkpoint; another would cost a quarter of its time
+            self._turn.acquire_nowait()  # no second checkpoint: `read_in_trio` has one, and each takes time
         except trio.WouldBlock:
             await self._turn.acquire()
         try:
@@ -168,48 +178,48 @@ class Branch:
             self._turn.release()
 
     async def locations(self, key: Key) -> set[str]:
-        """The uuids of the repositories that have the content of `key`, as far as is logged here."""
+        """The uuids of the repositories that have the content of `key`, according to this repository's log."""
         return LocationLog.parse(await self.read(location_log_path(key))).present()
 
     async def uuid_log(self) -> bytes:
-        """The log that describes repositories."""
+        """The content of uuid.log, which has the descriptions of repositories."""
         return await self.read(UUID_LOG)
 
     async def log_location(self, key: Key, uuid: str, present: bool) -> bool:
-        """Log that the repository `uuid` has the content of `key`, or has it not. Whether that was news.
+        """Log that the repository `uuid` has the content of `key`, or does not. False if the log already had that.
 
-        It is in the journal afterwards, where git-annex finds it; `commit` puts it on the branch, or git-annex's next
-        command does. Cancellation waits for the end: what is to be logged has happened.
+        The change is in the journal afterwards, where git-annex finds it. `commit`, or git-annex's next command,
+        commits it. Cancellation waits for the end, because the event to log has already happened.
 
-        Where the branch's `disk_work` lets work block the loop, and the journal's lock is free, it is done on the loop:
-        the two switches of thread would take as long as the work.
+        If the branch's `disk_work` allows work to block the loop, and the journal's lock is free, this runs on the
+        loop: two switches of thread would take as long as the work.
         """
         return await self.log_locations(key, [uuid], present)
 
     async def log_locations(self, key: Key, uuids: Iterable[str], present: bool) -> bool:
-        """The same for several repositories, in one change. Whether any of it was news."""
+        """Log the same for several repositories, in one change. False if the log already had all of it."""
         if self._disk_work.may_block_loop:
             try:
                 return self.blocking.log_locations(key, uuids, present, lock_timeout=0)
             except Busy:
                 pass  # wait for the lock in a thread
-        news = False
+        changed = False
         with trio.CancelScope(shield=True):
             async with self._change:
-                news = await trio.to_thread.run_sync(self.blocking.log_locations, key, frozenset(uuids), present)
-        return news
+                changed = await trio.to_thread.run_sync(self.blocking.log_locations, key, frozenset(uuids), present)
+        return changed
 
     async def commit(self, message: str = "update") -> bool:
-        """Commit the journal: ours, and what git-annex has left in it. Whether there was anything.
+        """Commit the journal, with changes that git-annex left in it. False if it was empty.
 
-        The branch is created where there is none: from origin's, or else empty. Cancellation waits for the end of a
-        commit that has begun.
+        If there is no branch, it is created: from origin's branch, otherwise empty. Cancellation waits for the end of
+        a commit that has begun.
         """
         async with self._change:
             return await trio.to_thread.run_sync(self.blocking.commit, message)
 
     async def aclose(self) -> None:
-        """End the git processes. Nothing is committed by it."""
+        """End the git processes. This does not commit."""
         with trio.CancelScope(shield=True):
             async with self._turn, self._change:
                 self._cat_file.close()
@@ -226,7 +236,7 @@ class Branch:
 
 
 def read_journal(journal: Journal, path: bytes) -> bytes | None:
-    """What the journal has for `path`; None when it has nothing, or could not have."""
+    """The journal's content of the log at `path`; None if the journal has none, or can have none of that name."""
     try:
         return journal.read(path)
     except InvalidName:
