@@ -43,7 +43,7 @@ async def unlucky(_: Simulation) -> None:
 def test_what_fails_names_its_seed() -> None:
     with pytest.raises(RemoteError) as caught:
         simulate(unlucky, 17)
-    assert caught.value.__notes__ == ["in the simulation with seed 17; to live through it again: simulate(unlucky, 17)"]
+    assert caught.value.__notes__ == ["in the simulation with seed 17; to run it again: simulate(unlucky, 17)"]
 
 
 def test_clocks() -> None:

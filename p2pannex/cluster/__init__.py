@@ -1,4 +1,4 @@
-"""Many repositories as one: a `Cluster` is a Service over named nodes, each of them any Service.
+"""Many repositories as one: a `Cluster` is a Service over named nodes, and each node is any Service.
 
 ::
 
@@ -6,7 +6,7 @@
     async with Cluster(uuid, nodes) as cluster:
         await serve(peer, cluster)
 
-Nothing here knows a word of the protocol, a file or a socket.
+This package uses no protocol messages, files or sockets.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Who may transfer to and from nodes: each node has a limit, and whoever comes too many waits.
+"""Limits how many transfers each node has at a time; further transfers wait in a queue.
 
-A download takes one place, at one node. An upload takes one at each node that it is for, *all in the same moment or
-none*. So whoever holds a place waits for no other place, and nobody can wait in a circle: were the places taken one by
-one, two uploads could each hold the one that the other waits for. A place is given back as soon as that node's part is
-done, whatever the other nodes do.
+A download takes one slot, at one node. An upload takes one slot at each of its nodes, *all at the same moment or none*.
+The slot at a node is given back as soon as that node is done, whatever the other nodes do. Presence checks, removals
+and locks are not transfers and need no slot.
 
-Nobody waits forever either, as long as transfers end. Who waits longest has the first claim on a place at each of its
-nodes: others take only what is left beside that. So each of its nodes comes to have a free place for it, and then it
-goes in. One claim a node, not more: a node that is slow, and has many uploads waiting for it, keeps one place of each
-other node empty, and the rest go on serving.
+**There is no deadlock.** A transfer that holds a slot never waits for another slot, so transfers cannot wait for each
+other in a circle. If slots were taken one by one, two uploads could each hold the slot that the other waits for.
 
-What is not a transfer (is it there, remove it, lock it) needs no place.
+**Every transfer gets its turn**, as long as transfers end. The transfer that has waited longest has the first claim on
+one slot at each of its nodes; later transfers get only the slots beyond that. So each of its nodes comes to have a free
+slot for it, and then it starts. The waiting transfers together claim at most one slot of a node. So if many uploads
+wait for one slow node, they keep one slot of each other node empty, and the other slots stay in use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from p2pannex.cluster.node import Node
 from p2pannex.errors import RemoteError
 
 LONGEST_WAIT = 3600.0
-"""Seconds that a transfer waits for its turn. Those before it may be large; their nodes' timeouts keep them going."""
+"""Seconds that a transfer waits for its slots. Earlier transfers may be large; node timeouts end those that stall."""
 
 
 class _Waiting:
@@ -33,20 +33,21 @@ class _Waiting:
 
 
 class Admission:
-    """The line before the nodes of a cluster. A node is in one cluster only."""
+    """The slots of a cluster's nodes, and the queue of waiting transfers. A node belongs to one cluster only."""
 
     def __init__(self) -> None:
-        self._line: list[_Waiting] = []
+        self._queue: list[_Waiting] = []
 
     async def enter(self, nodes: Collection[Node]) -> None:
-        """Take a place at each of the nodes; every one is given back with `leave`. RemoteError after a long wait."""
-        if not self._line and not any(node.busy for node in nodes):
+        """Take a slot at each of the nodes. The caller gives each slot back with `leave`. RemoteError after
+        `LONGEST_WAIT`."""
+        if not self._queue and not any(node.busy for node in nodes):
             await trio.lowlevel.checkpoint_if_cancelled()
             for node in nodes:
                 node.transfers += 1
             return
         waiting = _Waiting(nodes)
-        self._line.append(waiting)
+        self._queue.append(waiting)
         try:
             self._admit()
             with trio.move_on_after(LONGEST_WAIT):
@@ -60,23 +61,23 @@ class Admission:
             raise RemoteError(f"too many transfers at once, at {busy or 'every node'}; try again later")
 
     def leave(self, node: Node) -> None:
-        """Give a place back."""
+        """Give a slot back."""
         node.transfers -= 1
         self._admit()
 
     def _give_up(self, waiting: _Waiting) -> None:
-        if waiting.admitted.is_set():  # in the moment in which it was cancelled
+        if waiting.admitted.is_set():  # admitted at the moment it was cancelled
             for node in waiting.nodes:
                 node.transfers -= 1
         else:
-            self._line.remove(waiting)
+            self._queue.remove(waiting)
         self._admit()
 
     def _admit(self) -> None:
         claimed: set[Node] = set()
-        for waiting in list(self._line):
+        for waiting in list(self._queue):
             if all(node.transfers + (node in claimed) < node.limit for node in waiting.nodes):
-                self._line.remove(waiting)
+                self._queue.remove(waiting)
                 for node in waiting.nodes:
                     node.transfers += 1
                 waiting.admitted.set()

@@ -1,4 +1,4 @@
-"""One request to several nodes at once."""
+"""Sends one request to several nodes at the same time."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ T = TypeVar("T")
 
 
 async def ask_all(
-    nodes: Iterable[N], question: Callable[[N], Awaitable[T]], stall_budget: StallBudget | None = None
+    nodes: Iterable[N], request: Callable[[N], Awaitable[T]], stall_budget: StallBudget | None = None
 ) -> tuple[dict[N, T], list[str]]:
-    """Ask nodes, all at once: the answers, and in words what kept the others from answering.
+    """Call `request` for all nodes at the same time. Returns the replies, and one line for each node that failed.
 
-    With `stall_budget`, those that have not answered when it ends, counted from the first answer on, are left out.
+    With `stall_budget`, a node is left out if its reply takes longer than the budget allows after the first reply.
     """
-    answers: dict[N, T] = {}
+    replies: dict[N, T] = {}
     problems: list[str] = []
     waiting: dict[N, trio.CancelScope] = {}
     first = last = trio.current_time()
 
     def limit_waiting() -> None:
-        if stall_budget is not None and answers:
+        if stall_budget is not None and replies:
             for node, scope in waiting.items():
                 scope.deadline = first + stall_budget.pause(node)
 
@@ -37,18 +37,18 @@ async def ask_all(
         with trio.CancelScope() as waiting[node]:
             limit_waiting()
             try:
-                answer = await question(node)
+                reply = await request(node)
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
             else:
                 last = trio.current_time()
-                first = first if answers else last
-                answers[node] = answer
+                first = first if replies else last
+                replies[node] = reply
         if waiting.pop(node).cancelled_caught:
             node.failed()
-            problems.append(f"{node.name} did not answer")
+            problems.append(f"{node.name} did not reply")
         limit_waiting()
-        if stall_budget is not None and not waiting and answers:
+        if stall_budget is not None and not waiting and replies:
             stall_budget.spend(node, trio.current_time() - last)
 
     nodes = list(nodes)
@@ -56,5 +56,5 @@ async def ask_all(
         for node in nodes[1:]:
             nursery.start_soon(ask, node)
         for node in nodes[:1]:
-            await ask(node)  # which needs no task of its own
-    return answers, problems
+            await ask(node)  # the first node needs no task of its own
+    return replies, problems

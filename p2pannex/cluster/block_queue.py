@@ -1,4 +1,4 @@
-"""What waits to be sent to one node: references to blocks, up to a limit, for whoever is slower than the source."""
+"""A bounded queue of blocks to be sent to one node, which may be slower than the source of the blocks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ QUEUE = 8 << 20
 """Bytes that may wait for one node."""
 
 PIECES = 256
-"""Pieces that may wait for one node, however small they are."""
+"""Blocks that may wait for one node, however small they are."""
 
 
 class BlockQueue:
-    """What waits for one node: closed by the source when there is no more, dropped when the node is left out."""
+    """The blocks that wait for one node. The source calls `end` after the last block; `drop` discards all blocks when
+    the node is left out."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -27,7 +28,7 @@ class BlockQueue:
         self._changed = trio.Event()
 
     def full(self, block: memoryview) -> bool:
-        """Whether `block` has to wait."""
+        """Whether `put` of this block would wait."""
         full = self._bytes + len(block) > self._size or len(self._blocks) >= PIECES
         return full and bool(self._blocks) and not self.dropped
 

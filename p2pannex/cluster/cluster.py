@@ -1,7 +1,8 @@
-"""A cluster: many repositories seen as one, through the same shape as each of them.
+"""A cluster: many repositories as one Service.
 
-What one node does wrong is never the cluster's failure as long as another can do it: reading goes from node to node
-until one answers; storing succeeds where one node has stored, and says which; only removal wants all of them.
+A request to the cluster succeeds as long as one node can fulfil it. A read goes from node to node until one has the
+content. A store succeeds if one node stored the content, and the result names the nodes that did. Only a removal has
+to succeed at all nodes.
 """
 
 from __future__ import annotations
@@ -32,17 +33,19 @@ from p2pannex.system.clock import Clock, SystemClock
 T = TypeVar("T")
 
 Wanted = Callable[[Key, bytes | None, Sequence[Node]], Awaitable[Iterable[Node]]]
-"""Which of the nodes content should go to: the key, the client's name for it, the nodes that can be reached."""
+"""Chooses the nodes to store content on. Called with the key, the client's name for the content, and the nodes that
+can be reached."""
 
 
 def counts_as_nodes(uuid: str) -> bool:
-    """Whether git-annex takes `uuid` for a cluster's (version 8, beginning with "ac"): it counts the nodes instead."""
+    """Whether git-annex knows by `uuid` (version 8, beginning with "ac") that it is a cluster's. It then counts the
+    copies on the cluster's nodes, and none for the cluster itself."""
     return len(uuid) == 36 and uuid.startswith("ac") and uuid[14] == "8"
 
 
 class NotAllAsked(RemoteError):
-    """No node has the content that was asked for, as far as they could be asked. `silent` are those that could not.
-    `some_answered` is whether any has said that it has not."""
+    """No node that replied has the content, and other nodes failed. `silent` are the UUIDs of the nodes that failed.
+    `some_answered`: at least one node replied that it does not have the content."""
 
     def __init__(self, message: str, silent: frozenset[str], *, some_answered: bool) -> None:
         super().__init__(message)
@@ -51,16 +54,18 @@ class NotAllAsked(RemoteError):
 
 
 class Cluster(Gateway):
-    """The repository `uuid` that `nodes` are together. Use it as an ``async with`` block: its tasks live there.
+    """The repository `uuid` that `nodes` form together. Enter it with ``async with``: its tasks run in that block.
 
-    `clock` is the cluster's own. `wanted` chooses where content is stored; by default everywhere. `gateway` is the
-    repository of the gateway itself, which gateways behind it are told so as not to come back. With `require_deadline`,
-    nodes that know no deadlines (versions below 3) are not asked to remove before one. `queue` is how many bytes of an
-    upload may wait for one node.
-
-    Results name the nodes that have the content, unless `name_nodes` is False. That is for clients that count `uuid` as
-    a copy of its own: told of the nodes as well, they would count one copy twice, and might drop their last. git-annex
-    does not count those UUIDs that `counts_as_nodes` tells.
+    - `gateway`: the UUID of the gateway's own repository. Other gateways get it with each request, as one to bypass, so
+      that the request does not come back here.
+    - `clock`: the cluster's own clock.
+    - `wanted`: chooses the nodes to store content on; without it, content is stored on all nodes.
+    - `require_deadline`: a removal with a deadline is not sent to nodes that do not support deadlines (protocol
+      versions below 3).
+    - `queue`: how many bytes of an upload may wait for one node.
+    - `name_nodes`: whether results name the nodes that have the content. It must be False if clients count `uuid` as a
+      copy of its own. Such a client would count one copy twice if it learned of the nodes as well, and might then drop
+      its last copy. git-annex does not count a UUID for which `counts_as_nodes` is true.
     """
 
     def __init__(
@@ -82,7 +87,7 @@ class Cluster(Gateway):
         self.require_deadline = require_deadline
         self.name_nodes = name_nodes
         self.queue = queue
-        self._ways: dict[str, list[Node]] = {}
+        self._routes: dict[str, list[Node]] = {}
         self._admission = Admission()
         self._bypass: frozenset[str] = frozenset()
         self._services: dict[tuple[Node, frozenset[str]], Service] = {}
@@ -95,38 +100,40 @@ class Cluster(Gateway):
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """Those that are there at this moment, every way to each of them."""
-        return tuple(node for ways in self._ways.values() for node in ways)
+        """The nodes at this moment, with every route to each of them."""
+        return tuple(node for routes in self._routes.values() for node in routes)
 
     def add(self, node: Node) -> None:
-        """Add a node, or another way to a repository that is a node already. It is asked from the next request on."""
-        self._ways.setdefault(node.uuid, []).append(node)
+        """Add a node, or another route to a repository that is a node already. The next request uses it."""
+        self._routes.setdefault(node.uuid, []).append(node)
 
     def discard(self, node: Node) -> None:
-        """Take a node away. Transfers that are under way are not disturbed."""
-        ways = self._ways.get(node.uuid, [])
-        if node in ways:
-            ways.remove(node)
-        if not ways:
-            self._ways.pop(node.uuid, None)
+        """Remove a node. Running transfers continue."""
+        routes = self._routes.get(node.uuid, [])
+        if node in routes:
+            routes.remove(node)
+        if not routes:
+            self._routes.pop(node.uuid, None)
 
     def bypassing(self, uuids: frozenset[str]) -> Service:
-        """The same nodes and tasks, without those that are the client's own or that it came through. Close it, too."""
+        """A view of this cluster for a client that came through the gateways `uuids`. It shares nodes and tasks with
+        this cluster, and uses none of these gateways and no node of these UUIDs. The caller closes it."""
         view = copy.copy(self)
         view._bypass = self._bypass | uuids
         view._services = {}
         return view
 
     def _reach(self) -> list[Node]:
-        """The nodes in the order in which to ask them: each repository once, by the best way that is not bypassed."""
+        """The nodes in the order in which they get requests: each repository once, by its best route that is not
+        bypassed."""
         best: list[Node] = []
-        for ways in self._ways.values():
-            best += ranked(node for node in ways if allowed(node, self._bypass))[:1]
+        for routes in self._routes.values():
+            best += ranked(node for node in routes if allowed(node, self._bypass))[:1]
         return ranked(best)
 
     def _service(self, node: Node, asked: Sequence[Node]) -> Service:
-        """A node's service, told of the gateways that requests have come through, ourselves included, and of what it
-        need not ask since one of `asked` does."""
+        """The node's service, which bypasses the gateways that the request came through, this gateway, and what others
+        of `asked`, the nodes that get the same request, cover (`p2pannex.cluster.topology`)."""
         bypass = self._bypass if self.gateway is None else self._bypass | {self.gateway}
         bypass = to_bypass(node, asked, self.nodes, bypass)
         if not bypass:
@@ -139,17 +146,18 @@ class Cluster(Gateway):
     async def _ask_all(
         self,
         nodes: Iterable[Node],
-        question: Callable[[Node, Service], Awaitable[T]],
+        request: Callable[[Node, Service], Awaitable[T]],
         stall_budget: StallBudget | None = None,
     ) -> tuple[dict[Node, T], list[str]]:
-        """Ask nodes, all at once: the answers, and in words what kept the others from answering."""
+        """`ask_all`, with each node's service."""
         asked = list(nodes)
-        return await ask_all(asked, lambda node: question(node, self._service(node, asked)), stall_budget)
+        return await ask_all(asked, lambda node: request(node, self._service(node, asked)), stall_budget)
 
-    # The shape --------------------------------------------------------------------------------------------------
+    # Service ----------------------------------------------------------------------------------------------------
 
     async def check_present(self, key: Key) -> bool:
-        """True as soon as one node says so; False only where every node does, since a client may believe it."""
+        """True as soon as one node has the content. False only if every node replies that it does not, since a client
+        may rely on that; NotAllAsked otherwise."""
         problems: list[str] = []
         silent: set[str] = set()
         nodes = await self.order(key, self._reach())
@@ -162,13 +170,14 @@ class Cluster(Gateway):
                 problems.append(f"{node.name}: {error}")
                 silent.add(node.uuid)
         if problems:
-            message = "not every node could be asked: " + "; ".join(problems)
+            message = "not every node replied: " + "; ".join(problems)
             raise NotAllAsked(message, frozenset(silent), some_answered=len(silent) < len(nodes))
         await trio.lowlevel.checkpoint_if_cancelled()
         return False
 
     async def lock(self, key: Key) -> Lock | None:
-        """The first node's lock. One that a node may have taken without our hearing of it keeps content, no more."""
+        """The lock of the first node that grants one; None if no node does. A node whose reply was lost may hold a lock
+        too. That does no harm: it only keeps the content until the lock expires."""
         nodes = await self.order(key, self._reach())
         for node in nodes:
             service = self._service(node, nodes)
@@ -182,18 +191,18 @@ class Cluster(Gateway):
         return None
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
-        """Remove from every node, whether or not it is thought to have the content. Anything but success everywhere
-        is a failure, which names where it is gone from."""
+        """Remove the content from every node, also from nodes that are not known to have it. `ok` only if every node
+        succeeds. `uuids` are the repositories that it is gone from, in either case."""
 
         async def remove(node: Node, service: Service) -> Removal:
             return await remove_from(node, service, key, before, self.clock, require_deadline=self.require_deadline)
 
         nodes = self._reach()
-        answers, problems = await self._ask_all(nodes, remove)
+        replies, problems = await self._ask_all(nodes, remove)
         gone: frozenset[str] = frozenset()
-        for node, removal in answers.items():
+        for node, removal in replies.items():
             gone |= removal.uuids | ({node.uuid} if removal.ok else frozenset())
-        return Removal(not problems and all(removal.ok for removal in answers.values()), self._named(gone))
+        return Removal(not problems and all(removal.ok for removal in replies.values()), self._named(gone))
 
     def _named(self, uuids: frozenset[str]) -> frozenset[str]:
         return uuids if self.name_nodes else frozenset()
@@ -206,7 +215,7 @@ class Cluster(Gateway):
         if self._nursery is None:
             raise RuntimeError("a Cluster has to be entered with async with")
         nodes = await self.choose(key, file, self._reach())
-        # A node that is known not to answer would have every upload wait for its timeout.
+        # An unhealthy node would delay every upload by its timeout.
         nodes = [node for node in nodes if node.healthy] or nodes
         if not nodes:
             raise RemoteError("no node wants this content")
@@ -226,29 +235,29 @@ class Cluster(Gateway):
             nodes = [node for node in nodes if all(node not in target.nodes for target in targets)]
             return upload
         finally:
-            for node in nodes:  # those that take part in the upload keep their place until it is done
+            for node in nodes:  # nodes of the upload are no longer in the list: they keep their slot until it is done
                 self._admission.leave(node)
 
     async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
-        """Those of the nodes that can be reached where content is to be stored: what `wanted` says."""
+        """Those of `nodes` to store content on: the choice of `wanted`, or all. All of `nodes` can be reached."""
         if self.wanted is None:
             return list(nodes)
         return list(await self.wanted(key, file, nodes))
 
     async def order(self, key: Key, nodes: list[Node]) -> list[Node]:
-        """The nodes, which come by health and cost, in the order in which to ask them for this content until one has
-        it."""
+        """The order in which nodes get a request until one has this content. `nodes` are ordered by health and cost,
+        which is the default. Subclasses may override it."""
         return nodes
 
     async def presence(self, key: Key, nodes: Iterable[Node]) -> dict[Node, bool]:
-        """Whether nodes have a content, all asked at once. Those that do not answer, or did not the last time, are
-        left out."""
+        """Whether each node has the content. All get the request at the same time. Nodes that are unhealthy, or do not
+        reply, are left out of the result."""
 
         async def ask(node: Node, service: Service) -> bool:
             return await node.ask(service.check_present, key)
 
-        answers, _ = await self._ask_all([node for node in nodes if node.healthy], ask, StallBudget())
-        return answers
+        replies, _ = await self._ask_all([node for node in nodes if node.healthy], ask, StallBudget())
+        return replies
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         nodes = await self.order(key, self._reach())
@@ -261,7 +270,7 @@ class Cluster(Gateway):
             raise
         return download
 
-    # Its life ---------------------------------------------------------------------------------------------------
+    # Opening and closing ----------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         self._background = await Background().__aenter__()
@@ -280,7 +289,7 @@ class Cluster(Gateway):
             await background.__aexit__(kind, error, trace)
 
     async def aclose(self) -> None:
-        """Close what was opened for the clients of a gateway. The nodes' own services belong to whoever made them."""
+        """Close the services that `bypassing` made here. The code that made the nodes' own services closes those."""
         services, self._services = self._services, {}
         for (node, _), service in services.items():
             if service is not node.service:

@@ -1,8 +1,8 @@
-"""A download from a cluster: one body, whichever nodes it comes from.
+"""A download from a cluster: one body, whichever nodes its bytes come from.
 
-Where the node that it comes from fails, another goes on at the byte that was reached. The reader notices nothing but a
-pause. Small content is read at once, so that one node's deadline, place and connection serve for all of it, and it is
-known to be good before the reader is told that there is any.
+If the node that the bytes come from fails, another node continues at the byte that was reached. The reader notices only
+a pause. Small content is read whole before the reader gets any of it. So one deadline, one slot and one connection are
+enough for it, and if a node's content is invalid, another node's is read before the length is announced.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ TRANSFER_CLOSE_TIMEOUT = 5.0
 """Seconds that closing a node's transfer may take."""
 
 SMALL_CONTENT = 64 * 1024
-"""Bytes of content that are read at once."""
+"""Content up to this many bytes is read whole."""
 
 
 class _Counted:
-    """The file range of a node's download; what was sent from it counts as read."""
+    """The file range of a node's download. Bytes that are sent from it count as read from the whole download."""
 
     def __init__(self, whole: ClusterDownload, inner: FileRange) -> None:
         self._whole = whole
@@ -46,7 +46,7 @@ class _Counted:
 
 @frozen
 class _Small:
-    """Content that was read at once, or the rest of one."""
+    """Small content, from the offset that was requested on, that was read whole. `valid`: as the node reported."""
 
     content: memoryview
     valid: bool
@@ -62,7 +62,7 @@ async def _close(source: Download) -> None:
 
 
 class ClusterDownload(Download):
-    """Content from the first of `candidates` that has it. Opened with `open`, which the cluster calls."""
+    """Content from the first of `candidates` that has it. The cluster calls `open` first."""
 
     def __init__(
         self,
@@ -79,15 +79,15 @@ class ClusterDownload(Download):
         self._node: Node | None = None
         self._source: Download | None = None
         self._small: _Small | None = None
-        """What there is instead of a source that is open."""
+        """Used instead of `_source` for small content."""
         self.reached = offset
         """The offset in the content of the next byte."""
         self.length = 0
         self._end = offset
 
     async def open(self) -> None:
-        """Find the first source. Where every node says that the content is not there, this is a download of nothing;
-        RemoteError where some could not be asked, so that nobody can say."""
+        """Find the first source. If every node replies that it does not have the content, this is a download of no
+        bytes. RemoteError if a node failed instead, since it may have the content."""
         problems: list[str] = []
         await self._next(None, problems)
         found = self._source or self._small
@@ -98,7 +98,7 @@ class ClusterDownload(Download):
             raise RemoteError("no node could give the content: " + "; ".join(problems))
 
     async def _next(self, length: int | None, problems: list[str]) -> None:
-        """Open the content at the next candidate that has it, with `length` bytes left where that is known."""
+        """Open the content at the next candidate that has it. `length` is how many bytes are left, if that is known."""
         for node, service in self._candidates:
             try:
                 found = await self._open(node, service)
@@ -114,15 +114,15 @@ class ClusterDownload(Download):
                 self._small = found
                 return
             elif length is not None:
-                problems.append(f"{node.name}: has no good content")
+                problems.append(f"{node.name}: has no valid content")
             elif found.length and self._small is None:
-                self._small = found  # unless another has good content, this is what there is
+                self._small = found  # used only if no other candidate has valid content
             if isinstance(found, Download):
                 await self._close(node, found)
 
     async def _open(self, node: Node, service: Service) -> Download | _Small:
-        """The node's download, and our place there, where we wait for one; or all there is, and no place is held any
-        more. The last one was given back before."""
+        """Open the content at a node, once a slot there is free. A Download that is returned holds the slot; small
+        content does not. The caller holds no other slot."""
         await self._admission.enter([node])
         found: Download | _Small | None = None
         try:
@@ -133,7 +133,7 @@ class ClusterDownload(Download):
                 self._admission.leave(node)
 
     async def _begin(self, service: Service) -> Download | _Small:
-        """Open the content at a node, where we are, and read it where it is small."""
+        """Request the content from `reached` on, and read it if it is small."""
         source = await service.get(self._key, offset=self.reached, file=self._file)
         if source.length > SMALL_CONTENT:
             return source
@@ -143,7 +143,7 @@ class ClusterDownload(Download):
             while reached < source.length:
                 count = await source.readinto(content[reached:])
                 if not count:
-                    raise ConnectionLost("its content ended early")
+                    raise ConnectionLost("the content ended early")
                 reached += count
             valid = await source.valid()
             await source.finish(valid)
@@ -178,7 +178,7 @@ class ClusterDownload(Download):
             try:
                 count = await node.ask(source.readinto, view)
                 if not count:
-                    raise ConnectionLost("its content ended early")
+                    raise ConnectionLost("the content ended early")
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
                 await self._leave()
@@ -187,7 +187,7 @@ class ClusterDownload(Download):
             self.reached += count
             return count
         if self._small is None:
-            raise ConnectionLost(f"no node could go on at byte {self.reached}: " + "; ".join(problems))
+            raise ConnectionLost(f"no node could continue at byte {self.reached}: " + "; ".join(problems))
         rest = self._small.content[self.reached - self._end :]
         count = min(len(view), len(rest))
         view[:count] = rest[:count]
@@ -196,22 +196,23 @@ class ClusterDownload(Download):
         return count
 
     async def valid(self) -> bool:
-        """What the source says; where it fails before it has said it, the next that has the content is asked."""
+        """Whether the source reports valid content. If the source fails first, the next candidate that has the content
+        reports instead."""
         problems: list[str] = []
         while self._node is not None and self._source is not None:
             node, source = self._node, self._source
             try:
-                # Where another has failed already, a node that says no may never have had the content.
+                # After another node failed, False from this one may only mean that it never had the content.
                 valid = await node.ask(source.valid)
                 if valid or not problems:
                     return valid
-                problems.append(f"{node.name}: has no good content")
+                problems.append(f"{node.name}: has no valid content")
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
             await self._leave()
             await self._next(0, problems)
         if problems and self._small is None:
-            raise ConnectionLost("no node could vouch for the content: " + "; ".join(problems))
+            raise ConnectionLost("no node could confirm that the content is valid: " + "; ".join(problems))
         await trio.lowlevel.checkpoint_if_cancelled()
         return self._small is not None and self._small.valid
 

@@ -1,8 +1,8 @@
-"""A node: a Service with a name, a cost, and a memory of how it has been doing.
+"""A node: a Service with a name, a cost, and a record of its failures.
 
-Every question to a node goes through `Node.ask`, which puts a deadline on it, and remembers whether the node answered.
-A node that did not is asked after the others for a while, twice as long each time; what it refuses in words
-(`RemoteError`) says nothing against its health.
+Every request to a node goes through `Node.ask`, which sets a deadline and records whether the node replied. A node that
+did not reply comes after the other nodes for a while, twice as long after each failure in a row. A refusal
+(`RemoteError`) is a reply, and no failure.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ T = TypeVar("T")
 
 
 COST = 100.0
-"""annex-cost of a node for which nothing else was said."""
+"""The annex-cost of a node without a configured cost."""
 
 NODE_TIMEOUT = 30.0
-"""Seconds that a node may leave a question, or a block of content, unanswered."""
+"""Seconds that a node may take for a reply, or for a block of content."""
 
 TRANSFERS = 8
-"""Uploads and downloads of a node at a time. A `Remote` has ten connections: two are left for questions."""
+"""Uploads and downloads of a node at a time. A `Remote` has ten connections: two are left for other requests."""
 
 FIRST_BACK_OFF = 1.0
 LONGEST_BACK_OFF = 60.0
-"""Seconds for which a node that failed comes after the others: the first time, and at most."""
+"""Seconds for which a node comes after the others: after its first failure, and at most."""
 
 
 class Node:
     """One repository of a cluster.
 
-    `cost` is as in annex-cost: the cheaper is asked first. `timeout` is in seconds. `limit` is how many transfers it
-    has at a time; others wait. `via` are the gateways on the way to it: a client that came through one of them has it
-    without us. The node does not own its service: whoever made that closes it.
+    `cost` is as in annex-cost: cheaper nodes get requests first. `timeout` is in seconds. `limit` is how many transfers
+    the node has at a time; others wait. `via` are the UUIDs of the gateways on the route to it. Requests that came
+    through one of these gateways do not go to the node: that gateway reaches it by itself.
+
+    The caller that made `service` closes it; the node does not.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Node:
         self.transfers = 0
         """Uploads and downloads that are open at this moment. `Admission` counts them."""
         self.failures = 0
-        """How often in a row it did not answer."""
+        """How many times in a row it did not reply."""
         self._back_at = -float("inf")
 
     @property
@@ -70,20 +72,20 @@ class Node:
 
     @property
     def busy(self) -> bool:
-        """Whether it has as many transfers as it may have."""
+        """Whether it has `limit` transfers already."""
         return self.transfers >= self.limit
 
     @property
     def healthy(self) -> bool:
-        """Whether it answered the last time, or has been left alone long enough to be tried again."""
+        """Whether it replied the last time, or the back-off after its failure has passed."""
         return not self.failures or trio.current_time() >= self._back_at
 
-    async def ask(self, question: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
-        """Call a method of this node's service, or of something it gave. ConnectionLost where that takes longer than
-        `timeout`."""
+    async def ask(self, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
+        """Call a method of this node's service, or of an object that the service returned. ConnectionLost if the call
+        takes longer than `timeout`."""
         with trio.move_on_after(self.timeout):
             try:
-                answer = await question(*args, **named)
+                reply = await request(*args, **named)
             except RemoteError:
                 self.answered()
                 raise
@@ -91,23 +93,23 @@ class Node:
                 self.failed()
                 raise
             self.answered()
-            return answer
+            return reply
         self.failed()
-        raise ConnectionLost(f"{self.name} did not answer within {self.timeout:g} s")
+        raise ConnectionLost(f"{self.name} did not reply within {self.timeout:g} s")
 
     def answered(self) -> None:
         self.failures = 0
 
     def failed(self) -> None:
-        # Jitter, so that many gateways do not all come back to a node in the moment that it is up again.
+        # Jitter, so that many gateways do not all return to a node at the moment when it is up again.
         wait = min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2.0 ** min(self.failures, 16)) * random.uniform(0.5, 1)  # noqa: S311
         self.failures += 1
         self._back_at = trio.current_time() + wait
 
     def __repr__(self) -> str:
-        return f"<Node {self.name} {self.uuid}{'' if self.healthy else ', which does not answer'}>"
+        return f"<Node {self.name} {self.uuid}{'' if self.healthy else ', unhealthy'}>"
 
 
 def ranked(nodes: Iterable[Node]) -> list[Node]:
-    """The nodes in the order in which to ask them: by health, room for a transfer, cost, transfers."""
+    """The nodes in the order in which they get requests: by health, free slots, cost, number of transfers."""
     return sorted(nodes, key=lambda node: (not node.healthy, node.busy, node.cost, node.transfers))

@@ -1,4 +1,4 @@
-"""The beginning of an upload into a cluster: every node is asked for its part of it, all at once."""
+"""Opens an upload into a cluster: all nodes get their PUT at the same time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from p2pannex.service import AlreadyHave, Service, Upload
 async def open_uploads(
     nodes: Iterable[Node], service: Callable[[Node], Service], key: Key, file: bytes | None, stall_budget: StallBudget
 ) -> tuple[list[UploadTarget], frozenset[str], list[str]]:
-    """Begin to store at the nodes: the parts, who has the content already, and what kept the others from it.
+    """Open an upload at every node. Returns the targets that wait for content, the UUIDs of the repositories that have
+    it already, and one line for each node that failed.
 
-    `service` is a node's, as the client may see it. Nodes that receive content together have one part.
+    `service` gives the service of a node. Nodes that share an upload (`SharedUploadNode`) become one target.
     """
     targets: list[UploadTarget] = []
     present: set[str] = set()
@@ -34,24 +35,24 @@ async def open_uploads(
             alone.append(node)
 
     async def open_one(node: Node) -> Upload | AlreadyHave:
-        answer = await node.ask(service(node).put, key, file)
-        if isinstance(answer, Upload):
-            targets.append(UploadTarget.of(node, answer))
-        return answer
+        reply = await node.ask(service(node).put, key, file)
+        if isinstance(reply, Upload):
+            targets.append(UploadTarget.of(node, reply))
+        return reply
 
     async def open_single() -> None:
-        answers, complaints = await ask_all(alone, open_one, stall_budget)
-        problems.extend(complaints)
-        for node, answer in answers.items():
-            if isinstance(answer, AlreadyHave):
-                present.update(answer.uuids, [node.uuid])
+        replies, failures = await ask_all(alone, open_one, stall_budget)
+        problems.extend(failures)
+        for node, reply in replies.items():
+            if isinstance(reply, AlreadyHave):
+                present.update(reply.uuids, [node.uuid])
 
     async def open_shared(put: OpenSharedUpload, several: list[Node]) -> None:
-        target, having, complaints = await put(key, several)
+        target, holders, failures = await put(key, several)
         if target is not None:
             targets.append(target)
-        present.update(having)
-        problems.extend(complaints)
+        present.update(holders)
+        problems.extend(failures)
 
     try:
         if together:

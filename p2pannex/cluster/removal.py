@@ -1,24 +1,31 @@
-"""Removal from one node of a cluster, in time.
+"""Removal from one node of a cluster, before the client's deadline (protocol-spec sections 6.1 and 6.3).
 
-A client has asked the cluster for its clock, has locked content elsewhere, and allows removal until the *cluster's*
-clock reaches `before`. The node has a clock of its own. Nothing about either is remembered between requests; the node
-is asked for its clock when it is to remove, and ours is read after its answer:
+A client has requested the cluster's time, has locked the content elsewhere, and allows the removal until the
+*cluster's* clock reaches `before`. The node has a clock of its own. The cluster remembers nothing about either clock
+between requests. For each removal it computes the node's deadline anew:
 
-    node says n              its clock was at least n when it answered, at a moment A
-    ours is read: g          at a moment B, not before A
-    deadline for the node    n + before - ceil(g)
+1. The cluster requests the node's time. The node replies n. Its clock was at least n when it replied, at a moment A.
+2. The cluster then reads its own clock, which shows g, at a moment B. B is not before A.
+3. The cluster requests the removal with the deadline `n + before - ceil(g)` on the node's clock.
 
-**Content is never removed after the client's deadline.** The node removes at a moment R only while its clock stands
-below `n + before - ceil(g)`. Its clock stood at n or above at A; so less than `before - ceil(g)` seconds have passed
-between A and R, and, B being no earlier than A, less than that between B and R. So our clock at R is below
-`g + before - ceil(g)`, which is at most `before`. Whole seconds are rounded so that each loses time and none gains
-any, and every delay on the way shortens the time allowed. What the two clocks show, how far they are apart, and whether
-the node, or we, restarted since the client asked, does not enter.
+**Content is never removed after the client's deadline.** Let R be the moment when the node removes the content:
 
-What is left is a node that restarts, and one that sleeps. For their sake the two messages are adjacent: they go over
-one connection, and nothing is asked, and nothing waited for, in between. A node that restarts after its answer, with a
-clock that begins again at zero, has lost that connection, and so it is not asked to remove. A node whose monotonic
-clock stands still while it sleeps can err by the sleep between A and R, no more.
+1. At R the node's clock is below `n + before - ceil(g)`: the node checks this.
+2. At A the node's clock was at n or above. So less than `before - ceil(g)` seconds have passed from A to R.
+3. B is not before A. So less than `before - ceil(g)` seconds have passed from B to R.
+4. At B our clock showed g. So at R it shows less than `g + before - ceil(g)`, which is at most `before`.
+
+Both roundings to whole seconds (n down, g up) and every delay on the way shorten the time allowed; none extends it. The
+argument does not depend on what the two clocks show, on how far they are apart, or on whether the node or the gateway
+restarted after the client requested the time.
+
+It does assume that the node's clock neither restarts nor stops between A and R. Two kinds of node could break this
+assumption. Because of them, both requests go over one connection, with no other request and no wait in between:
+
+- A node that restarts after its reply, so that its clock begins at zero again, loses this connection. So it never gets
+  the second request.
+- A node with a monotonic clock that stops while the node sleeps can remove too late: by as long as it sleeps between A
+  and R, and no longer.
 """
 
 from __future__ import annotations
@@ -35,10 +42,11 @@ from p2pannex.system.clock import Clock
 async def remove_from(
     node: Node, service: Service, key: Key, before: int | None, clock: Clock, *, require_deadline: bool
 ) -> Removal:
-    """Remove `key` from a node, if `clock`, the cluster's, has not reached `before`. RemoteError, ConnectionLost.
+    """Remove `key` from a node if `clock`, the cluster's, has not reached `before`. RemoteError, ConnectionLost.
 
-    A node that knows no deadlines (protocol versions below 3) is asked to remove if there is time left when the request
-    leaves us; with `require_deadline` it is not asked at all. `service` is the node's, as the client may see it.
+    A node that does not support deadlines (protocol versions below 3) gets a plain removal, if there is time left when
+    the request is sent; with `require_deadline` it gets none. If no removal is sent, the outcome is ok only if the node
+    does not have the content. `service` is the node's, as `bypassing` returned it.
     """
     if before is None:
         return await node.ask(service.remove, key)
@@ -50,7 +58,7 @@ async def _remove_before(
     node: Node, service: Service, key: Key, before: int, clock: Clock, *, require_deadline: bool
 ) -> Removal:
     try:
-        theirs = await node.ask(service.timestamp)
+        node_now = await node.ask(service.timestamp)
     except Unsupported:
         if require_deadline or clock.monotonic() >= before:
             return await _removed_already(node, service, key)
@@ -58,9 +66,9 @@ async def _remove_before(
     left = before - math.ceil(clock.monotonic())
     if left <= 0:
         return await _removed_already(node, service, key)
-    return await node.ask(service.remove, key, before=theirs + left)
+    return await node.ask(service.remove, key, before=node_now + left)
 
 
 async def _removed_already(node: Node, service: Service, key: Key) -> Removal:
-    """Where there is no time left: a node that has no such content counts as one that removed it."""
+    """Without a removal: ok if the node does not have the content."""
     return Removal(not await node.ask(service.check_present, key))

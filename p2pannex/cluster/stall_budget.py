@@ -1,13 +1,14 @@
-"""How long nodes that do nothing may hold up an upload: for one timeout in all, however many they are.
+"""Hanging nodes delay an upload by at most one timeout in total, however many nodes hang.
 
-A node that hangs is known by the time that passes, and by nothing else. Where several hang, each at a byte that is only
-reached after the one before was left out, their timeouts would add up. So time that is waited in vain comes out of one
-account. A wait after which more may follow gets half of what is left of it; the last one, for the outcomes, the rest:
+Only the time that passes shows that a node hangs. If several nodes hang, each at a later byte than the one before, they
+are noticed one after the other, and their timeouts would add up. So all time that is waited in vain is taken from one
+budget. A wait that others may follow gets half of what is left of the budget. The last wait, for the outcomes, gets all
+that is left:
 
     T/2 + T/4 + ... + rest  <=  T
 
-Only waits count in which everybody waits for one node, and which that node does not end by doing something. A node that
-is slow may hold the others up for as long as it likes.
+A wait counts if the whole upload waits for one node and the node is left out at its end. A slow node that keeps taking
+content may delay the others for as long as it needs.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ T = TypeVar("T")
 
 
 class Timed(Protocol):
-    """A node, or a part of an upload: how many seconds it may take for a block."""
+    """A node, or a target of an upload. `timeout`: how many seconds it may take for a block."""
 
     @property
     def timeout(self) -> float: ...
 
 
 class StallBudget:
-    """What is left of an upload's timeout. Nodes have timeouts of their own, so it is counted as a share of them."""
+    """The budget of one upload. It is counted as a share of a timeout, since each node has its own timeout."""
 
     def __init__(self) -> None:
         self._left = 1.0
 
     def pause(self, node: Timed) -> float:
-        """Seconds that the upload may be held up by this node before it goes on without it."""
+        """Seconds that the upload may wait for this node before it continues without the node."""
         return node.timeout * self._left / 2
 
     def rest(self, node: Timed) -> float:
-        """Seconds for this node's outcome, which is the last that is waited for."""
+        """Seconds that the upload may wait for this node's outcome, the last wait."""
         return node.timeout * self._left
 
     def spend(self, node: Timed, seconds: float) -> None:
-        """So long was waited for this node in vain."""
+        """Record that the upload waited `seconds` for this node in vain."""
         if node.timeout > 0:
             self._left = max(0.0, self._left - seconds / node.timeout)

@@ -1,20 +1,27 @@
-"""Gateways behind gateways: who asks whom, so that a node that many ways lead to is asked once.
+"""Gateways behind gateways: a node that several routes lead to gets each request once.
 
-A request carries the gateways that it came through (BYPASS), and nobody goes back to those. That ends cycles. A diamond
-needs more: two gateways that we ask, and that do not know of each other's requests, may both have the same node behind
-them. So what is behind them is divided up before they are asked. Each in turn gets all that it comes to without the
-gateways that we ask ourselves, and without what was given to those before it; the others are told to bypass that.
+A request names the gateways that it came through (BYPASS, protocol-spec section 4.4), and it is not sent to those
+again. This ends cycles. A diamond needs more: two gateways that get the same request from us may have the same node
+behind them, and neither knows of the other's request. So the nodes behind our gateways are assigned before any request
+is sent, to one gateway each. One gateway after the other is assigned all that it reaches, except through the other
+gateways that get the request from us, and except what was assigned before. The other gateways are told to bypass what
+is assigned to it.
 
-**Nothing is left out.** Take a node that some way leads to, and on that way the last gateway or node that was given to
-somebody: there is one, as each gateway that we ask is given to itself. If it were not the node itself, then what comes
-next on the way was given to nobody, so nobody was told to bypass it, and who was given the one before comes to it.
-**Nothing is asked twice**, since what was given to one is bypassed by those after it, and by those before it because
-they do not come to it.
+**No node is left out.** Take any route from us to a node, and the last gateway or node on it that is assigned:
 
-It can be divided up only as far as it is known: gateways in this process tell what is behind them. Of one that is
-reached through a connection it is known which it is (`Node.via`), and no more: the protocol has no word for the rest.
-Two such with a third one behind both do ask that twice, which takes time and does no harm. Who knows the ways names
-them instead: nodes of the same UUID, each with `via`, are ways to one repository.
+1. There is one, since each gateway that gets the request from us is assigned to itself.
+2. Suppose that it is not the node, but a gateway G, and that G is assigned to the gateway A. Then the next step on the
+   route is not assigned.
+3. So no gateway was told to bypass this next step, and A reaches it through G.
+4. So the next step is assigned to A, or was assigned before: a contradiction. The last one is the node itself.
+
+**No node gets the request twice.** What is assigned to a gateway is bypassed by the gateways after it. The gateways
+before it do not reach it; otherwise it would be assigned to one of them.
+
+This works as far as the routes are known. A gateway in this process lists what is behind it. About a gateway behind a
+connection only its UUID is known (`Node.via`): the protocol has no message for the rest. If two such gateways have a
+third gateway behind them, that gateway gets the request twice, which takes time and does no harm. A caller that knows
+the routes can list them instead: several nodes with the same UUID, each with its `via`, are routes to one repository.
 """
 
 from __future__ import annotations
@@ -30,28 +37,28 @@ class Gateway(Service):
     """A Service with nodes behind it."""
 
     gateway: str | None
-    """The UUID of the gateway itself, by which others bypass it."""
+    """The UUID of the gateway itself, which other gateways use to bypass it."""
 
     @property
     @abc.abstractmethod
     def nodes(self) -> tuple[Node, ...]:
-        """Every way to each node."""
+        """Every route to each node."""
 
 
 def entered(node: Node) -> frozenset[str]:
-    """The gateways that a request to this node goes through first."""
+    """The gateways that a request to this node goes through before it reaches the node."""
     service = node.service
     return node.via | {service.gateway} if isinstance(service, Gateway) and service.gateway else node.via
 
 
 def allowed(node: Node, bypass: frozenset[str]) -> bool:
-    """Whether a request that is to bypass these may go to this node."""
+    """Whether a request that has to bypass these UUIDs may go to this node."""
     return node.uuid not in bypass and entered(node).isdisjoint(bypass)
 
 
 def reached(node: Node, bypass: frozenset[str]) -> frozenset[str]:
-    """The UUIDs of nodes and gateways that a request to `node` comes to, as far as is known: rather too few than one
-    that it may not come to."""
+    """The UUIDs of the nodes and gateways that a request to `node` reaches, as far as they are known. The result may
+    lack some that it reaches, but has none that it does not reach."""
     found = {node.uuid}
     behind = [node.service]
     while behind:
@@ -68,21 +75,21 @@ def reached(node: Node, bypass: frozenset[str]) -> frozenset[str]:
 
 
 def to_bypass(node: Node, asked: Sequence[Node], nodes: Sequence[Node], bypass: frozenset[str]) -> frozenset[str]:
-    """What a request to `node` has to bypass, where all of `asked`, of these `nodes`, are asked, and it is to bypass
-    the `bypass` anyway."""
+    """What a request to `node` has to bypass. `nodes` are all nodes of the cluster, `asked` those of them that get the
+    request, and `bypass` is what the request has to bypass in any case."""
     own = entered(node)
     if not own:
         return bypass
     if not isinstance(node.service, Gateway):
-        # Connections were told already what to bypass: it stays the same whoever is asked this time.
+        # An open connection has sent its BYPASS already, so the result must not depend on `asked`.
         return bypass.union(*map(entered, nodes)) - own
     siblings = bypass.union(*map(entered, asked))
-    # Those that do not answer come last, so that what is behind them is given to others where there is a way.
+    # Unhealthy nodes come last, so that what is behind them is assigned to others that have a route to it.
     in_turn = sorted(asked, key=lambda other: (not other.healthy, other.cost, other.uuid))
-    given = siblings.union(other.uuid for other in in_turn if other.healthy)
+    assigned = siblings.union(other.uuid for other in in_turn if other.healthy)
     for other in in_turn:
         if other is node:
             break
-        given |= reached(other, given - entered(other) - {other.uuid})
-    given -= own | {node.uuid}
-    return (siblings - own) | (given & reached(node, siblings - own))
+        assigned |= reached(other, assigned - entered(other) - {other.uuid})
+    assigned -= own | {node.uuid}
+    return (siblings - own) | (assigned & reached(node, siblings - own))

@@ -1,4 +1,4 @@
-"""A part of an upload into a cluster: one node's, or that of several that receive content once for all of them."""
+"""A target of an upload into a cluster: one node, or several nodes that receive the content once for all of them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ T = TypeVar("T")
 
 
 class Asks(Protocol):
-    """Calls a method of an upload, in time. `Node.ask` is one."""
+    """Calls a method of an upload, with a deadline. `Node.ask` is one."""
 
-    def __call__(self, question: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> Awaitable[T]: ...
+    def __call__(self, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> Awaitable[T]: ...
 
 
 @attrs.frozen
 class UploadTarget:
-    """What receives a body.
+    """One receiver of the body.
 
-    `nodes` are those of which a place is held meanwhile. `timeout`, in seconds, is how long a block may take.
-    `stands_for` are the repositories that have the content when `upload` says Stored; several nodes name themselves.
-    `own_deadlines` says that it has deadlines of its own, and that its end may take longer than the others' by far.
+    `nodes` are the nodes at which the upload holds a slot. `timeout`, in seconds, is how long a block may take.
+    `stands_for` are the repositories that have the content when `upload` returns Stored, besides those that Stored
+    names; it is empty for several nodes, which are all named. With `own_deadlines`, the upload sets its own deadlines,
+    and its end may take much longer than that of other targets.
     """
 
     name: str
@@ -43,7 +44,7 @@ class UploadTarget:
         return cls(node.name, (node,), upload, node.ask, node.timeout, frozenset([node.uuid]))
 
     def failed(self) -> None:
-        """It did nothing for too long."""
+        """Record that the target did nothing for too long."""
         if not self.own_deadlines:
             for node in self.nodes:
                 node.failed()
@@ -52,12 +53,12 @@ class UploadTarget:
 OpenSharedUpload: TypeAlias = Callable[
     [Key, Sequence[Any]], Awaitable[tuple[UploadTarget | None, frozenset[str], list[str]]]
 ]
-"""Opens one upload for several nodes: its target, None where no node lacks the content; the UUIDs of repositories that
-have the content already; and for the nodes that failed, one line each."""
+"""Opens one upload for several nodes. Returns its target (None if no node lacks the content), the UUIDs of the
+repositories that have the content already, and one line for each node that failed."""
 
 
 class SharedUploadNode(Node):
-    """A node that receives content together with others of its kind: those of one cluster share an upload."""
+    """A node that receives content together with other nodes of its kind, in one upload."""
 
     open_shared_upload: OpenSharedUpload
-    """Called with the key and all nodes of the upload that have this same attribute."""
+    """Called with the key and all nodes of the upload that have the same function here."""

@@ -1,9 +1,10 @@
-"""An upload into a cluster: the same bytes to several nodes, each at its own pace and from its own offset.
+"""An upload into a cluster: the same bytes go to several nodes, to each at its own pace and from its own offset.
 
-Each node has a queue of blocks, and a task that sends from it. The blocks are shared: what is queued is a reference, so
-that memory is bounded by the number of nodes times the queue, and a slow node holds the others back only when its queue
-is full. A node that errs, or takes nothing for its timeout, is left out from then on
-(`p2pannex.cluster.stall_budget` says how that adds up); the outcome names exactly those where the content now is.
+Each target (`UploadTarget`) has a queue of blocks and a task that sends them. The queues hold references to the same
+blocks, so an upload takes at most as much memory as all its queues may hold. A slow node delays the others only when
+its queue is full. A node that fails, or that takes nothing for its timeout, is left out from then on;
+`p2pannex.cluster.stall_budget` limits the delays in total. The outcome names exactly the repositories that now have the
+content.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ T = TypeVar("T")
 
 
 class _TargetTask:
-    """A part that is being worked on. It holds a place at each of its nodes, until it is done."""
+    """One target, its queue, and the task that sends to it. It holds a slot at each of its nodes until it is done."""
 
     def __init__(self, target: UploadTarget, admission: Admission, queue: int) -> None:
         self.target = target
         self.upload = target.upload
         self.queue = BlockQueue(queue)
         self._admission = admission
-        self._placed = True
+        self._has_slots = True
         self.skip = 0
-        """Bytes at the beginning of the body that this node has already."""
+        """Bytes at the start of the body that this target has already."""
         self.valid: bool | None = None
-        """What the source says of the body, once it has ended; None where it stopped in the middle."""
+        """Whether the source vouches for the body; None until its end, and for a body that stopped in the middle."""
         self.outcome: Stored | NotStored | None = None
         self.problem: RemoteError | ConnectionLost | None = None
         self.done = trio.Event()
@@ -50,33 +51,33 @@ class _TargetTask:
 
     @property
     def uuids(self) -> frozenset[str]:
-        """Where the content now is, of the repositories that this part stands for."""
+        """The repositories of this target that have the content now."""
         if self.outcome is None:
             return frozenset()
         return self.outcome.uuids | (self.target.stands_for if isinstance(self.outcome, Stored) else frozenset())
 
     def leave(self) -> None:
-        """Give the places back. Again is no matter."""
-        if self._placed:
-            self._placed = False
+        """Give the slots back. A second call does nothing."""
+        if self._has_slots:
+            self._has_slots = False
             for node in self.target.nodes:
                 self._admission.leave(node)
 
     def limit_next_step(self, seconds: float) -> None:
-        """Leave the node out where it takes longer than that over anything; also over what it is doing now."""
+        """Leave the target out if a call takes longer than `seconds`, also the call that is running now."""
         if not self.target.own_deadlines:
             self._limit = seconds
             self._asking.deadline = self._asked_at + seconds
 
-    async def _ask(self, question: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+    async def _ask(self, request: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
         self._asked_at = trio.current_time()
         with trio.CancelScope(deadline=self._asked_at + self._limit) as self._asking:
-            return await self.target.ask(question, *args, **named)
+            return await self.target.ask(request, *args, **named)
         self.target.failed()
         raise ConnectionLost(f"{self.target.name} did nothing for {trio.current_time() - self._asked_at:.3g} s")
 
     async def give(self, block: memoryview, stall_budget: StallBudget) -> None:
-        """Queue a block. Where it has to wait, everybody does: then the node has to show that it is alive."""
+        """Queue a block. If the queue is full, the whole upload waits for this target, so the wait is limited."""
         if self.queue.full(block):
             started = trio.current_time()
             self.limit_next_step(stall_budget.pause(self.target))
@@ -88,7 +89,7 @@ class _TargetTask:
             await self.queue.put(block)
 
     async def run(self, length: int) -> None:
-        """Send what the queue gives, then learn what became of it. Never raises: the outcome says it all."""
+        """Send the queued blocks, then get the outcome. Never raises: a failure is in `problem`."""
         try:
             with self.scope:
                 await self._send(length, one_deadline=self.queue.ended and length <= SMALL_CONTENT)
@@ -96,7 +97,7 @@ class _TargetTask:
             self.queue.drop()
             self.done.set()
         if self.problem is not None:
-            await self.aclose()  # here, since nobody should have to wait for a node that may hang in this, too
+            await self.aclose()  # in this task: the node may hang in this call too, and no other should wait for it
 
     async def _send(self, length: int, *, one_deadline: bool) -> None:
         upload = self.upload
@@ -115,7 +116,7 @@ class _TargetTask:
             self.problem = error
 
     async def _send_all(self, length: int, valid: bool) -> Stored | NotStored:
-        """All that is queued, with one deadline."""
+        """Send all that is queued, under one deadline."""
         await self.upload.begin(length)
         while (block := await self.queue.get()) is not None:
             await self.upload.send_all(block)
@@ -137,8 +138,11 @@ class _TargetTask:
 
 
 class ClusterUpload(Upload):
-    """Uploads to several nodes as one. The tasks are in `nursery`, which is the cluster's. The places that the nodes
-    have given to it are given back through `admission`."""
+    """Several uploads as one. Its tasks run in `nursery`, the cluster's; its slots are given back to `admission`.
+
+    `present` are repositories that had the content before, `named` filters the UUIDs that the outcome names, and
+    `queue` is how many bytes may wait for one target.
+    """
 
     def __init__(
         self,
@@ -167,15 +171,15 @@ class ClusterUpload(Upload):
         for task in self._tasks:
             task.skip = task.upload.offset - self.offset
             if task.skip > length:
-                # What it kept is longer than all that there is: it is not of this content.
-                task.problem = RemoteError("kept more than there is")
+                # It kept more bytes than the content has, so they are not from this content.
+                task.problem = RemoteError("it kept more bytes than the content has")
                 task.queue.drop()
                 task.done.set()
         await trio.lowlevel.checkpoint_if_cancelled()
 
     def _start(self) -> None:
-        """Have the nodes take what is queued, and what will be. Small content waits until all of it is here: then one
-        question to each node does."""
+        """Start the tasks. For small content this waits until all of it is queued, so that one deadline per target
+        covers all its calls."""
         if not self._started and self._length is not None:
             self._started = True
             for task in self._tasks:
@@ -183,7 +187,7 @@ class ClusterUpload(Upload):
                     self._nursery.start_soon(task.run, self._length - task.skip)
 
     async def send_all(self, view: memoryview) -> None:
-        block = memoryview(bytes(view))  # the view is ours during this call only; the copy is shared by all nodes
+        block = memoryview(bytes(view))  # the view is valid during this call only; all targets share the copy
         if self._sent + len(block) > SMALL_CONTENT or any(task.queue.full(block) for task in self._tasks):
             self._start()
         for task in self._tasks:
@@ -212,9 +216,9 @@ class ClusterUpload(Upload):
         return self._outcome()
 
     def _outcome(self) -> Stored | NotStored:
-        """Which repositories have the content now: those that stored it, and those that had it before.
+        """Names the repositories that have the content now: those that stored it, and those that had it before.
 
-        Where there are any, the client is told of them even if every upload failed: an error could name none.
+        If there are any, this returns an outcome even if every target failed, since an error cannot name repositories.
         """
         if not self._present and all(task.problem is not None for task in self._tasks):
             raise self._problem()
@@ -237,7 +241,7 @@ class ClusterUpload(Upload):
                 await self._stop()
         finally:
             try:
-                # Those that have their outcome have nothing left to close that could take time.
+                # Uploads with an outcome close quickly, so they may be closed one after the other.
                 with trio.move_on_after(TRANSFER_CLOSE_TIMEOUT, shield=True):
                     for task in self._tasks:
                         if task.outcome is not None:
@@ -248,7 +252,7 @@ class ClusterUpload(Upload):
                     task.leave()
 
     async def _stop(self) -> None:
-        """Give the nodes what was queued for them, for a later upload to resume from, if they take it soon."""
+        """Send what is queued, so that a later upload can resume from it, but only for `TRANSFER_CLOSE_TIMEOUT`."""
         if self._length is None:
             return
         with trio.move_on_after(TRANSFER_CLOSE_TIMEOUT, shield=True):
@@ -264,7 +268,7 @@ class ClusterUpload(Upload):
 
 
 async def close_all(uploads: Iterable[Upload | _TargetTask]) -> None:
-    """Close uploads, all at once, also while being cancelled, within seconds."""
+    """Close uploads, all at the same time, within `TRANSFER_CLOSE_TIMEOUT`, also while being cancelled."""
     uploads = list(uploads)
     if not uploads:
         return

@@ -1,13 +1,16 @@
-"""Which nodes of a cluster content goes to, by their preferred content expressions.
+"""Which nodes of a cluster to store content on, by the nodes' preferred content expressions.
 
-Expressions are judged by what can be known. The key and its size, the client's name for it, the nodes' groups and how
-many copies there should be are known at once. Who has the content already is asked of the nodes, and only where an
-expression depends on it. How many bytes a node holds cannot be asked; somebody else has to know it of the nodes that
-have a maximum size (`Sizes`). Balancing by size in a group where no node has one is an error when it is loaded.
+An expression is evaluated by these facts:
 
-A node that does not answer may have the content or not. Expressions are then judged both ways, and content goes where
-either way wants it: a copy too many is the lesser harm. Copies are counted among the nodes; those elsewhere are not
-known here.
+- The key and its size, the client's name for the content, the nodes' groups, and how many copies there should be are
+  known at once.
+- Which nodes have the content already is requested from the nodes, but only if an expression depends on it.
+- How many bytes a node holds matters for nodes with a maximum size. The protocol has no request for it; the caller
+  provides it (`Sizes`). An expression that balances by size in a group without any maximum size is an error when it is
+  loaded.
+
+A node that does not reply may have the content or not. Then both cases are evaluated, and content goes wherever either
+case wants it: a copy too many is the lesser harm. Only copies on the nodes are counted; others are not known here.
 """
 
 from __future__ import annotations
@@ -24,22 +27,22 @@ from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 
 Ask = Callable[[Key, Iterable[Node]], Awaitable[Mapping[Node, bool]]]
-"""Whether nodes have a content. Those that do not answer are left out."""
+"""Whether each node has the content. Nodes that do not reply are left out of the result."""
 
 
 Sizes = Callable[[Collection[str]], Awaitable[Mapping[str, int]]]
-"""How many bytes of content repositories hold. RemoteError where nobody knows it of one."""
+"""How many bytes of content each repository holds. RemoteError if it is unknown for one of them."""
 
 
-async def nobody_knows(uuids: Collection[str]) -> Mapping[str, int]:
-    """`Sizes` where there are none."""
-    raise RemoteError("nobody knows how many bytes the nodes hold, which their preferred content depends on")
+async def sizes_unknown(uuids: Collection[str]) -> Mapping[str, int]:
+    """The `Sizes` of a cluster that cannot find out any."""
+    raise RemoteError("the nodes' preferred content depends on how many bytes they hold, which is not known")
 
 
 @attrs.frozen
 class Preference:
-    """What a node wants: an expression, empty where it has none, and the groups that the node is in. `max_size` is how
-    many bytes it may hold, where that is limited."""
+    """What the node `uuid` wants: its expression, empty if it has none, and the groups that it is in. `max_size` is how
+    many bytes it may hold; None for no limit."""
 
     uuid: str
     expression: str = ""
@@ -49,21 +52,22 @@ class Preference:
 
 @attrs.frozen
 class PreferredContent:
-    """The preferences of all nodes of a cluster, of those too that cannot be reached. Made by `load`."""
+    """The preferences of all nodes of a cluster, including nodes that cannot be reached. Made by `load`."""
 
     names: Mapping[str, str]
-    """What each repository is called here, by its uuid."""
+    """The nodes' names, by UUID."""
     expressions: Mapping[str, Expression]
     groups: Mapping[str, frozenset[str]]
     numcopies: int
     max_sizes: Mapping[str, int]
-    """Of those repositories whose size an expression depends on."""
+    """In bytes, for the repositories whose size an expression depends on."""
 
     @classmethod
     def load(
         cls, preferences: Mapping[str, Preference], *, group_wanted: Mapping[str, str] | None = None, numcopies: int = 1
     ) -> Self:
-        """The preferences of nodes, by the nodes' names. InvalidExpression names the node, and the term.
+        """Parse the preferences of all nodes, which are given by the nodes' names. InvalidExpression names the node and
+        the term.
 
         `group_wanted` are the expressions that ``groupwanted`` stands for, by the name of the group.
         """
@@ -77,7 +81,7 @@ class PreferredContent:
                     limits |= {each.uuid: each.max_size for each in members if each.max_size is not None}
                     if by_size and all(each.max_size is None for each in members):
                         raise InvalidExpression(
-                            f"{term} cannot be judged: no node in the group {group} has a maximum size"
+                            f"{term} cannot be evaluated: no node in the group {group} has a maximum size"
                         )
             except InvalidExpression as error:
                 raise InvalidExpression(f"node {name}: {error}") from error
@@ -91,15 +95,16 @@ class PreferredContent:
         )
 
     async def choose(
-        self, key: Key, file: bytes | None, nodes: Sequence[Node], ask: Ask, sizes: Sizes = nobody_knows
+        self, key: Key, file: bytes | None, nodes: Sequence[Node], ask: Ask, sizes: Sizes = sizes_unknown
     ) -> list[Node]:
-        """Those of `nodes`, the ones that can be reached, that content goes to.
+        """Those of `nodes`, the ones that can be reached, to store the content on.
 
-        Where none of them wants it, those that have it: who uploads it again hears so. RemoteError otherwise.
+        If none of them wants it, those that have it already, so that a client that uploads it again gets ALREADY-HAVE.
+        RemoteError if there are no such nodes either.
         """
         holders: frozenset[str] = frozenset()
         unknown: frozenset[str] = frozenset()
-        # Who has the content needs no room for it; others may.
+        # With maximum sizes the holders matter as well: a node that has the content needs no more space for it.
         asks = bool(self.max_sizes) or any(needs_holders(tree) for tree in self.expressions.values())
         if asks:
             holders, unknown = await self._holders(key, nodes, ask)
@@ -131,7 +136,7 @@ class PreferredContent:
         raise RemoteError("no node of the cluster wants this content")
 
     async def _holders(self, key: Key, nodes: Sequence[Node], ask: Ask) -> tuple[frozenset[str], frozenset[str]]:
-        """Which repositories have the content, and of which nobody knows it."""
-        answers = await ask(key, nodes)
-        holders = frozenset([node.uuid for node, present in answers.items() if present])
-        return holders, frozenset(self.expressions) - {node.uuid for node in answers}
+        """The repositories that have the content, and those that may have it or not."""
+        replies = await ask(key, nodes)
+        holders = frozenset([node.uuid for node, present in replies.items() if present])
+        return holders, frozenset(self.expressions) - {node.uuid for node in replies}

@@ -1,1 +1,1 @@
-"""Clusters as they are described on disk: in a gateway directory, or in a git-annex gateway repository."""
+"""Clusters that are described on disk: by a gateway directory, or by a git-annex gateway repository."""

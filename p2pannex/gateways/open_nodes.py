@@ -1,7 +1,8 @@
-"""Nodes whose services are kept open for as long as a cluster has them, each in a task of its own.
+"""Keeps the services of nodes open for as long as a cluster has the nodes.
 
-A service that does things in the background does them in its ``async with`` block; nodes come and go in any order,
-which blocks cannot. A node that is taken away ends its transfers first.
+A service may run background tasks in its ``async with`` block. Such blocks end in the reverse order of their start, but
+nodes are added and removed in any order. So each block is in a task of its own. A node that is removed finishes its
+transfers before its service is closed.
 """
 
 from __future__ import annotations
@@ -16,26 +17,26 @@ from p2pannex.errors import ConnectionLost, RemoteError
 log = logging.getLogger(__name__)
 
 TRANSFERS_INTERVAL = 1.0
-"""Seconds between two looks whether a node that is to be closed has transfers still."""
+"""Seconds between two checks whether a node that is to be closed still has transfers."""
 
 
 class OpenNodes:
-    """The nodes that are held. Their tasks are in the nursery that `open` is given."""
+    """The open nodes. Their tasks run in the nursery that is passed to `open`."""
 
     def __init__(self) -> None:
         self._leaving: dict[Node, trio.Event] = {}
         self._closed: dict[Node, trio.Event] = {}
 
     async def open(self, node: Node, nursery: trio.Nursery) -> None:
-        """Keep the node's service open until `leave`. Raises what opening it does."""
+        """Open the node's service, and keep it open until `leave`. Raises the errors of opening it."""
         await nursery.start(self._keep_open, node)
 
     def leave(self, node: Node) -> None:
-        """Close the node's service as soon as no transfer needs it."""
+        """Close the node's service as soon as it has no transfers."""
         self._leaving[node].set()
 
     async def close(self, seconds: float) -> None:
-        """Close all, and wait for it so long at most; what takes longer ends with the nursery."""
+        """Close all services. Waits for at most `seconds`; services that take longer are ended with the nursery."""
         with trio.move_on_after(seconds, shield=True):
             for leaving in self._leaving.values():
                 leaving.set()
@@ -51,12 +52,12 @@ class OpenNodes:
                 opened = True
                 task_status.started()
                 await leaving.wait()
-                while node.transfers:  # noqa: ASYNC110 - they are not to be disturbed, and there is no hurry
+                while node.transfers:  # noqa: ASYNC110 - a poll once a second is enough here
                     await trio.sleep(TRANSFERS_INTERVAL)
         except (RemoteError, ConnectionLost) as error:
             if not opened:
                 raise
-            log.warning("p2pannex: %s: %s", node.name, error)  # that one does not close well is no other's concern
+            log.warning("p2pannex: %s: %s", node.name, error)  # an error in closing must not end the other nodes
         finally:
             del self._leaving[node], self._closed[node]
             closed.set()

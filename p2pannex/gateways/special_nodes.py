@@ -1,12 +1,13 @@
 """Special remotes as nodes: content for all of them is received, verified and written to disk once.
 
-A special remote's program takes whole files only, so what is uploaded to it goes through a spool. Each could have its
-own; but a cluster of three clouds would write everything three times. So the special nodes of an upload share one part
-of it (`put_to_special`): the spool's file is delivered to all of them at once, and each fails alone.
+The program of a special remote takes whole files only, so an upload to it goes through a spool. If each special remote
+had its own spool, a cluster of three clouds would write all content three times. So the special nodes of an upload
+share one target (`put_to_special`). The file in the spool is delivered to all of them at the same time, and one node's
+failure does not affect the others.
 
-A program has deadlines of its own, which PROGRESS puts off: storing a large file in a cloud may take an hour without
-anything being wrong. So a special node has no timeout beside these. A program that has ended or hangs is no answer, and
-counts against the node's health.
+Requests to a program have their own deadlines, which PROGRESS extends: storing a large file in a cloud may take an hour
+with no fault anywhere. So a special node has no further timeout. If the program exits or hangs, the node counts as
+failed.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SPOOL_TIMEOUT = 60.0
-"""Seconds that the disk of the spool may take for a block of content."""
+"""Seconds that writing a block of content to the spool may take."""
 
 
 class SpecialNode(SharedUploadNode):
-    """A node whose repository is a special remote. All of a cluster have one spool.
+    """A node whose repository is a special remote. All special nodes of a cluster share one spool.
 
-    `store` has to have room for `limit` transfers (its `concurrency`).
+    `store` must allow `limit` transfers at a time (its `concurrency`).
     """
 
     def __init__(self, name: str, store: ExternalStore, *, cost: float = COST, limit: int = TRANSFERS) -> None:
@@ -44,9 +45,9 @@ class SpecialNode(SharedUploadNode):
         self.store = store
         self.open_shared_upload = put_to_special
 
-    async def ask(self, question: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
+    async def ask(self, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
         try:
-            return await super().ask(question, *args, **named)
+            return await super().ask(request, *args, **named)
         except ProgramFailed:
             self.failed()
             raise
@@ -55,10 +56,10 @@ class SpecialNode(SharedUploadNode):
 async def put_to_special(
     key: Key, nodes: Sequence[SpecialNode]
 ) -> tuple[UploadTarget | None, frozenset[str], list[str]]:
-    """Begin to store content in special remotes, through the spool that they share.
+    """Open one upload to all of `nodes` that lack the content, through the spool that they share.
 
-    The upload, None where there is nothing to upload; which of them have the content already; and what kept others from
-    answering, in words. Never raises what concerns one of them.
+    Returns its target (None if there is nothing to upload), the UUIDs of the nodes that have the content already, and
+    one line for each node that failed. A node's failure is never raised.
     """
     while True:
         present, missing, problems = await _presence(key, nodes)
@@ -73,7 +74,7 @@ async def put_to_special(
         if upload is not None:
             name = " and ".join(node.name for node in missing)
             return _target(name, missing, _SpooledUpload(upload, delivery)), present, problems
-        # Somebody else has just delivered it: look again.
+        # Another upload has just delivered the content: check again.
 
 
 def _target(name: str, nodes: Sequence[SpecialNode], upload: Upload) -> UploadTarget:
@@ -81,26 +82,26 @@ def _target(name: str, nodes: Sequence[SpecialNode], upload: Upload) -> UploadTa
 
 
 async def _presence(key: Key, nodes: Collection[SpecialNode]) -> tuple[frozenset[str], list[SpecialNode], list[str]]:
-    """Who has the content, who has not, and what kept others from answering."""
-    answers, problems = await ask_all(nodes, lambda node: node.ask(node.store.check_present, key))
-    present = frozenset([node.uuid for node, there in answers.items() if there])
-    return present, [node for node in nodes if answers.get(node) is False], problems
+    """The UUIDs of the nodes that have the content, the nodes that lack it, and one line for each node that failed."""
+    replies, problems = await ask_all(nodes, lambda node: node.ask(node.store.check_present, key))
+    present = frozenset([node.uuid for node, has_it in replies.items() if has_it])
+    return present, [node for node in nodes if replies.get(node) is False], problems
 
 
-async def _ask(question: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
-    """Ask the upload into the spool, which is ours: what becomes of it is not held against any node."""
-    return await question(*args, **named)
+async def _ask(request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
+    """Call the upload into the spool. The spool is on this machine, so its errors do not count as a node's failure."""
+    return await request(*args, **named)
 
 
 class _Delivery:
-    """The way of one content from the spool to the special remotes that lack it."""
+    """Delivers one content from the spool to the special remotes that lack it."""
 
     def __init__(self, key: Key, nodes: Sequence[SpecialNode]) -> None:
         self._key = key
         self._nodes = nodes
 
     async def deliver(self, path: bytes) -> Stored | NotStored:
-        """Store the file in all of them, at once. It fails where none could."""
+        """Store the file in all of them at the same time. RemoteError if none of them stored it."""
         stored: set[str] = set()
         problems: list[str] = []
 
@@ -118,16 +119,16 @@ class _Delivery:
             raise RemoteError("; ".join(sorted(problems)))
         return Stored(frozenset(stored))
 
-    async def having(self) -> frozenset[str]:
+    async def holders(self) -> frozenset[str]:
         present, _, _ = await _presence(self._key, self._nodes)
         return present
 
     async def all_present(self) -> bool:
-        return len(await self.having()) == len(self._nodes)
+        return len(await self.holders()) == len(self._nodes)
 
 
 class _SpooledUpload(Upload):
-    """The upload into the spool, whose outcome names the special remotes that have the content."""
+    """The upload into the spool. Its outcome names the special remotes that have the content."""
 
     def __init__(self, inner: Upload, delivery: _Delivery) -> None:
         self._inner = inner
@@ -146,7 +147,7 @@ class _SpooledUpload(Upload):
         return await self._inner.finish(valid)
 
     async def data_present(self) -> Stored | NotStored:
-        present = await self._delivery.having()
+        present = await self._delivery.holders()
         return Stored(present) if present else NotStored()
 
     async def aclose(self) -> None:

@@ -1,7 +1,7 @@
-"""A node that cannot be opened.
+"""The Service of a node that cannot be opened.
 
-It is not left out. Content that is on it cannot be removed from the cluster, and nobody knows what it has: a client
-that is told otherwise would believe it.
+The node is not left out of the cluster. What it holds is unknown, and content on it cannot be removed. If it were left
+out, clients would get replies that say otherwise, and would rely on them.
 """
 
 from __future__ import annotations

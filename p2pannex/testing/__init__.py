@@ -1,10 +1,10 @@
-"""Published for those who implement a part of this themselves: a store, a transport, a client, a server.
+"""Tools for testing your own implementation of a part: a store, a transport, a client or a server.
 
-services     is it a Service? the suite that every store, remote and cluster is held to
+services     checks a Service; every store, remote and cluster of p2pannex passes these checks
 serving      a service behind the protocol, in one process
-pair         two ends of a conversation, joined: over bytes alone, and over every transport
+pair         the two ends of a conversation, connected: over bytes alone, and over every transport
 faults       connections that break at any byte, operations that are cancelled at any point
-simulator    clusters whose clocks, lines, disks and nodes misbehave, on a clock that jumps; seeded and replayable
+simulator    clusters with misbehaving clocks, connections, disks and nodes, in simulated time; seeded and reproducible
 samples      contents and their keys
-conformance  transcripts of conversations, held against any server's command line
+conformance  transcripts of conversations, played with any server that a command line starts
 """

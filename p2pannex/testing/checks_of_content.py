@@ -1,4 +1,4 @@
-"""What every `Service` does with content that is there, and with content that is not."""
+"""Checks of every `Service`: requests for content that is present, and for content that is absent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from p2pannex.service import AlreadyHave, Service
 from p2pannex.testing.samples import fetch, key_of, sample, store
 
 BIG = (5 << 19) + 7
-"""Bytes of a content that is several blocks, and a part of one."""
+"""The size of a content of several blocks and a part of one, in bytes."""
 
 ODD_KEYS = (
     b"WORM-s5-m123--a/b c%&:,d",
@@ -20,56 +20,56 @@ ODD_KEYS = (
     b"XFOO-s5--abc",
     b"MADEUP-s5--" + b"n" * 100,
 )
-"""Keys of all sorts. Those that say a size are of 5 bytes."""
+"""Keys with unusual backends and names. Those with a size are for content of 5 bytes."""
 
 
 async def has_a_uuid(service: Service) -> None:
-    """`uuid` names the repository, in one word."""
+    """`uuid` is one word."""
     assert isinstance(service.uuid, str), f"uuid is {service.uuid!r}"
     assert service.uuid, "uuid is empty"
     assert not set(service.uuid) & set(" \r\n"), f"uuid is {service.uuid!r}"
 
 
-async def knows_what_it_does_not_have(service: Service) -> None:
-    """Absent content is not present, cannot be locked, gives no bytes and is not valid, and counts as removed."""
-    key = key_of(b"nobody has this")
-    assert await service.check_present(key) is False, "absent content is said to be present"
+async def reports_absent_content(service: Service) -> None:
+    """Absent content is not present, cannot be locked, is sent as no bytes and not valid, and counts as removed."""
+    key = key_of(b"never stored")
+    assert await service.check_present(key) is False, "absent content is reported as present"
     assert await service.lock(key) is None, "absent content was locked"
-    assert await fetch(service, key) is None, "absent content was given"
-    assert await fetch(service, key, offset=5) is None, "absent content was given from an offset on"
+    assert await fetch(service, key) is None, "absent content was sent"
+    assert await fetch(service, key, offset=5) is None, "absent content was sent from an offset on"
     removal = await service.remove(key)
     assert removal.ok, "absent content does not count as removed"
 
 
 async def stores_and_gives_back(service: Service) -> None:
-    """Stored content is present, comes back byte for byte, and is not asked for again."""
+    """Stored content is present, is sent back byte for byte, and a second upload of it gets AlreadyHave."""
     content = b"some content"
     key = await store(service, content)
     assert await service.check_present(key) is True, "stored content is not present"
     assert await fetch(service, key) == content
-    assert await fetch(service, key, piece=1) == content, "read byte by byte it is another"
+    assert await fetch(service, key, piece=1) == content, "content that is read byte by byte is different"
     again = await service.put(key)
-    assert isinstance(again, AlreadyHave), f"content that is there is asked for again: {again}"
-    assert service.uuid not in again.uuids, "the service names itself among others"
+    assert isinstance(again, AlreadyHave), f"content that is present was requested again: {again}"
+    assert service.uuid not in again.uuids, "the service names itself among the other repositories"
     assert await service.check_present(key_of(b"another")) is False
 
 
-async def keeps_nothing_too(service: Service) -> None:
+async def stores_empty_content(service: Service) -> None:
     """Content of no bytes can be stored, is present, and is valid."""
     key = await store(service, b"")
     assert await service.check_present(key) is True
-    assert await fetch(service, key) == b"", "empty content is said to be absent"
+    assert await fetch(service, key) == b"", "empty content is reported as absent"
 
 
-async def keeps_big_content(service: Service) -> None:
-    """Content of several blocks comes back whole, and what it was sent from may be overwritten after each call."""
+async def stores_big_content(service: Service) -> None:
+    """Content of several blocks is sent back whole, though the uploaded memory is overwritten after each call."""
     content = sample(BIG)
     key = await store(service, content, piece=300_001)
     assert await fetch(service, key, piece=99_991) == content
 
 
 async def gives_from_an_offset(service: Service) -> None:
-    """A download begins where it was asked to; at the end, or past it, nothing follows, and that is valid."""
+    """A download begins at the requested offset. At the end, or past it, it has no bytes and is valid."""
     content = b"0123456789"
     key = await store(service, content)
     for offset in (0, 1, 5, 9, 10):
@@ -89,17 +89,17 @@ async def takes_every_key(service: Service) -> None:
         try:
             key = await store(service, content, Key(raw))
         except Unsupported:
-            assert await service.check_present(Key(raw)) is False, f"{raw!r} is unsupported, and present"
+            assert await service.check_present(Key(raw)) is False, f"{raw!r} is unsupported, but present"
             continue
         assert await service.check_present(key) is True, f"{key} is not present"
         stored.append((key, content))
-    assert stored, "it takes no key at all"
+    assert stored, "no key is supported"
     for key, content in stored:
-        assert await fetch(service, key) == content, f"{key} has another's content"
+        assert await fetch(service, key) == content, f"{key} has the content of another key"
 
 
 async def takes_file_names_as_hints(service: Service) -> None:
-    """The name that the client has for content changes nothing."""
+    """The client's name for the content has no effect on the result."""
     key = key_of(b"named")
     for name in (None, b"a b%c", "é/ü".encode(), b"-x", b"/absolute", b"\xff"):
         upload = await service.put(key, name)
@@ -114,7 +114,7 @@ async def takes_file_names_as_hints(service: Service) -> None:
 
 
 async def survives_downloads_that_are_left(service: Service) -> None:
-    """A download that is left early, or refused at its end, harms nothing."""
+    """A download that the caller leaves early, or reports as not received, does no harm."""
     content = sample(BIG)
     key = await store(service, content)
     async with await service.get(key):
@@ -125,14 +125,14 @@ async def survives_downloads_that_are_left(service: Service) -> None:
         block = memoryview(bytearray(download.length))
         while block:
             block = block[await download.readinto(block) :]
-        assert await download.readinto(memoryview(bytearray(10))) == 0, "there is more than was announced"
+        assert await download.readinto(memoryview(bytearray(10))) == 0, "more bytes came than were announced"
         assert await download.valid()
         await download.finish(False)
     assert await fetch(service, key) == content
 
 
 async def removal_during_a_download_spoils_nothing(service: Service) -> None:
-    """Content that is removed while it is read is read to its end, or the reading fails: other bytes never come."""
+    """If content is removed while it is read, the download continues to its end or fails. Wrong bytes never come."""
     content = sample(BIG)
     key = await store(service, content)
     try:
@@ -174,10 +174,10 @@ async def serves_several_at_once(service: Service) -> None:
 
 CONTENT_CHECKS = (
     has_a_uuid,
-    knows_what_it_does_not_have,
+    reports_absent_content,
     stores_and_gives_back,
-    keeps_nothing_too,
-    keeps_big_content,
+    stores_empty_content,
+    stores_big_content,
     gives_from_an_offset,
     takes_every_key,
     takes_file_names_as_hints,

@@ -1,4 +1,4 @@
-"""What every `Service` promises about keeping: locks, removals, and the clock that deadlines are told by."""
+"""Checks of every `Service`: removals, locks, and the clock that deadlines refer to."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from p2pannex.testing.samples import fetch, store
 
 async def _locked(service: Service, key_content: bytes) -> Lock:
     lock = await service.lock(await store(service, key_content))
-    assert lock is not None, "content that is there cannot be locked"
+    assert lock is not None, "content that is present cannot be locked"
     return lock
 
 
 async def _refuses_to_remove(service: Service, content: bytes, why: str) -> None:
     key = await store(service, content)
     removal = await service.remove(key)
-    assert not removal.ok, f"{why}, and it is said to be removed"
-    assert await service.check_present(key), f"{why}, and it was removed"
+    assert not removal.ok, f"{why}, but its removal is reported as successful"
+    assert await service.check_present(key), f"{why}, but it was removed"
     assert await fetch(service, key) == content
 
 
 async def removes(service: Service) -> None:
-    """Removed content is gone, other content is not, and it can be stored again."""
+    """Removed content is absent and can be stored again; other content stays."""
     one, other = await store(service, b"one"), await store(service, b"other")
     removal = await service.remove(one)
-    assert removal.ok, "it could not be removed"
-    assert service.uuid not in removal.uuids, "the service names itself among others"
-    assert await service.check_present(one) is False, "it is still present"
-    assert await fetch(service, one) is None, "it is still given"
+    assert removal.ok, "the content could not be removed"
+    assert service.uuid not in removal.uuids, "the service names itself among the other repositories"
+    assert await service.check_present(one) is False, "removed content is still present"
+    assert await fetch(service, one) is None, "removed content is still sent"
     assert (await service.remove(one)).ok, "absent content does not count as removed"
     assert await fetch(service, other) == b"other"
     await store(service, b"one")
@@ -36,25 +36,27 @@ async def removes(service: Service) -> None:
 
 
 async def keeps_what_is_locked(service: Service) -> None:
-    """Locked content is not removed until it is unlocked, and can be read all the while."""
+    """Locked content is not removed until it is unlocked, and can be read meanwhile."""
     content = b"locked"
     async with await _locked(service, content):
-        await _refuses_to_remove(service, content, "it is locked")
+        await _refuses_to_remove(service, content, "the content is locked")
     key = await store(service, content)
-    assert (await service.remove(key)).ok, "it was unlocked, and cannot be removed"
+    assert (await service.remove(key)).ok, "the content was unlocked, but cannot be removed"
     assert await service.check_present(key) is False
 
 
 async def keeps_what_is_locked_twice(service: Service) -> None:
-    """Content with two locks is kept until both are released, whichever comes first."""
+    """Content with two locks is kept until both are released, in either order."""
     content = b"locked twice"
     for first, second in ((0, 1), (1, 0)):
         locks = [await _locked(service, content), await _locked(service, content)]
         async with locks[second]:
             async with locks[first]:
                 pass
-            await _refuses_to_remove(service, content, "one of two locks is left")
-        assert (await service.remove(await store(service, content))).ok, "both locks were released"
+            await _refuses_to_remove(service, content, "one of the two locks is left")
+        assert (await service.remove(await store(service, content))).ok, (
+            "both locks were released, but the content cannot be removed"
+        )
 
 
 async def releases_once(service: Service) -> None:
@@ -64,28 +66,28 @@ async def releases_once(service: Service) -> None:
         await lock.release()
         await lock.release()
     await lock.aclose()
-    assert (await service.remove(await store(service, content))).ok, "it was unlocked"
+    assert (await service.remove(await store(service, content))).ok, "the content was unlocked, but cannot be removed"
 
 
-async def keeps_the_promise_to_the_lost(service: Service) -> None:
-    """A lock whose holder is lost goes on: it may have removed its own copy already."""
+async def keeps_the_lock_of_a_lost_holder(service: Service) -> None:
+    """A lock whose holder is lost stays: the holder may have removed its own copy already."""
     content = b"abandoned"
     try:
         async with await _locked(service, content):
             raise _Lost
     except _Lost:
         pass
-    await _refuses_to_remove(service, content, "the one who locked it was lost a moment ago")
+    await _refuses_to_remove(service, content, "the content is locked by a holder that was lost a moment ago")
     async with await _locked(service, content):
         pass
-    await _refuses_to_remove(service, content, "another's lock was released, the lost one's was not")
+    await _refuses_to_remove(service, content, "another lock was released, but the lost holder's lock is left")
 
 
 class _Lost(Exception):
     pass
 
 
-async def tells_the_time(service: Service) -> None:
+async def reports_the_time(service: Service) -> None:
     """`timestamp` is in whole seconds, and never goes back."""
     try:
         times = [await service.timestamp() for _ in range(5)]
@@ -96,7 +98,7 @@ async def tells_the_time(service: Service) -> None:
 
 
 async def removes_before_a_deadline_only(service: Service) -> None:
-    """Content is removed while the service's clock is below the deadline, and not from then on."""
+    """Content is removed only while the service's clock is below the deadline."""
     key = await store(service, b"in time")
     try:
         now = await service.timestamp()
@@ -112,7 +114,7 @@ async def removes_before_a_deadline_only(service: Service) -> None:
 
 
 async def locks_are_stronger_than_deadlines(service: Service) -> None:
-    """Locked content is not removed before a deadline either."""
+    """Locked content is not removed, even if the deadline has not passed."""
     content = b"locked in time"
     async with await _locked(service, content):
         key = await store(service, content)
@@ -128,8 +130,8 @@ LOCK_CHECKS = (
     keeps_what_is_locked,
     keeps_what_is_locked_twice,
     releases_once,
-    keeps_the_promise_to_the_lost,
+    keeps_the_lock_of_a_lost_holder,
     locks_are_stronger_than_deadlines,
 )
 
-KEEPING_CHECKS = (removes, tells_the_time, removes_before_a_deadline_only, *LOCK_CHECKS)
+KEEPING_CHECKS = (removes, reports_the_time, removes_before_a_deadline_only, *LOCK_CHECKS)

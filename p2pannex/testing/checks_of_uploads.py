@@ -1,4 +1,4 @@
-"""What every `Service` does with uploads that are not what they should be: only good content is ever stored."""
+"""Checks of every `Service`: uploads that stop early or have wrong content. Only valid content is ever stored."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ async def _upload(service: Service, key: Key) -> Upload:
 
 
 async def _still_absent(service: Service, key: Key) -> None:
-    assert await service.check_present(key) is False, "it is present all the same"
-    assert await fetch(service, key) is None, "it is given all the same"
+    assert await service.check_present(key) is False, "content that was not stored is present"
+    assert await fetch(service, key) is None, "content that was not stored is sent"
 
 
 async def resumes_an_upload_that_was_left(service: Service) -> None:
-    """What arrived before an upload was left is not asked for again, and the whole is right in the end."""
+    """After an upload that stopped, the next one resumes where the bytes ended, and the whole content is right."""
     content = sample(4 << 20)
     key = key_of(content)
     async with await _upload(service, key) as upload:
-        assert upload.offset == 0, f"nothing was sent yet, and byte {upload.offset} is asked for"
+        assert upload.offset == 0, f"nothing was sent yet, but the offset is {upload.offset}"
         await upload.begin(len(content))
         await send_pieces(upload, content[: 3 << 20])
     await _still_absent(service, key)
     async with await _upload(service, key) as upload:
-        assert 0 < upload.offset <= 3 << 20, f"3 MiB were sent, and byte {upload.offset} is asked for"
+        assert 0 < upload.offset <= 3 << 20, f"3 MiB were sent, but the offset is {upload.offset}"
     await store(service, content)
     assert await fetch(service, key) == content
 
 
 async def resumes_a_small_upload_too(service: Service) -> None:
-    """An upload that was left, however little was sent, can be made again."""
+    """An upload that stopped can be made again, however few bytes were sent."""
     content = b"0123456789"
     key = key_of(content)
     for sent in (0, 4, 9, 10):
@@ -51,19 +51,19 @@ async def resumes_a_small_upload_too(service: Service) -> None:
 
 
 async def does_not_store_damaged_content(service: Service) -> None:
-    """Content that is not the key's is not stored, whatever its sender says; the key's own is, later."""
+    """Content that does not verify is not stored, even if its sender calls it valid; the right content is, later."""
     content = b"0123456789"
     key = key_of(content)
     assert isinstance(await offer(service, b"012345678X", key), NotStored), "content that does not verify was stored"
     await _still_absent(service, key)
     async with await _upload(service, key) as upload:
-        assert upload.offset == 0, "content that cannot become right is kept to be resumed"
+        assert upload.offset == 0, "content that does not verify was kept to resume from"
     await store(service, content)
     assert await fetch(service, key) == content
 
 
 async def does_not_trust_a_damaged_beginning(service: Service) -> None:
-    """A beginning that was kept and is wrong is found out when the rest has come."""
+    """If the bytes of a stopped upload are wrong, the content is not stored once the rest has come."""
     content = sample(2 << 20)
     key = key_of(content)
     async with await _upload(service, key) as upload:
@@ -77,7 +77,7 @@ async def does_not_trust_a_damaged_beginning(service: Service) -> None:
 
 
 async def does_not_store_a_part(service: Service) -> None:
-    """Content that is shorter than the key says is not stored."""
+    """Content that is shorter than the key's size is not stored."""
     content = b"0123456789"
     for key in (key_of(content), Key(b"WORM-s10-m1--x")):
         async with await _upload(service, key) as upload:
@@ -94,7 +94,7 @@ async def does_not_store_a_part(service: Service) -> None:
 
 
 async def does_not_store_too_much(service: Service) -> None:
-    """Content that is longer than the key says is not stored."""
+    """Content that is longer than the key's size is not stored."""
     content = b"0123456789"
     for key in (key_of(content), Key(b"WORM-s10-m1--x")):
         async with await _upload(service, key) as upload:
@@ -110,8 +110,8 @@ async def does_not_store_too_much(service: Service) -> None:
         assert await fetch(service, key) == content
 
 
-async def verifies_what_its_sender_disowns(service: Service) -> None:
-    """Content that changed while it was sent is stored only if it verifies, and only where that can be told."""
+async def verifies_what_its_sender_calls_invalid(service: Service) -> None:
+    """Content that its sender calls invalid is stored only if the key has a hash, and the content matches it."""
     content = b"0123456789"
     for sent, key in (
         (b"012345678X", key_of(content)),
@@ -125,18 +125,18 @@ async def verifies_what_its_sender_disowns(service: Service) -> None:
             try:
                 outcome: object = await upload.finish(False)
             except ConnectionLost:
-                outcome = None  # an old protocol has no word for it but to close
+                outcome = None  # protocol version 0 has no INVALID; the client closes instead
         if outcome is None:
             continue
         stored = isinstance(outcome, Stored)
-        assert not stored or (sent == content and key.verifier().conclusive), "it was stored unverified"
+        assert not stored or (sent == content and key.verifier().conclusive), "unverified content was stored"
         assert await service.check_present(key) is stored, f"the outcome was {outcome}"
         await store(service, content, key)
         assert await fetch(service, key) == content
 
 
-async def does_not_resume_from_what_was_disowned(service: Service) -> None:
-    """Where nothing but the size can be verified, bytes whose sender said that they are not good are not built on."""
+async def does_not_resume_from_invalid_content(service: Service) -> None:
+    """If only the size can be verified, bytes that their sender called invalid are not resumed from."""
     key = Key(b"WORM-s10-m1--x")
     async with await _upload(service, key) as upload:
         await upload.begin(5)
@@ -144,14 +144,14 @@ async def does_not_resume_from_what_was_disowned(service: Service) -> None:
         try:
             await upload.finish(False)
         except ConnectionLost:
-            return  # an old protocol has no word for it
+            return  # protocol version 0 has no INVALID
     await _still_absent(service, key)
     await store(service, b"0123456789", key)
     assert await fetch(service, key) == b"0123456789"
 
 
-async def tells_the_offset_alone(service: Service) -> None:
-    """An upload of no bytes that is not valid only asks for the offset: nothing is stored, and nothing is lost."""
+async def reports_the_offset_alone(service: Service) -> None:
+    """An upload of no bytes that is not valid only requests the offset: nothing is stored, and no bytes are lost."""
     content = sample(4 << 20)
     key = key_of(content)
     async with await _upload(service, key) as upload:
@@ -163,19 +163,19 @@ async def tells_the_offset_alone(service: Service) -> None:
         try:
             assert isinstance(await upload.finish(False), NotStored)
         except ConnectionLost:
-            pass  # an old protocol has no word for it
+            pass  # protocol version 0 has no INVALID
     async with await _upload(service, key) as upload:
-        assert upload.offset >= offset, f"{offset} bytes were there, {upload.offset} are left"
+        assert upload.offset >= offset, f"{offset} bytes had arrived, {upload.offset} are left"
     await store(service, content)
     assert await fetch(service, key) == content
 
 
-async def looks_before_it_believes(service: Service) -> None:
-    """`data_present` where the content is not there stores nothing."""
+async def verifies_after_data_present(service: Service) -> None:
+    """`data_present` for content that did not reach the repository stores nothing."""
     key = key_of(b"elsewhere")
     async with await _upload(service, key) as upload:
         try:
-            assert isinstance(await upload.data_present(), NotStored), "nothing came, and it is said to be stored"
+            assert isinstance(await upload.data_present(), NotStored), "absent content is reported as stored"
         except Unsupported:
             pass
     await _still_absent(service, key)
@@ -183,7 +183,7 @@ async def looks_before_it_believes(service: Service) -> None:
 
 
 async def takes_one_content_twice_at_once(service: Service) -> None:
-    """Of two uploads of one key at once, each is done, refused or told that the content is there; it is right."""
+    """Of two uploads of one key at the same time, each is stored, refused or gets AlreadyHave; the content is right."""
     content = sample(3 << 20)
     key = key_of(content)
     outcomes: list[object] = []
@@ -206,7 +206,7 @@ async def takes_one_content_twice_at_once(service: Service) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(one)
         nursery.start_soon(one)
-    assert any(isinstance(outcome, Stored) for outcome in outcomes), f"none was stored: {outcomes}"
+    assert any(isinstance(outcome, Stored) for outcome in outcomes), f"neither was stored: {outcomes}"
     assert await fetch(service, key) == content
 
 
@@ -217,9 +217,9 @@ UPLOAD_CHECKS = (
     does_not_trust_a_damaged_beginning,
     does_not_store_a_part,
     does_not_store_too_much,
-    verifies_what_its_sender_disowns,
-    does_not_resume_from_what_was_disowned,
-    tells_the_offset_alone,
-    looks_before_it_believes,
+    verifies_what_its_sender_calls_invalid,
+    does_not_resume_from_invalid_content,
+    reports_the_offset_alone,
+    verifies_after_data_present,
     takes_one_content_twice_at_once,
 )

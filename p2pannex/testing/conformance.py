@@ -1,10 +1,12 @@
-"""Conformance: every transcript played with a server that is given by its command line.
+"""Conformance: plays every transcript with a server that a command line starts.
 
 The command must speak the protocol on its standard input and output, from AUTH-SUCCESS on, as ``git-annex-shell
-p2pstdio DIR UUID`` and ``p2pannex-shell p2pstdio DIR UUID`` do. It is started as often as is needed, two at a time
-where a transcript needs two clients, always on the same repository. Content is put there and removed through the
-protocol itself. Two kinds of thing may stay behind: content whose lock outlives its conversation, for the ten minutes
-of its retention and until somebody removes it, and the beginnings of uploads that were left in the middle.
+p2pstdio DIR UUID`` and ``p2pannex-shell p2pstdio DIR UUID`` do. It is started as often as needed, always on the same
+repository, and twice at the same time if a transcript needs two clients. Content is stored and removed through the
+protocol.
+
+Two things may remain in the repository. Content whose lock outlives its conversation cannot be removed before the lock
+expires after ten minutes, and is left for you to remove. Uploads that were stopped leave the bytes that had arrived.
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ MODES: Mapping[str, Mapping[str, str]] = {
     "read-only": {"GIT_ANNEX_SHELL_READONLY": "1"},
     "append-only": {"GIT_ANNEX_SHELL_APPENDONLY": "1"},
 }
-"""The environment in which a server is to be in each access mode."""
+"""The environment variables that put a server in each access mode."""
 
 EXIT_TIMEOUT = 5.0
-"""Seconds for which a server may live on after its input has ended."""
+"""Seconds that a server may take to exit after its input has ended."""
 
 
 @frozen
 class Result:
-    """What became of one transcript at one version."""
+    """The result of one transcript at one version."""
 
     transcript: str
     version: int
@@ -44,9 +46,10 @@ class Result:
     """The section of protocol-spec that the transcript shows."""
     status: Literal["passed", "failed", "skipped"]
     line: int = 0
-    """Where it failed: the line of the transcript, 0 for before its first."""
+    """The line of the transcript at which it failed; 0 if it failed before the first line."""
     problem: str = ""
-    """Why it was skipped, or how it failed: the conversation's end, the line expected (-), the one that came (+)."""
+    """Why it was skipped, or how it failed: the last lines of the conversation, the line expected (-), the line that
+    came (+)."""
 
     def as_json(self) -> dict[str, object]:
         """For `json.dumps`."""
@@ -60,7 +63,8 @@ class Result:
 
 
 class _ServerStream(trio.abc.HalfCloseableStream):
-    """A child's standard input and output. Closing it ends the child, and adds what it complained of to a list."""
+    """The standard input and output of a child process. Closing it ends the child, and adds what the child wrote to its
+    standard error to `complaints`."""
 
     def __init__(self, process: trio.Process, errors: IO[bytes], complaints: list[str]) -> None:
         assert process.stdin is not None
@@ -103,7 +107,7 @@ class _ServerStream(trio.abc.HalfCloseableStream):
 
 
 class _Servers:
-    """Starts servers. `complaints` is what those that have ended wrote to their standard error."""
+    """Starts servers. `complaints` has what servers that have ended wrote to their standard error."""
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         mode_variables = {name for variables in MODES.values() for name in variables}
@@ -138,15 +142,19 @@ async def run_conformance(
 ) -> list[Result]:
     """Play every transcript with the server that `argv` starts, at each of `versions`.
 
-    names: only these transcripts. variant: `git-annex` to expect what git-annex does where p2pannex differs on
-    purpose. modes: the access modes that the server takes from its environment (see `MODES`); transcripts of other
-    modes are skipped. offers: what the server has of what some transcripts need (`files`, `waiting`; see
-    protocol-spec/transcripts.md). timeout: seconds that each wait may take. environment: the server's, instead of
-    this process's. transcripts: instead of those that come with the package. report: called with each result as it
-    is known.
+    - `names`: play only these transcripts.
+    - `variant`: `git-annex` expects git-annex's behaviour where p2pannex differs on purpose.
+    - `modes`: the access modes that the server takes from its environment (see `MODES`). Transcripts of other modes are
+      skipped.
+    - `offers`: the features of the server that only some transcripts need (`files`, `waiting`; see
+      protocol-spec/transcripts.md). Transcripts that need others are skipped.
+    - `timeout`: seconds that each wait may take.
+    - `environment`: the server's environment, instead of this process's.
+    - `transcripts`: transcripts to play, instead of those of the package.
+    - `report`: called with each result as soon as it is known.
 
-    OSError where the command cannot be started. A server that does not even greet makes every result `failed`.
-    ValueError for a variant or a mode that does not exist.
+    OSError if the command cannot be started. ValueError for a variant or a mode that does not exist. If the server does
+    not send AUTH-SUCCESS, every result is `failed`.
     """
     if variant not in VARIANTS or not set(modes) <= set(MODES):
         raise ValueError(f"the variants are {', '.join(VARIANTS)}, the modes {', '.join(MODES)}")
@@ -187,7 +195,7 @@ async def _play(
     except Skipped as reason:
         return result("skipped", problem=str(reason))
     except Mismatch as mismatch:
-        complaints = [f"a server said: {complaint}" for complaint in servers.complaints]
+        complaints = [f"the server's standard error: {complaint}" for complaint in servers.complaints]
         return result("failed", mismatch.number, "\n".join([str(mismatch), *complaints]))
     return result("passed")
 

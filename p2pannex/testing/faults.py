@@ -1,7 +1,8 @@
-"""Making things go wrong, at every point where they can.
+"""Faults at every point: connections that fail after any number of bytes, operations cancelled at any point.
 
-`FaultyStream` breaks, ends, hangs or trickles after a number of bytes. `cancel_everywhere` runs an operation over and
-over, cancelled each time a little later, so that what it leaves behind can be looked at after each.
+`FaultyStream` breaks, ends or hangs after a number of bytes, and can pass bytes in small pieces. `cancel_everywhere`
+runs an operation again and again and cancels it a little later each time, so that a test can check after each run what
+the operation left behind.
 """
 
 from __future__ import annotations
@@ -15,21 +16,22 @@ import trio
 
 
 class Fault(Enum):
-    """What a `FaultyStream` does when its bytes are spent."""
+    """What a `FaultyStream` does after its last byte."""
 
     BREAK = "break"
-    """As when the far side resets the connection."""
+    """The connection breaks, as if the peer had reset it."""
     END = "end"
-    """The stream ends, as when the far side closed; what is sent breaks."""
+    """The stream ends, as if the peer had closed it; sending breaks."""
     HANG = "hang"
-    """Nothing comes any more, and nothing is taken."""
+    """No more bytes arrive, and sending waits forever."""
 
 
 class FaultyStream(trio.abc.HalfCloseableStream):
-    """A stream that passes on another's bytes until so many were received or sent, then shows its `fault`.
+    """Passes on the bytes of another stream, until `receives` bytes were received or `sends` bytes were sent; then it
+    has its `fault`.
 
-    `receives` and `sends` are those numbers, of bytes; `piece` is how many pass in one call at most. It owns the
-    stream under it; with BREAK and END that is closed when the fault shows, so that the far side sees an end as well.
+    `piece` is how many bytes pass in one call at most. It owns the stream under it. With BREAK and END, the fault
+    closes that stream, so that the peer sees an end as well.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class FaultyStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self.receives <= 0:
-            return await self._show()
+            return await self._fail()
         limit = int(min(self.receives, self.piece, max_bytes or self.piece))
         data = bytes(await self.stream.receive_some(limit))
         self.receives -= len(data)
@@ -59,14 +61,14 @@ class FaultyStream(trio.abc.HalfCloseableStream):
         view = memoryview(data)
         while view:
             if self.sends <= 0:
-                await self._show()
-                raise trio.BrokenResourceError("the far side is gone")
+                await self._fail()
+                raise trio.BrokenResourceError("connection closed by a test")
             size = int(min(self.sends, self.piece, len(view)))
             await self.stream.send_all(bytes(view[:size]))
             self.sends -= size
             view = view[size:]
 
-    async def _show(self) -> bytes:
+    async def _fail(self) -> bytes:
         if self.fault is Fault.HANG:
             await trio.sleep_forever()
         await trio.aclose_forcefully(self.stream)
@@ -87,11 +89,11 @@ class FaultyStream(trio.abc.HalfCloseableStream):
 
 
 Operation = Callable[[], Awaitable[object]]
-"""What is cancelled."""
+"""The operation that is cancelled."""
 
 
 class _Canceller(trio.abc.Instrument):
-    """Cancels a scope at the nth step that the tasks inside of it take."""
+    """Cancels a scope at a given step of the tasks inside it."""
 
     def __init__(self, scope: trio.CancelScope, step: int, *, waking: bool) -> None:
         self._scope = scope
@@ -122,10 +124,11 @@ class _Canceller(trio.abc.Instrument):
 
 
 async def cancel_everywhere(world: Callable[[], AbstractAsyncContextManager[Operation]], *, limit: int = 10_000) -> int:
-    """Run an operation to every point at which it can be cancelled, cancel it there; how many points there were.
+    """Cancel an operation at every point at which it can be cancelled, in one run for each. Returns the number of
+    points.
 
-    `world` makes a new world for each run: a context manager that gives the operation, and that looks, after the
-    operation has ended, whether all is as it should be, with assertions::
+    `world` makes what the operation works on, anew for each run. It is a context manager that yields the operation, and
+    makes its assertions after the operation has ended::
 
         @asynccontextmanager
         async def world():
@@ -135,9 +138,9 @@ async def cancel_everywhere(world: Callable[[], AbstractAsyncContextManager[Oper
 
         await cancel_everywhere(world)
 
-    Each point is tried twice: cancelled while the operation waits there, and cancelled when what it waited for has
-    happened already, which is when careless code loses it. The tasks that the operation starts in nurseries of its own
-    count; those that the world has started do not. After `limit` points the operation is taken for endless.
+    Each point is tried twice: cancelled while the operation waits there, and cancelled when the event that it waits for
+    has happened already, where careless code loses that event. Tasks that the operation starts in its own nurseries
+    count; tasks that `world` started do not. AssertionError if the operation has not ended after `limit` points.
     """
     points = 0
     for waking in (False, True):
@@ -156,7 +159,7 @@ async def cancel_everywhere(world: Callable[[], AbstractAsyncContextManager[Oper
 
 
 async def _cancelled_at(operation: Operation, step: int, *, waking: bool) -> bool:
-    """Whether the operation got as far as `step`, and so was cancelled there."""
+    """Run the operation and cancel it at `step`. False if it ended before that step."""
     scope = trio.CancelScope()
     canceller = _Canceller(scope, step, waking=waking)
     with scope:

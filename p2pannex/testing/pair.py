@@ -1,4 +1,4 @@
-"""Two ends of a conversation, joined: connections over bytes for sans-IO tests, peers over every transport for others.
+"""The two ends of a conversation, connected: `Connection` objects for sans-IO tests, peers over every transport.
 
 ::
 
@@ -26,14 +26,14 @@ from p2pannex.protocol.conversation import Side, State
 from p2pannex.transports.descriptor import DescriptorStream
 
 UUID = "00000000-0000-4000-8000-00000000feed"
-"""The server's, where a test does not care."""
+"""The server's UUID in tests that need no other."""
 
 
 class ConnectionPair:
-    """A client's and a server's `Connection`, joined. Bytes pass in pieces of the sizes that `piece` gives.
+    """A client's and a server's `Connection`, connected. Bytes pass in pieces of the sizes that `piece` returns.
 
-    What both ends promise is asserted at each step: that what was said arrives, that a body arrives as it was sent,
-    and that both ends then stand in the same state.
+    Each step asserts that the message and its body arrive as they were sent, and that both ends are in the same state
+    afterwards.
     """
 
     def __init__(self, *, authenticated: bool = True, piece: Callable[[], int] | None = None) -> None:
@@ -52,16 +52,16 @@ class ConnectionPair:
         return self.client.state
 
     def open(self, version: int = m.LATEST_VERSION, uuid: str = UUID) -> None:
-        """Greet, and agree on a version; for 0, nothing is said of it."""
+        """Send AUTH-SUCCESS, then VERSION from both sides; without VERSION if `version` is 0."""
         self.say(Side.SERVER, m.AuthSuccess(uuid))
         if version:
             self.say(Side.CLIENT, m.Version(version))
             self.say(Side.SERVER, m.Version(version))
 
     def say(self, side: Side, message: m.Message, body: bytes = b"") -> m.Message:
-        """Send a message, with the body that a `Data` announces; the message as it arrived.
+        """Send a message from `side`, with the body that a `Data` announces. Returns the message as it arrived.
 
-        LocalProtocolError where `side` may not say it now, RemoteProtocolError where the other does not take it.
+        LocalProtocolError if `side` may not send it now, RemoteProtocolError if the other side does not accept it.
         """
         sender, receiver = self.end(side), self.end(side.other)
         data = sender.send(message)
@@ -77,7 +77,7 @@ class ConnectionPair:
             taken += receiver.take_body()
         assert isinstance(event, m.Message), f"{message} did not arrive: {event}"
         assert type(event) is type(message), f"{message} arrived as {event}"
-        assert taken == body, f"{len(body)} bytes were sent, other ones arrived"
+        assert taken == body, f"{len(body)} bytes were sent, and other bytes arrived"
         assert self.client.version == self.server.version
         assert self.state is sender.state
         return event
@@ -91,7 +91,7 @@ class ConnectionPair:
 
 
 Pair = tuple[Peer, Peer]
-"""A client's peer and a server's, joined."""
+"""A client's peer and a server's peer, connected."""
 
 
 def _socket_peers(*, authenticated: bool = True, timeout: float = PEER_TIMEOUT) -> Pair:
@@ -129,11 +129,11 @@ PEERS: dict[str, Callable[..., Pair]] = {
     "socket": _socket_peers,
     "pipe": _pipe_peers,
 }
-"""How to make two joined peers, by transport: ``memory`` passes objects, ``stream`` bytes in this process, ``socket``
-and ``pipe`` bytes through the kernel. Each takes `authenticated` and `timeout`. The first two are ruled by trio's
-clock alone, so that ``trio.testing.MockClock(autojump_threshold=0)`` makes their deadlines pass at once."""
+"""Functions that make two connected peers, by transport: ``memory`` passes objects, ``stream`` passes bytes in this
+process, ``socket`` and ``pipe`` pass bytes through the kernel. Each takes `authenticated` and `timeout`. The first two
+depend on trio's clock only, so ``trio.testing.MockClock(autojump_threshold=0)`` makes their deadlines pass at once."""
 
 
 def peer_pair(transport: str, *, authenticated: bool = True, timeout: float = PEER_TIMEOUT) -> Pair:
-    """A client's peer and a server's, joined over one of `PEERS`."""
+    """A client's peer and a server's peer, connected over one of `PEERS`."""
     return PEERS[transport](authenticated=authenticated, timeout=timeout)

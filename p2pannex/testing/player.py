@@ -1,8 +1,8 @@
-"""Transcripts played with a server at the other end of a stream.
+"""Plays transcripts with a server at the other end of a stream.
 
-The player is the client: it sends the transcript's client lines as they are, legal or not, and compares every byte
-that comes back. What a transcript asks to be present is put there through the protocol itself, and what it left is
-removed again, so any server will do. Keys are made so that no two playings share one.
+The player is the client. It sends the transcript's client lines unchanged, valid or not, and compares every byte of the
+replies. Through the protocol it also stores the content that a transcript requires, and removes what the transcript
+left, so it works with any server. Each run uses keys of its own.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import trio
 from p2pannex.testing.transcripts import Kind, Mismatch, Step, Transcript, Values, content
 
 Open = Callable[[str], Awaitable[trio.abc.HalfCloseableStream]]
-"""Opens a connection to a server in this access mode; before it sends anything the server is the one to speak."""
+"""Opens a new connection to a server in this access mode, on which nothing was sent or received yet."""
 
 SHOWN = 12
-"""Lines of the conversation that are shown before the one that went wrong."""
+"""How many lines of the conversation are shown before the one that differs."""
 
 
 class Skipped(Exception):
@@ -25,7 +25,7 @@ class Skipped(Exception):
 
 
 class _Wire:
-    """A connection to the server: lines and bytes, each wait bounded."""
+    """A connection to the server, which reads lines and bytes. Each wait takes at most `timeout` seconds."""
 
     def __init__(self, stream: trio.abc.HalfCloseableStream, timeout: float) -> None:
         self.stream = stream
@@ -41,7 +41,7 @@ class _Wire:
                 with trio.fail_after(self.timeout):
                     await self.stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # it closed: what it said before is still to be read
+                pass  # the server closed; what it sent before that is still to be read
 
     async def _more(self) -> bool:
         await self.flush()
@@ -57,14 +57,14 @@ class _Wire:
         return not self._ended
 
     async def line(self) -> bytes:
-        """The next line, line feed included; without one, what came before the end of the stream."""
+        """The next line, with its line feed. At the end of the stream, what came since the last line feed."""
         while (end := self._received.find(b"\n")) < 0:
             if not await self._more():
                 return self._take(len(self._received))
         return self._take(end + 1)
 
     async def body(self, count: int) -> bytes:
-        """That many bytes, or those that came before the end of the stream."""
+        """The next `count` bytes, or fewer if the stream ends."""
         while len(self._received) < count and await self._more():
             pass
         return self._take(count)
@@ -81,7 +81,7 @@ class _Wire:
         return taken
 
     async def end(self) -> None:
-        """Send nothing more, and keep what still comes until the server closes."""
+        """Send an end of stream, and collect what the server sends until it closes."""
         await self.flush()
         await self.stream.send_eof()
         while await self._more():
@@ -95,8 +95,8 @@ class _Wire:
 class Player:
     """Plays transcripts, one after the other, over connections that it opens and uses again.
 
-    `run` sets this player's keys apart from all others'; `timeout`, in seconds, stands on every wait; `variant` says
-    whose behaviour to expect where transcripts tell two. Call `aclose` at the end.
+    `run` makes this player's keys different from those of all others. `timeout` limits every wait, in seconds.
+    `variant` is the behaviour to expect where a transcript has two. Call `aclose` at the end.
     """
 
     def __init__(self, open_stream: Open, *, run: str, timeout: float, variant: str = "p2pannex") -> None:
@@ -105,12 +105,13 @@ class Player:
         self.timeout = timeout
         self.variant = variant
         self.uuid = ""
-        """The server's, once it has greeted."""
+        """The server's UUID, from its AUTH-SUCCESS."""
         self._played = 0
         self._idle: dict[str, list[_Wire]] = {}
 
     async def play(self, transcript: Transcript, version: int) -> None:
-        """Play it at this version. Mismatch where the server does something else, Skipped where it cannot."""
+        """Play a transcript at this version. Mismatch if the server behaves differently, Skipped if it does not support
+        the version."""
         self._played += 1
         values = Values(version, f"{self._run}p{self._played}", uuid=self.uuid)
         playing = _Playing(self, transcript, values)
@@ -130,7 +131,7 @@ class Player:
                 await self._remove([*prepared, *playing.put])
 
     async def wire(self, mode: str, *, fresh: bool) -> _Wire:
-        """A connection: one that has greeted and is idle, or (`fresh`) one on which nothing was said yet."""
+        """A connection that is idle after AUTH-SUCCESS, or with `fresh` one on which nothing was sent or received."""
         if not fresh and self._idle.get(mode):
             return self._idle[mode].pop()
         with trio.fail_after(self.timeout):
@@ -144,24 +145,24 @@ class Player:
         return wire
 
     def give_back(self, mode: str, wire: _Wire) -> None:
-        """The connection is idle: it may be used again."""
+        """Keep an idle connection for later transcripts."""
         self._idle.setdefault(mode, []).append(wire)
 
     async def _put(self, values: Values, data: bytes) -> None:
-        """Store content, at version 0: what every server must be able to do."""
+        """Store content, at version 0, which every server supports."""
         wire = await self.wire("read-write", fresh=False)
         wire.outbox += b"VERSION 0\nPUT  %s\n" % values.key(data)
-        answers = [await wire.line(), await wire.line()]
-        if answers[1] == b"PUT-FROM 0\n":
+        replies = [await wire.line(), await wire.line()]
+        if replies[1] == b"PUT-FROM 0\n":
             wire.outbox += b"DATA %d\n" % len(data) + data
-            answers.append(await wire.line())
-        if answers[1:] not in ([b"PUT-FROM 0\n", b"SUCCESS\n"], [b"ALREADY-HAVE\n"]):
+            replies.append(await wire.line())
+        if replies[1:] not in ([b"PUT-FROM 0\n", b"SUCCESS\n"], [b"ALREADY-HAVE\n"]):
             await wire.aclose()
-            raise Mismatch(0, f"content could not be put there before it began: {_text(b''.join(answers))}")
+            raise Mismatch(0, f"the content that the transcript requires was not stored: {_text(b''.join(replies))}")
         self.give_back("read-write", wire)
 
     async def _remove(self, keys: list[bytes]) -> None:
-        """Remove what was stored, as far as the server lets us: locks may outlive their conversation."""
+        """Remove what was stored, as far as the server allows it: locks may outlive their conversation."""
         for key in dict.fromkeys(keys):
             wire = await self.wire("read-write", fresh=False)
             wire.outbox += b"REMOVE %s\n" % key
@@ -179,7 +180,7 @@ class Player:
 
 
 class _Playing:
-    """One transcript being played."""
+    """One transcript that is being played."""
 
     def __init__(self, player: Player, transcript: Transcript, values: Values) -> None:
         self.player = player
@@ -189,7 +190,7 @@ class _Playing:
         self.put: list[bytes] = []
         self._wires: dict[int, _Wire] = {}
         self._last: dict[int, Step] = {}
-        self._said: list[str] = []
+        self._conversation: list[str] = []
 
     async def take(self, step: Step) -> None:
         self.number = step.number
@@ -201,35 +202,35 @@ class _Playing:
         match step.kind:
             case Kind.CLIENT_LINE:
                 line = self.values.line(step.text)
-                self._said.append(_shown(step, line))
+                self._conversation.append(_shown(step, line))
                 if line.startswith(b"PUT "):
                     self.put.append(line.split(b" ", 2)[-1].rstrip(b"\r\n"))
                 wire.outbox += line
             case Kind.CLIENT_BODY:
                 data = self.values.body(step.text)
-                self._said.append(str(step))
+                self._conversation.append(str(step))
                 wire.outbox += data
             case Kind.SERVER_LINE:
                 line = await wire.line()
                 if not (line.endswith(b"\n") and self.values.matches(step.text, line[:-1])):
                     self._differs(step, _text(line))
-                self._said.append(_shown(step, line))
+                self._conversation.append(_shown(step, line))
             case Kind.SERVER_BODY:
                 expected = self.values.body(step.text)
                 data = await wire.body(len(expected))
                 if data != expected:
                     self._differs(step, _text(data))
-                self._said.append(str(step))
+                self._conversation.append(str(step))
             case Kind.CLIENT_CLOSES:
-                self._said.append(str(step))
+                self._conversation.append(str(step))
                 await wire.end()
             case Kind.SERVER_CLOSES:
                 rest = await wire.rest()
                 if rest:
                     self._differs(step, _text(rest))
-                self._said.append(str(step))
+                self._conversation.append(str(step))
             case Kind.STATE | Kind.BAD_SERVER_LINE:
-                pass  # told to the bare protocol only
+                pass  # only for `replay`
 
     async def _open(self, connection: int) -> _Wire:
         mode, spelled = self.transcript.mode, self.transcript.spelled
@@ -238,15 +239,15 @@ class _Playing:
             self.values.uuid = self.player.uuid
             offer = b"VERSION %d\n" % self.values.version
             wire.outbox += offer
-            answer = await wire.line()
-            if answer != offer:
-                if answer.startswith((b"VERSION ", b"ERROR ")):
-                    raise Skipped(f"the server does not speak version {self.values.version}")
-                raise Mismatch(0, f"VERSION was answered with {_text(answer)}")
+            reply = await wire.line()
+            if reply != offer:
+                if reply.startswith((b"VERSION ", b"ERROR ")):
+                    raise Skipped(f"the server does not support version {self.values.version}")
+                raise Mismatch(0, f"the reply to VERSION was {_text(reply)}")
         return wire
 
     async def finish(self) -> None:
-        """Every connection that is still open must be between requests, with nothing left unread."""
+        """Check that every connection that is still open is between requests, and that no more bytes have come."""
         for connection, step in self._last.items():
             wire = self._wires[connection]
             closing = step.kind in (Kind.CLIENT_CLOSES, Kind.SERVER_CLOSES)
@@ -254,10 +255,10 @@ class _Playing:
                 continue
             self.number = step.number
             wire.outbox += b"CHECKPRESENT %s\n" % self.values.key(b"never stored")
-            answer = await wire.line()
-            if answer != b"FAILURE\n":
-                problem = "it is not between requests: a last CHECKPRESENT of an absent key was answered with"
-                raise Mismatch(step.number, self.shown(f"{problem} {_text(answer)}"))
+            reply = await wire.line()
+            if reply != b"FAILURE\n":
+                problem = "the server is not between requests: a last CHECKPRESENT of an absent key got the reply"
+                raise Mismatch(step.number, self.shown(f"{problem} {_text(reply)}"))
             self.player.give_back(self.transcript.mode, wire)
             del self._wires[connection]
 
@@ -265,8 +266,8 @@ class _Playing:
         raise Mismatch(step.number, self.shown(f"- {step}", f"+ {found}"))
 
     def shown(self, *lines: str) -> str:
-        """The end of the conversation, then these lines."""
-        return "\n".join(["  " + said for said in self._said[-SHOWN:]] + list(lines))
+        """The last lines of the conversation, followed by `lines`."""
+        return "\n".join(["  " + line for line in self._conversation[-SHOWN:]] + list(lines))
 
     async def aclose(self) -> None:
         for wire in self._wires.values():
@@ -285,7 +286,7 @@ def _shown(step: Step, line: bytes) -> str:
 
 
 def cases(transcripts: list[Transcript], versions: frozenset[int]) -> Iterator[tuple[Transcript, int]]:
-    """Each transcript at each of these versions at which it is true."""
+    """Each transcript at each of `versions` that it is for."""
     for transcript in transcripts:
         for version in sorted(transcript.versions & versions):
             yield transcript, version

@@ -1,9 +1,9 @@
-"""Transcripts held against the bare protocol: two `Connection`s, no stream, no store, no time.
+"""Checks transcripts against the protocol rules alone: with two `Connection` objects, no stream, no store, no clock.
 
-Every client line goes into a server's connection. Where the law has nothing against it, a client's connection must be
-able to send it; where it has, the next step must be the very ERROR that the law foresees. Every server line is sent
-by the server's connection and received by the client's. So a transcript that passes is a conversation that both
-roles of this library can have.
+Every client line is received by a server's connection. If the rules allow the line, a client's connection must be able
+to send it. If they forbid it, the next step must be the ERROR that the rules require. Every server line is sent by the
+server's connection and received by the client's. So a transcript that passes is a conversation that a client and a
+server of this library can have.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
 from p2pannex.testing.transcripts import Kind, Mismatch, Step, Transcript, Values
 
 UUID = "00000000-0000-4000-8000-000000000001"
-LAW_ERRORS = {text for text, _ in AFTER_BAD_LINE.values()} | {"unknown command", "line too long"}
+BAD_LINE_ERRORS = {text for text, _ in AFTER_BAD_LINE.values()} | {"unknown command", "line too long"}
 
 
 class _Pair:
@@ -41,18 +41,18 @@ class _Pair:
         self.client.receive_data(self.server.send(message))
         self.client.next_event()
 
-    def client_says(self, step: Step, data: bytes) -> None:
+    def client_sends(self, step: Step, data: bytes) -> None:
         self.pending.append((step, data))
         self.server.receive_data(data)
 
     def run_server(self) -> None:
-        """Let the server take what the client sent, until it is the server's turn."""
+        """Let the server read what the client sent, until it is the server's turn."""
         while self.pending and self.reply is None:
             step, data = self.pending[0]
             if step.kind is Kind.CLIENT_BODY:
                 self.pending.popleft()
                 if not self.server.incoming:
-                    continue  # the beginning of a line that never ends
+                    continue  # part of a line without a line feed
                 if self.server.take_body(len(data)) != data:
                     raise Mismatch(step.number, "these are not bytes of the body that was announced")
                 self.client.body_sent(len(data))
@@ -72,15 +72,17 @@ class _Pair:
                 self.client.send(event)
             except LocalProtocolError as error:
                 if event.since <= self.client.version:
-                    raise Mismatch(step.number, f"taken by the server, but a client may not send it: {error}") from None
+                    raise Mismatch(
+                        step.number, f"the server accepts it, but a client may not send it: {error}"
+                    ) from None
                 self.resume_client()
 
     def resume_client(self) -> None:
-        """The client broke the law, which ours would not: put one of ours where it is now."""
+        """After a client line that breaks the rules, which our client cannot send: start one in the server's state."""
         self.client = Connection(Side.CLIENT, state=self.server.state)
         self.client.version = self.server.version
 
-    def server_says(self, step: Step, line: bytes) -> None:
+    def server_sends_line(self, step: Step, line: bytes) -> None:
         self.run_server()
         try:
             message = m.parse_message(line.removesuffix(b"\n"))
@@ -89,23 +91,23 @@ class _Pair:
         if self.reply is not None:
             expected = f"ERROR {self.reply}"
             if message != m.Error(self.reply):
-                raise Mismatch(step.number, f"the law's answer is: S: {expected}")
+                raise Mismatch(step.number, f"the protocol rules require: S: {expected}")
             if not self.fatal:
                 self.server.send(message)
                 self.resume_client()
             self.reply = None
             return
-        if isinstance(message, m.Error) and message.message in LAW_ERRORS:
-            raise Mismatch(step.number, "the law has nothing against the line before")
+        if isinstance(message, m.Error) and message.message in BAD_LINE_ERRORS:
+            raise Mismatch(step.number, "the protocol rules allow the line before")
         try:
             self.client.receive_data(self.server.send(message))
             event = self.client.next_event()
         except (LocalProtocolError, RemoteProtocolError) as error:
             raise Mismatch(step.number, str(error)) from None
         if event != message:
-            raise Mismatch(step.number, f"the client understood {event}")
+            raise Mismatch(step.number, f"the client received {event}")
 
-    def server_sends(self, step: Step, data: bytes) -> None:
+    def server_sends_body(self, step: Step, data: bytes) -> None:
         self.run_server()
         try:
             self.server.body_sent(len(data))
@@ -113,9 +115,9 @@ class _Pair:
             raise Mismatch(step.number, str(error)) from None
         self.client.receive_data(data)
         if self.client.take_body() != data:
-            raise Mismatch(step.number, "the client did not take this body")
+            raise Mismatch(step.number, "the client did not receive this body")
 
-    def server_lies(self, step: Step, line: bytes) -> None:
+    def server_sends_bad_line(self, step: Step, line: bytes) -> None:
         self.run_server()
         self.client.receive_data(line)
         try:
@@ -125,12 +127,12 @@ class _Pair:
                 raise
             self.client_closed = True
             return
-        raise Mismatch(step.number, f"the client took it: {event}")
+        raise Mismatch(step.number, f"the client accepted it: {event}")
 
     def close_client(self, step: Step) -> None:
         self.run_server()
         if self.pending or self.reply is not None:
-            raise Mismatch(step.number, "the server has not answered yet")
+            raise Mismatch(step.number, "the server has not replied yet")
         self.server.receive_data(b"")
         self.client_closed = True
         try:
@@ -156,9 +158,9 @@ class _Pair:
 
 
 def replay(transcript: Transcript, version: int) -> None:
-    """Hold a transcript against the law. Mismatch where they differ.
+    """Check a transcript against the protocol rules. Mismatch if it breaks them.
 
-    Unless a transcript closes the connection, or names another state with its last step, it must end between requests.
+    A transcript must end between requests, unless it closes the connection or names another state in its last step.
     """
     values = Values(version, "replay", uuid=UUID)
     pairs: dict[int, _Pair] = {}
@@ -170,15 +172,15 @@ def replay(transcript: Transcript, version: int) -> None:
         last[step.connection] = step
         match step.kind:
             case Kind.CLIENT_LINE:
-                pair.client_says(step, values.line(step.text))
+                pair.client_sends(step, values.line(step.text))
             case Kind.CLIENT_BODY:
-                pair.client_says(step, values.body(step.text))
+                pair.client_sends(step, values.body(step.text))
             case Kind.SERVER_LINE:
-                pair.server_says(step, values.line(step.text))
+                pair.server_sends_line(step, values.line(step.text))
             case Kind.SERVER_BODY:
-                pair.server_sends(step, values.body(step.text))
+                pair.server_sends_body(step, values.body(step.text))
             case Kind.BAD_SERVER_LINE:
-                pair.server_lies(step, values.line(step.text))
+                pair.server_sends_bad_line(step, values.line(step.text))
             case Kind.CLIENT_CLOSES:
                 pair.close_client(step)
             case Kind.SERVER_CLOSES:
@@ -189,7 +191,7 @@ def replay(transcript: Transcript, version: int) -> None:
         step = last[connection]
         pair.run_server()
         if pair.reply is not None:
-            raise Mismatch(step.number, f"the law answers: S: ERROR {pair.reply}")
+            raise Mismatch(step.number, f"the protocol rules require a reply: S: ERROR {pair.reply}")
         if not pair.client_closed and step.kind is not Kind.STATE:
             ended = pair.server.state if pair.server.state in BETWEEN_REQUESTS else State.IDLE
             pair.expect_state(step.number, ended)

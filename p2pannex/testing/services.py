@@ -1,6 +1,6 @@
-"""Is it a Service? A suite through which every implementation of the shape can be run: stores, remotes, clusters.
+"""Checks that an object is a Service. All implementations can be run through them: stores, remotes, clusters.
 
-From pytest, a test for each check::
+In pytest, with one test for each check::
 
     import pytest
     from p2pannex.testing.services import SERVICE_CHECKS, check_service
@@ -9,12 +9,12 @@ From pytest, a test for each check::
     async def test_my_store(check, tmp_path):
         await check_service(lambda: MyStore(tmp_path), checks=[check])
 
-or all in one, without pytest: ``trio.run(check_service, MyStore)``.
+Without pytest, all checks at once: ``trio.run(check_service, MyStore)``.
 
-`make` is called for each check, and must give a service that holds nothing. What a check finds wrong is an
-AssertionError that says which sentence of the contract in `p2pannex.service` does not hold. Where a service cannot do
-a thing at all, and says so with `Unsupported`, that part is left out. A service that can lock nothing, and whose `lock`
-always gives None, is held to the checks that are not in `LOCK_CHECKS`.
+Each check gets a service of its own, which must be empty. A check that fails raises AssertionError with the sentence of
+the contract in `p2pannex.service` that does not hold. If a service does not support something and raises `Unsupported`,
+that part of a check is skipped. For a service that cannot lock, whose `lock` always returns None, leave out the checks
+in `LOCK_CHECKS`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from p2pannex.testing.checks_of_keeping import LOCK_CHECKS as _LOCK_CHECKS
 from p2pannex.testing.checks_of_uploads import UPLOAD_CHECKS
 
 Check = Callable[[Service], Awaitable[None]]
-"""Takes a service that holds nothing, and asserts one thing of it."""
+"""Asserts one thing about a service, which is empty at first."""
 
 SERVICE_CHECKS: tuple[Check, ...] = (*CONTENT_CHECKS, *UPLOAD_CHECKS, *KEEPING_CHECKS)
-"""Every check there is. The name and the docstring of each say what it holds services to."""
+"""All checks. The name and the docstring of each say what it asserts."""
 
 LOCK_CHECKS: tuple[Check, ...] = _LOCK_CHECKS
-"""Those of them that need content to be locked."""
+"""The checks for which the service must be able to lock content."""
 
 
 async def check_service(
     make: Callable[[], AbstractAsyncContextManager[Service]], *, checks: Iterable[Check] = SERVICE_CHECKS
 ) -> None:
-    """Hold a service to its contract: AssertionError where it does not keep it.
+    """Run the checks on a service. AssertionError if one fails.
 
-    `make` gives, as an async context manager, a service that holds nothing: each check has one of its own.
+    `make` is called once for each check. It returns an async context manager that yields an empty service.
     """
     for check in checks:
         failure: Exception | None = None
@@ -51,7 +51,7 @@ async def check_service(
             try:
                 await check(service)
             except Exception as error:
-                # Raised after the service was closed: not as a part of whatever its closing makes of it.
+                # Raised after the service was closed, so that closing cannot wrap the error in an exception group.
                 error.add_note(f"in {check.__name__}: {check.__doc__}")
                 failure = error
         if failure is not None:

@@ -1,4 +1,4 @@
-"""A service behind the protocol, in one process: what a test of `Remote`, `serve` or a gateway stands on.
+"""Serves a service to a `Remote` in the same process, for tests of `Remote`, `serve` or a gateway.
 
 ::
 
@@ -34,10 +34,10 @@ async def served(
     connections: int = CONNECTIONS,
     peers: Callable[..., Pair] | None = None,
 ) -> AsyncIterator[Remote]:
-    """Serve `service` to a `Remote`, each connection over a new pair of peers of `transport` (one of `PEERS`).
+    """Serve `service` to a `Remote`. Each connection has a new pair of peers of `transport`, one of `PEERS`.
 
-    `peers` makes the pairs instead, for a test that puts something between them; it is called with `timeout`.
-    `version` is the highest that the client speaks. The service is not closed.
+    `peers` makes these pairs instead, for a test that puts something between the two peers; it is called with
+    `timeout`. `version` is the highest protocol version of the client. The caller closes the service.
     """
     make = peers if peers is not None else PEERS[transport]
     failure: BaseException | None = None
@@ -53,7 +53,7 @@ async def served(
             async with remote:
                 yield remote
         except Exception as error:
-            failure = error  # as it is, not in the group that a nursery makes of it
+            failure = error  # raised outside of the nursery, which would wrap it in an exception group
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure

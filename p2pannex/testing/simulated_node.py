@@ -1,8 +1,8 @@
-"""A repository far away, as such are: slow, out of order, out of reach, dead at the nth byte.
+"""A simulated remote repository, which can be slow, failing, unreachable, or dead after any number of bytes.
 
-`SimulatedNode` is a Service before another, a memory store unless told otherwise. All its waits are trio's, so that
-under ``trio.testing.MockClock`` they cost nothing. What happens to it is in the attributes of `Conditions`, which may
-be changed at any moment.
+`SimulatedNode` passes requests on to another Service, by default a memory store. All its waits use trio's clock, so
+that under ``trio.testing.MockClock`` they take no real time. The attributes of `Conditions` say how it behaves; they
+may be changed at any moment.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Report = Callable[[str, str], None]
-"""Told the name of a node and what happened there."""
+"""Called with the name of a node and what happened there."""
 
 
 class Failing(Enum):
-    """What a node does when its bytes are spent."""
+    """How a node fails after its last byte."""
 
     ERR = "errs"
-    """It refuses everything, in words (`RemoteError`)."""
+    """It refuses every request (`RemoteError`)."""
     DIE = "dies"
     """Every connection to it breaks (`ConnectionLost`)."""
     HANG = "hangs"
-    """It takes nothing and gives nothing."""
+    """It neither receives nor sends anything."""
 
 
 @define
 class Conditions:
-    """How a node does. Times in seconds, speeds in bytes a second."""
+    """How a node behaves. Times are in seconds, speeds in bytes a second."""
 
     latency: float = 0.0
-    """How long a request takes on its way to the node, and its answer on the way back."""
+    """The time that a request takes to the node, and that its reply takes back."""
     bandwidth: float = math.inf
-    """Of the line to the node, shared by all transfers."""
+    """The speed of the connection to the node, shared by all transfers."""
     disk: float = math.inf
-    """How fast it writes content."""
+    """The speed at which it writes content."""
     seek: float = 0.0
-    """How long its disk takes before it does anything at all: answers, stores, removes."""
+    """The time that its disk takes for each request, before the request is done."""
     failing: Failing | None = None
-    """What becomes of it after `bytes_left`; None where nothing does."""
+    """How it fails after `bytes_left`; None if it does not fail."""
     bytes_left: float = math.inf
-    """Bytes of content, in either direction, until it fails; below 0 it has failed before any request."""
+    """Bytes of content, in either direction, until it fails. Below 0 it fails before any request."""
     closing: float = 0.0
-    """How long it takes to close an upload to it once it has failed."""
+    """The time that closing an upload takes once the node has failed."""
     loses_answer: bool = False
-    """At its end it does what it was asked, and fails before it says so."""
+    """When it fails at the end of a transfer, it does finish the transfer, but its reply is lost."""
 
 
 class SimulatedNode(Service):
@@ -80,44 +80,44 @@ class SimulatedNode(Service):
         self.uuid = self.service.uuid
         self.conditions = conditions or Conditions()
         self.asked: dict[str, int] = {}
-        """How often it was asked what: the names of the methods of `Service`."""
+        """How many requests it got, by the name of the method of `Service`."""
         self.taken = 0
         """Bytes of content that arrived at it."""
         self._report = report
-        self._line = trio.Lock()
+        self._connection = trio.Lock()
         self._reachable = trio.Event()
         self._reachable.set()
 
-    # What befalls it --------------------------------------------------------------------------------------------
+    # Faults -----------------------------------------------------------------------------------------------------
 
     def fail(self, failing: Failing, after: float = -1) -> None:
-        """Fail after so many more bytes of content; at once where that is below 0."""
+        """Fail after `after` more bytes of content; at once if that is below 0."""
         self.conditions.failing, self.conditions.bytes_left = failing, after
 
     def recover(self) -> None:
-        """Be as if it had never failed. What hung before goes on hanging."""
+        """Stop failing. Requests that hang already keep hanging."""
         self.conditions.failing, self.conditions.bytes_left = None, math.inf
 
     def partition(self) -> None:
-        """Nothing passes to or from it until `heal`; nothing breaks either."""
+        """Let nothing pass to or from the node until `heal`. Connections do not break."""
         if self._reachable.is_set():
             self._reachable = trio.Event()
 
     def heal(self) -> None:
         self._reachable.set()
 
-    # What others say to it --------------------------------------------------------------------------------------
+    # Requests under these conditions ----------------------------------------------------------------------------
 
     def note(self, event: str) -> None:
         self._report(self.name, event)
 
     async def travel(self) -> None:
-        """One way between the asker and the node."""
+        """Wait while a request or a reply passes between the client and the node."""
         await trio.sleep(self.conditions.latency)
         await self.pass_()
 
     async def pass_(self) -> None:
-        """Wait out partitions and sleep; then show the failure if it is time for one."""
+        """Wait until the node is reachable and awake; then fail if `bytes_left` is below 0."""
         while not self._reachable.is_set() or trio.current_time() < self.clock.awake_at:
             await self._reachable.wait()
             await trio.sleep_until(max(self.clock.awake_at, trio.current_time()))
@@ -125,58 +125,58 @@ class SimulatedNode(Service):
             await self.show()
 
     async def show(self) -> None:
-        """Fail, if it is to."""
+        """Fail as `Conditions.failing` says; do nothing if that is None."""
         failing = self.conditions.failing
         if failing is None:
             return
-        self.conditions.bytes_left = -1  # a node that failed has failed for everybody
+        self.conditions.bytes_left = -1  # from now on the node fails in all transfers
         self.note(failing.value)
         if failing is Failing.HANG:
             await trio.sleep_forever()
         if failing is Failing.DIE:
             raise ConnectionLost(f"{self.name} died")
-        raise RemoteError(f"{self.name} cannot do it")
+        raise RemoteError(f"{self.name} refuses")
 
     def allowance(self, size: int) -> int:
-        """How many of so many bytes pass before it fails."""
+        """How many of the next `size` bytes pass before the node fails."""
         return size if self.conditions.failing is None else int(min(size, max(self.conditions.bytes_left, 0)))
 
     async def carry(self, size: int) -> None:
-        """Let so many bytes of content pass over the line."""
+        """Wait while `size` bytes of content pass over the connection."""
         self.conditions.bytes_left -= size
         if size and self.conditions.bandwidth < math.inf:
-            async with self._line:
+            async with self._connection:
                 await trio.sleep(size / self.conditions.bandwidth)
 
-    async def call(self, what: str, question: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
-        """Ask the service behind it: there, and back again."""
+    async def call(self, what: str, request: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+        """Pass a request on to the service, with the delays and faults of its way there and back."""
         self.asked[what] = self.asked.get(what, 0) + 1
         await self.travel()
         await trio.sleep(self.conditions.seek)
         await self.pass_()
-        answer = await question(*args, **named)
-        self.note(f"{what}: {_said(answer)}")
+        reply = await request(*args, **named)
+        self.note(f"{what}: {_shown(reply)}")
         try:
             await self.travel()
         except BaseException:
-            if isinstance(answer, Upload | Download | Lock):
+            if isinstance(reply, Upload | Download | Lock):
                 with trio.CancelScope(shield=True):
-                    await answer.aclose()  # its connection is gone, which the node notices
+                    await reply.aclose()  # the node notices that the connection is gone
             raise
-        return answer
+        return reply
 
-    async def finish(self, what: str, question: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
-        """The last question about content: where the bytes are spent, the node fails instead of answering, or after
-        it has done it where it `loses_answer`."""
+    async def finish(self, what: str, request: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+        """Pass on the last request of a transfer. If no bytes are left, the node fails instead of doing it; with
+        `Conditions.loses_answer`, after doing it."""
         spent = self.conditions.failing is not None and self.conditions.bytes_left <= 0
         if spent and not self.conditions.loses_answer:
             await self.show()
-        answer = await self.call(what, question, *args, **named)
+        reply = await self.call(what, request, *args, **named)
         if spent:
             await self.show()
-        return answer
+        return reply
 
-    # The shape --------------------------------------------------------------------------------------------------
+    # Service ----------------------------------------------------------------------------------------------------
 
     async def check_present(self, key: Key) -> bool:
         return await self.call("check_present", self.service.check_present, key)
@@ -192,15 +192,15 @@ class SimulatedNode(Service):
         return await self.call("timestamp", self.service.timestamp)
 
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
-        answer = await self.call("put", self.service.put, key, file)
-        return _SimulatedUpload(self, answer) if isinstance(answer, Upload) else answer
+        reply = await self.call("put", self.service.put, key, file)
+        return _SimulatedUpload(self, reply) if isinstance(reply, Upload) else reply
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         return _SimulatedDownload(self, await self.call("get", self.service.get, key, offset=offset, file=file))
 
 
-def _said(answer: object) -> str:
-    return type(answer).__name__ if isinstance(answer, Upload | Download | Lock) else repr(answer)
+def _shown(reply: object) -> str:
+    return type(reply).__name__ if isinstance(reply, Upload | Download | Lock) else repr(reply)
 
 
 class _SimulatedLock(Lock):

@@ -1,4 +1,4 @@
-"""A world of repositories in one process, in which hours pass in a moment, and which can be lived through again.
+"""Simulates clusters and their nodes in one process. Hours of simulated time pass at once; runs are reproducible.
 
 ::
 
@@ -11,10 +11,12 @@
 
     simulate(scenario, seed=7)
 
-Time is trio's mock clock, which jumps to the next thing that happens as soon as all wait. Everything random comes from
-the seed: `Simulation.random`, the jitter of back-offs, and in which order trio runs tasks that are ready together. The
-same seed gives the same `Simulation.trace`; a scenario that fails says which it was. A scenario must not use threads or
-the world outside, since time would not wait for them: stores in memory, and connections inside the process.
+Time is trio's mock clock: as soon as all tasks wait, it jumps to the next deadline. Everything random depends on the
+seed: `Simulation.random`, the jitter of back-offs, and the order in which trio runs tasks that are ready at the same
+time. The same seed gives the same `Simulation.trace`, and the error of a scenario that fails names its seed.
+
+A scenario must not use threads or anything outside the process, because simulated time does not wait for them. Use
+stores in memory and connections inside the process.
 """
 
 from __future__ import annotations
@@ -33,17 +35,17 @@ from p2pannex.testing.simulated_node import Conditions, Failing, SimulatedNode
 T = TypeVar("T")
 
 NODE_TIMEOUT = 30.0
-"""Seconds that the clusters of a simulation give their nodes, unless told otherwise."""
+"""The default timeout of nodes in a simulated cluster, in seconds."""
 
 
 class Simulation:
-    """One world. Made by `simulate`."""
+    """One simulation: its nodes, its random numbers, and a trace of what happened. Made by `simulate`."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.random = random.Random(seed)  # noqa: S311 - not a secret
         self.trace: list[tuple[float, str, str]] = []
-        """What happened: the true time, the node, what it did."""
+        """What happened: the true time, the name of the node, the event."""
         self.nodes: list[SimulatedNode] = []
 
     def note(self, name: str, event: str) -> None:
@@ -51,11 +53,11 @@ class Simulation:
         self.trace.append((trio.current_time(), name, event))
 
     def times(self, event: str, name: str | None = None) -> list[float]:
-        """The true times at which something happened, at one node or at any."""
-        return [time for time, who, what in self.trace if what == event and name in {None, who}]
+        """The true times at which an event happened, at the node `name`, or at any node if it is None."""
+        return [time for time, node, what in self.trace if what == event and name in {None, node}]
 
     def node(self, name: str, *, skew: float = 0.0, counts_sleep: bool = True, **conditions: Any) -> SimulatedNode:
-        """A new repository, its clock off by `skew` seconds, under these `Conditions`."""
+        """Add a node with these `Conditions`. Its clock is off by `skew` seconds."""
         clock = SimulatedClock(skew, counts_sleep=counts_sleep)
         node = SimulatedNode(name, clock=clock, conditions=Conditions(**conditions), report=self.note)
         self.nodes.append(node)
@@ -70,7 +72,7 @@ class Simulation:
         clock: SimulatedClock | None = None,
         **settings: Any,
     ) -> Cluster:
-        """A cluster of some of the nodes, by default of all, to be entered with ``async with``."""
+        """A cluster of `nodes`, by default of all nodes. Enter it with ``async with``."""
         chosen = self.nodes if nodes is None else nodes
         return Cluster(
             f"uuid-of-{name}",
@@ -81,9 +83,10 @@ class Simulation:
 
 
 def simulate(scenario: Callable[[Simulation], Awaitable[T]], seed: int = 0) -> T:
-    """Live through a scenario; what it returns. What it raises has a note with the seed."""
+    """Run a scenario, and return what it returns. Errors that it raises get a note with the seed."""
     state = random.getstate()
-    # The order of tasks that are ready at the same time: trio has a switch for it, which it offers to hypothesis only.
+    # Makes the order of tasks that are ready at the same time depend on the seed. trio has this switch for hypothesis
+    # only, so it is private.
     run: Any = trio._core._run
     order, switch = run._r.getstate(), run._ALLOW_DETERMINISTIC_SCHEDULING
     random.seed(seed)
@@ -93,7 +96,7 @@ def simulate(scenario: Callable[[Simulation], Awaitable[T]], seed: int = 0) -> T
         return trio.run(scenario, Simulation(seed), clock=trio.testing.MockClock(autojump_threshold=0))
     except BaseException as error:
         name = getattr(scenario, "__qualname__", "scenario")
-        error.add_note(f"in the simulation with seed {seed}; to live through it again: simulate({name}, {seed})")
+        error.add_note(f"in the simulation with seed {seed}; to run it again: simulate({name}, {seed})")
         raise
     finally:
         random.setstate(state)

@@ -1,6 +1,6 @@
-"""Transcripts: conversations as text, which can be read by people and run by programs.
+"""Reads transcripts: conversations as text, for people to read and for programs to run.
 
-They lie in protocol-spec/transcripts; protocol-spec/transcripts.md tells the format. One of them looks like this::
+They are in protocol-spec/transcripts; protocol-spec/transcripts.md describes the format. One of them looks like this::
 
     # Content that is there is not sent again.
     section 9
@@ -10,8 +10,8 @@ They lie in protocol-spec/transcripts; protocol-spec/transcripts.md tells the fo
     C: PUT  {key:hello}
     S: ALREADY-HAVE
 
-This module reads them. `replay` holds them against the bare protocol, `player` plays them with a server at the other
-end of a stream, `conformance` with a server's command line.
+`replay` checks them against the protocol rules, `player` plays them with a server at the other end of a stream, and
+`conformance` plays them with a server that a command line starts.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from p2pannex.protocol.messages import LATEST_VERSION
 
 LINE = b"\n"
 VARIANTS = ("p2pannex", "git-annex")
-"""Whose behaviour a transcript tells, where two differ on purpose (protocol-spec/deviations.md)."""
+"""The implementations whose behaviour a transcript shows, where the two differ on purpose
+(protocol-spec/deviations.md)."""
 
 
 class BadTranscript(ValueError):
-    """The text is no transcript; the message says where and why."""
+    """The text is not a transcript; the message says where and why."""
 
 
 class Mismatch(Exception):
-    """A conversation went another way than its transcript. `number` is the line of the transcript."""
+    """A conversation differs from its transcript. `number` is the line of the transcript."""
 
     def __init__(self, number: int, problem: str) -> None:
         super().__init__(problem)
@@ -44,7 +45,7 @@ class Mismatch(Exception):
 
 
 class Kind(Enum):
-    """What a step does."""
+    """The kinds of steps."""
 
     CLIENT_LINE = "C:"
     CLIENT_BODY = "C="
@@ -58,7 +59,7 @@ class Kind(Enum):
 
 @frozen
 class Step:
-    """One line of a transcript. `text` still holds its placeholders."""
+    """One line of a transcript. `text` still contains its placeholders."""
 
     number: int
     kind: Kind
@@ -77,28 +78,28 @@ class Step:
 
 @frozen
 class Transcript:
-    """A conversation, and what must be so before it begins."""
+    """A conversation, and what it requires before it begins."""
 
     name: str
     title: str
     section: str
     """The section of protocol-spec that it shows."""
     versions: frozenset[int]
-    """The protocol versions at which it is true."""
+    """The protocol versions that it is for."""
     steps: tuple[Step, ...]
     mode: str = "read-write"
-    """The access mode that the server is in."""
+    """The access mode of the server."""
     present: tuple[str, ...] = ()
-    """Contents that the server has."""
+    """The contents that the server has."""
     needs: frozenset[str] = field(factory=frozenset)
-    """What not every server has: `files`, `waiting`, `gateway`, `git`, `socket`, `other server`."""
+    """Features that not every server has: `files`, `waiting`, `gateway`, `git`, `socket`, `other server`."""
     spelled: bool = False
-    """True where the steps begin with the server's greeting; else AUTH-SUCCESS and VERSION come before them."""
+    """True if the steps begin with the server's AUTH-SUCCESS; otherwise AUTH-SUCCESS and VERSION come before them."""
     differs: tuple[str, ...] = ()
     """The rows of deviations.md that it shows."""
 
     def steps_for(self, version: int, variant: str) -> list[Step]:
-        """The steps as they are at that protocol version, for that variant."""
+        """The steps for a protocol version and a variant."""
         return [step for step in self.steps if version in step.versions and variant in step.variants]
 
 
@@ -139,7 +140,7 @@ def _step(number: int, line: str) -> Step | None:
 
 
 def parse_transcript(name: str, text: str) -> Transcript:
-    """Read a transcript. BadTranscript for what is none."""
+    """Parse a transcript. BadTranscript if the text is not one."""
     title = ""
     header: dict[str, list[str]] = {}
     steps: list[Step] = []
@@ -176,14 +177,14 @@ def parse_transcript(name: str, text: str) -> Transcript:
 
 
 def transcripts_directory() -> Path:
-    """Where the transcripts lie: in the installed package, or in the source tree beside it."""
+    """The directory of the transcripts: in the installed package, or in the source tree beside it."""
     here = Path(__file__).resolve().parent
     installed = here / "transcript_files"
     return installed if installed.is_dir() else here.parents[1] / "protocol-spec" / "transcripts"
 
 
 def load_transcripts(directory: Path | None = None) -> list[Transcript]:
-    """All transcripts, by name. BadTranscript where one cannot be read."""
+    """All transcripts, ordered by name. BadTranscript if one cannot be parsed, or if there are none."""
     files = sorted((directory or transcripts_directory()).glob("*.txt"))
     if not files:
         raise BadTranscript(f"no transcripts in {directory or transcripts_directory()}")
@@ -199,7 +200,7 @@ _UUID = rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def content(text: str) -> bytes:
-    """The bytes of a body: text with escapes, or `@SIZE` for that many arbitrary ones, or a slice of those."""
+    """The bytes of a body: text with escapes, or `@SIZE` for that many pseudo-random bytes, or a slice of these."""
     match = _CONTENT.fullmatch(text)
     if match is None:
         return b"".join(part for part, _ in _parts(text))
@@ -209,7 +210,7 @@ def content(text: str) -> bytes:
 
 
 def _parts(text: str) -> Iterator[tuple[bytes, str]]:
-    """The text in pieces: bytes to be taken as they are, or the name of a placeholder."""
+    """The text in pieces: literal bytes and an empty name, or no bytes and the name of a placeholder."""
     for match in _PART.finditer(text):
         if match["hex"]:
             yield bytes.fromhex(match["hex"]), ""
@@ -222,10 +223,10 @@ def _parts(text: str) -> Iterator[tuple[bytes, str]]:
 
 
 class Values:
-    """What the placeholders stand for while one transcript is played once.
+    """The values of the placeholders while one transcript is played once.
 
-    `run` is a word of [a-z0-9] that sets the keys of this run apart from those of all others; `uuid` is the server's,
-    learnt from its greeting; `number` is the last one that it told.
+    `run` is a word of [a-z0-9] that makes the keys of this run different from those of all others. `uuid` is the
+    server's, from its AUTH-SUCCESS. `number` is the last number that matched ``{number}``.
     """
 
     def __init__(self, version: int, run: str, *, uuid: str = "") -> None:
@@ -235,7 +236,7 @@ class Values:
         self.number = 1000
 
     def key(self, data: bytes) -> bytes:
-        """The key of a content: its hash, with an extension that nobody else uses."""
+        """The key of a content: its hash, with `run` as the extension."""
         return b"SHA256E-s%d--%s.%s" % (len(data), hashlib.sha256(data).hexdigest().encode(), self.run.encode())
 
     def _value(self, name: str) -> bytes:
@@ -257,11 +258,12 @@ class Values:
         return content(text)
 
     def line(self, text: str) -> bytes:
-        """The line to send, line feed included."""
+        """The line to send, with its line feed."""
         return b"".join(self._value(name) if name else part for part, name in _parts(text)) + LINE
 
     def matches(self, text: str, line: bytes) -> bool:
-        """Whether a line that came, given without its line feed, is the one expected. Learns from it."""
+        """Whether a received line, without its line feed, matches the expected `text`. Stores the values that it has
+        for ``{number}`` and ``{uuid}``."""
         pattern = b""
         for part, name in _parts(text):
             if name == "number":

@@ -61,7 +61,7 @@ def test_help_tells_the_defaults_that_there_are() -> None:
     ("words", "code", "problem"),
     [
         (["attic", "{tmp}/a", "--wanted", "sizebalanced=g"], exit_codes.FAILED, "node attic: sizebalanced=g"),
-        (["attic", "{tmp}/a", "--wanted", "url=x"], exit_codes.FAILED, "node attic: url=x cannot be judged"),
+        (["attic", "{tmp}/a", "--wanted", "url=x"], exit_codes.FAILED, "node attic: url=x cannot be evaluated"),
         (["attic", "{tmp}/a", "--wanted", "anything\nor"], exit_codes.FAILED, "a term is missing"),
         (["attic", "{tmp}/a", "--wanted", "include=\x01"], exit_codes.FAILED, "no usable wanted"),
         (["attic", "{tmp}/a", "--max-size", "much"], exit_codes.FAILED, "node attic: max_size is not a size"),

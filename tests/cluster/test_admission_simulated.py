@@ -54,7 +54,7 @@ def test_limits_are_kept_and_everybody_comes_in(data: st.DataObject, seed: int) 
                 for number, comer in enumerate(comers):
                     nursery.start_soon(come, number, *comer)
         assert {number for number, comer in enumerate(comers) if comer[3] is None} <= set(came)
-        assert not admission._line
+        assert not admission._queue
         assert not any(node.transfers for node in every)
 
     simulate(scenario, seed)

@@ -57,7 +57,7 @@ REQUESTS: dict[str, Callable[[Service], Awaitable[object]]] = {
 
 def assert_nothing_is_left(cluster: Cluster) -> None:
     assert [node.transfers for node in cluster.nodes] == [0] * len(cluster.nodes)
-    assert not cluster._admission._line
+    assert not cluster._admission._queue
     assert cluster._nursery is not None
     assert not cluster._nursery.child_tasks
 

@@ -66,16 +66,16 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
         ('cluster = "c"\nuuid = "x"\ngateway = "y"\n[nodes.a]\nuuid = "z"', "no usable url"),
         ('cluster = "c"\nuuid = "x"\ngateway = "y"\n[nodes.a]\nuuid = "z"\nurl = "/"\ncost = "1"', "cost of a node"),
         ('cluster = "c"\nuuid = "x"\ngateway = "y"\nnodes = 3', "cannot use"),
-        ('cluster = "c"\nuuid = "x"\ngateway = "y"\nnumcopy = 2', "a setting that is not known: numcopy"),
+        ('cluster = "c"\nuuid = "x"\ngateway = "y"\nnumcopy = 2', "an unknown setting: numcopy"),
         ('cluster = "c"\nuuid = "x"\ngateway = "y"\nnumcopies = 0', "numcopies has to be a number, 1 or more"),
         *(
             (f'cluster = "c"\nuuid = "x"\ngateway = "y"\n[nodes.a]\nuuid = "z"\n{rest}', problem)
             for rest, problem in (
-                ('url = "/"\nwantd = "nothing"', "node a has a setting that is not known: wantd"),
-                ('url = "/"\nwanted = "metadata=a"', "node a: metadata=a cannot be judged"),
+                ('url = "/"\nwantd = "nothing"', "node a has an unknown setting: wantd"),
+                ('url = "/"\nwanted = "metadata=a"', "node a: metadata=a cannot be evaluated"),
                 ('url = "/"\ngroups = "archive"', "groups has to be a list"),
                 ('url = "/"\ntransfers = 0', "transfers has to be a number, 1 or more"),
-                ('url = "/"\nexternal = ["x"]', "node a has a url, and is a special remote"),
+                ('url = "/"\nexternal = ["x"]', "node a has both a url and a special remote"),
                 ('external = ["x"]\nsettings = 3', "settings has to be a table"),
             )
         ),
@@ -174,7 +174,7 @@ async def test_where_no_node_answers_nobody_says_that_content_is_not_there(tmp_p
     for name in "ab":
         (tmp_path / name).rename(tmp_path / f"{name} away")
     async with GatewayDirectory(path, open_url) as cluster:
-        with pytest.raises(RemoteError, match=r"not every node could be asked: a: .*no p2pannex store"):
+        with pytest.raises(RemoteError, match=r"not every node replied: a: .*no p2pannex store"):
             await cluster.check_present(key_of(b"content"))
 
 

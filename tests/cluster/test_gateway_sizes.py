@@ -99,7 +99,7 @@ async def test_a_count_is_good_for_a_while(tmp_path: Path) -> None:
     shelf = Shelf(100)
     stores: Mapping[str, Shelf] = {"u": shelf}
     sizes = NodeSizes(str(tmp_path))
-    with pytest.raises(RemoteError, match="nobody knows how much repository u holds"):
+    with pytest.raises(RemoteError, match="repository u cannot be reached, and how much it holds was never counted"):
         await sizes.of(["u"], {})
     assert await sizes.of(["u"], stores) == {"u": 100}
     sizes.add_pending("u", 30)
@@ -123,7 +123,7 @@ def test_a_limit_that_nobody_can_watch_is_an_error(tmp_path: Path) -> None:
     path = gateway(tmp_path, "balanced=disks", a="1GB")
     text = (path / "p2pannex.toml").read_text()
     for url, limit, problem in (
-        ("tcp://localhost:1", "1GB", "node a: a max_size is for directories of this machine"),
+        ("tcp://localhost:1", "1GB", "node a: max_size is for directories of this machine"),
         ("/srv", "a lot", "node a: max_size is not a size"),
     ):
         changed = text.replace(str(tmp_path / "a"), url).replace('"1GB"', f'"{limit}"')

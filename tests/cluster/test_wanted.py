@@ -164,10 +164,10 @@ def _with(config: GatewayConfig, name: str, **changes: object) -> GatewayConfig:
 @pytest.mark.parametrize(
     ("text", "term"),
     [
-        ("sizebalanced=g", "sizebalanced=g cannot be judged: no node in the group g has a maximum size"),
-        ("anything or not fullysizebalanced=g", "fullysizebalanced=g cannot be judged"),
-        ("metadata=x=y", "metadata=x=y cannot be judged"),
-        ("groupwanted", "groupwanted of g: url=x cannot be judged"),
+        ("sizebalanced=g", "sizebalanced=g cannot be evaluated: no node in the group g has a maximum size"),
+        ("anything or not fullysizebalanced=g", "fullysizebalanced=g cannot be evaluated"),
+        ("metadata=x=y", "metadata=x=y cannot be evaluated"),
+        ("groupwanted", "groupwanted of g: url=x cannot be evaluated"),
         ("anything and (", "missing"),
     ],
 )

@@ -1,11 +1,12 @@
-"""Preferred content: which repositories want a content, in git-annex's language of expressions.
+"""Preferred content: which repositories want a content, by git-annex's preferred content expressions.
 
-    load(text) -> Expression        the tree, or InvalidExpression, which names the term
+    load(text) -> Expression        the tree of an expression; InvalidExpression names the term
     wants(expression, facts, uuid)  whether the repository wants the content
-    wants_to_keep(...)              whether it would still want it, had it been dropped
+    wants_to_keep(...)              whether it would want the content again after dropping it
 
-The rooms: `terms` and `glob` are the tree, `parser` makes it of text, `standard` has git-annex's expressions of groups,
-`facts` is what is known, `judge` decides, `balance` chooses among the repositories of a group. All of it is pure.
+`terms` and `glob` are the nodes of the tree, `parser` makes a tree from text, `standard` has the expressions of
+git-annex's standard groups, `facts` has what expressions are evaluated by, `judge` evaluates a tree, and `balance`
+chooses among the repositories of a group. None of these modules does any input or output.
 """
 
 from __future__ import annotations

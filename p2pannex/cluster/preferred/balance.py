@@ -1,7 +1,7 @@
-"""Which repositories of a group a content is balanced to.
+"""Chooses the repositories of a group that a content is balanced to.
 
-Written from git-annex's design page "balanced preferred content", which says the rule in words; what it leaves open
-(sizes, ties) follows what the program was seen to do. docs/reference/preferred-content.md has both.
+Written from git-annex's design page "balanced preferred content", which describes the rule. What the page leaves open
+(sizes, ties) follows the observed behaviour of git-annex. docs/reference/preferred-content.md describes both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from p2pannex.cluster.preferred.facts import Facts
 
 
 def picked(members: Set[str], number: int, facts: Facts) -> frozenset[str]:
-    """The `number` repositories that a content falls to by its key, among the members that have room for it."""
+    """The `number` repositories that the key selects, among the members with enough space for the content."""
     group = sorted(members)
     candidates = [uuid for uuid in group if _fits(uuid, facts)]
     if not candidates:
@@ -26,7 +26,8 @@ def picked(members: Set[str], number: int, facts: Facts) -> frozenset[str]:
 
 
 def most_room(members: Set[str], number: int, facts: Facts) -> frozenset[str]:
-    """The `number` members that are least full in proportion to their maximum sizes. Equals: the last uuid first."""
+    """The `number` members that are least full in proportion to their maximum sizes. Of equally full members, the last
+    UUID comes first."""
     limited = [uuid for uuid in members if facts.max_sizes.get(uuid) and _fits(uuid, facts)]
     limited.sort(reverse=True)
     limited.sort(key=lambda uuid: Fraction(_used(uuid, facts), facts.max_sizes[uuid]))
@@ -39,7 +40,7 @@ def _fits(uuid: str, facts: Facts) -> bool:
 
 
 def _used(uuid: str, facts: Facts) -> int:
-    """Bytes that a repository holds without the content in question."""
+    """Bytes that a repository holds, not counting the content in question."""
     used = facts.sizes.get(uuid, 0)
     if uuid in facts.holders:
         used -= facts.key.size or 0

@@ -1,4 +1,4 @@
-"""What an expression is judged by."""
+"""The facts that expressions are evaluated by."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from p2pannex.keys.key import Key
 
 @attrs.frozen
 class Facts:
-    """All that is known of a content and of the repositories, at one moment.
+    """What is known about a content and about the repositories, at one moment.
 
-    `file` is the associated file, relative to the top of the repository, if the client named one. `holders` are the
-    uuids of those that have the content; the dead need not be left out. `groups` and `trust` are by uuid, as the logs
-    have them. `numcopies` is how many copies there should be. `sizes` is how many bytes of content each repository
-    holds, `max_sizes` how many it may, where that is limited. `rebalance` makes ``balanced`` mean ``fullybalanced``,
-    and ``sizebalanced`` ``fullysizebalanced``, as git-annex's --rebalance does.
+    - `file`: the associated file, relative to the top of the repository, if the client named one.
+    - `holders`: the UUIDs of the repositories that have the content. Dead ones may be among them.
+    - `groups`, `trust`: by UUID, as in git-annex's logs.
+    - `numcopies`: how many copies there should be.
+    - `sizes`: how many bytes of content each repository holds.
+    - `max_sizes`: how many bytes each may hold, for repositories with a limit.
+    - `rebalance`: as git-annex's --rebalance, makes ``balanced`` mean ``fullybalanced``, and ``sizebalanced`` mean
+      ``fullysizebalanced``.
     """
 
     key: Key
@@ -35,7 +38,7 @@ class Facts:
         return self.trust.get(uuid, TrustLevel.SEMITRUSTED)
 
     def living_holders(self) -> frozenset[str]:
-        """Those that have the content, without the dead: what they had is gone."""
+        """The repositories that have the content, without dead ones: the content of those is gone."""
         return frozenset([uuid for uuid in self.holders if self.trust_in(uuid) is not TrustLevel.DEAD])
 
     def members(self, group: str) -> frozenset[str]:

@@ -1,7 +1,7 @@
-"""Globs of ``include=`` and ``exclude=``: ``*`` and ``?`` match ``/`` too, and a leading dot; case counts.
+"""The globs of ``include=`` and ``exclude=``: case-sensitive, and ``*`` and ``?`` also match ``/`` and leading dots.
 
-``[ab]``, ``[a-c]``, ``[!a]``, ``[^a]`` and POSIX classes such as ``[[:digit:]]`` match one character. A backslash and
-braces are characters like any other. A ``[`` without its ``]`` is an error; it makes git-annex hang.
+``[ab]``, ``[a-c]``, ``[!a]``, ``[^a]`` and POSIX classes such as ``[[:digit:]]`` match one character. Backslashes and
+braces have no special meaning. A ``[`` without its ``]`` is an error here; git-annex hangs on it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _CLASS = re.compile(r"\[:([a-z]+):\]")
 
 
 class InvalidGlob(ValueError):
-    """No glob. The text says why, for people."""
+    """The text is not a valid glob. The message says why, for people."""
 
 
 @attrs.frozen
 class Glob:
-    """A glob that can be matched against the whole of a path. Raises InvalidGlob where it is none."""
+    """A glob that is matched against whole paths. InvalidGlob if `text` is not a valid glob."""
 
     text: str
     _pattern: re.Pattern[str] = attrs.field(init=False, eq=False, repr=False)
@@ -43,7 +43,7 @@ class Glob:
         try:
             object.__setattr__(self, "_pattern", re.compile(_regex(self.text), re.DOTALL))
         except re.error as error:
-            raise InvalidGlob(f"cannot make sense of the glob {self.text!r}: {error}") from error
+            raise InvalidGlob(f"the glob {self.text!r} is invalid: {error}") from error
 
     def matches(self, path: str) -> bool:
         return self._pattern.fullmatch(path) is not None
@@ -70,7 +70,7 @@ def _regex(glob: str) -> str:
 
 
 def _bracket(glob: str, position: int) -> tuple[int, str]:
-    """The position behind the bracket that was opened just before `position`, and the regex of the whole."""
+    """The regex of the bracket expression whose ``[`` is just before `position`, after the position of its end."""
     negation = ""
     if glob[position : position + 1] in ("!", "^"):
         negation, position = "^", position + 1

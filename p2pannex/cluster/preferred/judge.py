@@ -1,4 +1,4 @@
-"""Whether a repository wants a content: an expression's tree, judged by facts. It is pure."""
+"""Evaluates the tree of an expression: whether a repository wants a content. No input or output."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from p2pannex.git_annex.logs.trust_log import TrustLevel
 
 
 def wants(expression: Expression, facts: Facts, repository: str) -> bool:
-    """Whether the repository of that uuid, whose expression it is, wants to get the content, or to have it still."""
+    """Whether `repository`, a UUID, wants to get the content, or to keep it. The expression is its own."""
     return _Judge(facts, repository, facts.living_holders()).judge(expression)
 
 
 def wants_to_keep(expression: Expression, facts: Facts, repository: str) -> bool:
-    """Whether it would want the content if it were dropped there: unless it would, it can be. Copies are counted
-    without the repository's own; ``present`` means that it is there now."""
+    """Whether `repository` would want the content again after dropping it. If not, it may drop it. Its own copy is not
+    counted, but ``present`` still means that the content is there now."""
     return _Judge(facts, repository, facts.living_holders() - {repository}).judge(expression)
 
 
@@ -96,7 +96,7 @@ class _Judge:
 
     def _balanced(self, term: Balanced) -> bool:
         number = term.number
-        if number is None:  # as many more as are lacking, beside those that the group has
+        if number is None:  # GROUP:lackingcopies: the copies that the group has, and as many more as are lacking
             number = max(0, self._lacking() + len(self._holders & self._facts.members(term.group)))
         if not term.fully and not self._facts.rebalance:
             fully = attrs.evolve(term, number=number, fully=True)

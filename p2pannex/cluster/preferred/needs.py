@@ -1,4 +1,4 @@
-"""What has to be known before an expression can be judged, read from its tree."""
+"""Which facts the result of an expression depends on, read from its tree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from p2pannex.cluster.preferred.terms import (
 
 
 def needs_holders(expression: Expression) -> bool:
-    """Whether it depends on which repositories have the content."""
+    """Whether the result depends on which repositories have the content."""
     return any(
         isinstance(term, Copies | LackingCopies | InAllGroup | OnlyInGroup | Present)
         or (isinstance(term, Balanced) and not (term.fully and not term.by_size and term.number is not None))
@@ -28,16 +28,17 @@ def needs_holders(expression: Expression) -> bool:
 
 
 def balanced_groups(expression: Expression) -> Iterator[tuple[str, str, bool]]:
-    """Its terms that choose among the repositories of a group: each as it was written, without a number; the group; and
-    whether it goes by how full they are. The others do too where repositories have a maximum size."""
+    """The terms that choose among the repositories of a group. For each term: its text without the number, the group,
+    and whether it always depends on how full the repositories are. The other terms depend on that only if repositories
+    have a maximum size."""
     for term in leaves(expression):
         if isinstance(term, Balanced):
-            word = f"{'fully' if term.fully else ''}{'size' if term.by_size else ''}balanced={term.group}"
-            yield word, term.group, term.by_size
+            text = f"{'fully' if term.fully else ''}{'size' if term.by_size else ''}balanced={term.group}"
+            yield text, term.group, term.by_size
 
 
 def leaves(expression: Expression) -> Iterator[Expression]:
-    """The terms of an expression, in the order in which they stand."""
+    """The terms of an expression, from left to right."""
     match expression:
         case Not(operand):
             yield from leaves(operand)

@@ -1,11 +1,11 @@
-"""From the text of a preferred content expression to its tree.
+"""Parses the text of a preferred content expression into its tree.
 
-Words are separated by spaces; parentheses are words of their own, wherever they stand. ``and`` and ``or`` bind alike,
-from the left, as git-annex reads them: ``a or b and c`` is ``(a or b) and c``. ``not`` takes the next term. Two terms
-with nothing between are joined by ``and``.
+Words are separated by spaces; each parenthesis is a word of its own. ``and`` and ``or`` have the same precedence and
+group from the left, as in git-annex: ``a or b and c`` is ``(a or b) and c``. ``not`` applies to the next term. Two
+terms with no operator between them are joined by ``and``.
 
-What git-annex shrugs off (an operator without its term, a parenthesis too many) is an error here, and so is every term
-that cannot be judged: the gateway would otherwise guess where content goes.
+Some mistakes that git-annex ignores are errors here: an operator without its term, or an extra parenthesis. A term that
+cannot be evaluated is an error as well. Otherwise the gateway would have to guess where content goes.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ _BALANCED = {
     "fullysizebalanced": (True, True),
 }
 _LEVELS = {level.name.lower(): level for level in TrustLevel}
-_UNJUDGED = {
+_NOT_EVALUATED = {
     "metadata": "metadata is not read",
     "url": "urls are not read",
-    "unused": "only git annex unused knows that",
+    "unused": "only git annex unused can find that out",
     "inpreferreddir": "the directory is a special remote's setting",
     "mimetype": "content is not looked at",
     "mimeencoding": "content is not looked at",
@@ -67,15 +67,15 @@ _UNJUDGED = {
 
 
 class InvalidExpression(ValueError):
-    """The expression cannot be judged. The text says which term of it, and why, for people."""
+    """The expression cannot be evaluated. The message names the term and says why, for people."""
 
 
 def load(text: str, *, groups: Set[str] = frozenset(), group_wanted: Mapping[str, str] | None = None) -> Expression:
-    """The tree of the expression `text` of a repository that is in `groups`.
+    """The tree of the expression `text`, which belongs to a repository in the groups `groups`.
 
     `group_wanted` are the expressions of groups, as in group-preferred-content.log. ``standard`` and ``groupwanted``
-    stand for the one expression that the repository's groups have, and for ``present`` when they have none or several.
-    An empty text is the same as none: ``anything``. One that is not stable (see `is_stable`) is ``nothing``.
+    stand for the one expression that the repository's groups have, and for ``present`` if they have none or several.
+    An empty text means ``anything``. An expression that is not stable (see `is_stable`) becomes ``nothing``.
     Raises InvalidExpression.
     """
     parser = _Parser(groups, group_wanted or {})
@@ -87,7 +87,7 @@ class _Parser:
     def __init__(self, groups: Set[str], group_wanted: Mapping[str, str], group: str | None = None) -> None:
         self._groups = groups
         self._group_wanted = group_wanted
-        self._group = group  # whose expression this is, if a group's
+        self._group = group  # the group that the text belongs to, None for a repository's own expression
         self._depth = 0
 
     def parse(self, text: str) -> Expression:
@@ -101,7 +101,7 @@ class _Parser:
         return expression
 
     def _sequence(self, words: list[str], text: str) -> Expression:
-        """Terms, up to the end or a closing parenthesis, which stays."""
+        """Parse terms up to the end, or up to a closing parenthesis, which is not consumed."""
         expression = self._operand(words, text)
         while words and words[-1] != ")":
             if words[-1] == "or":
@@ -140,10 +140,10 @@ class _Parser:
         if word == "groupwanted":
             return self._groupwanted()
         name, _, value = word.partition("=")
-        if name in _UNJUDGED:
-            raise InvalidExpression(f"{word} cannot be judged here: {_UNJUDGED[name]}")
+        if name in _NOT_EVALUATED:
+            raise InvalidExpression(f"{word} cannot be evaluated here: {_NOT_EVALUATED[name]}")
         if name not in _WITH_VALUE:
-            raise InvalidExpression(f"{word} is no term of preferred content")
+            raise InvalidExpression(f"{word} is not a term of preferred content")
         if not value:
             raise InvalidExpression(f"{name} needs a value: {name}=...")
         try:
@@ -159,7 +159,7 @@ class _Parser:
 
     def _groupwanted(self) -> Expression:
         if self._group is not None:
-            raise InvalidExpression(f"groupwanted cannot stand in the expression of a group, {self._group}")
+            raise InvalidExpression(f"groupwanted cannot be used in the expression of a group, {self._group}")
         candidates = [group for group in sorted(self._groups) if self._group_wanted.get(group)]
         if len(candidates) != 1:
             return Present()
@@ -219,7 +219,7 @@ def _copies(value: str) -> Copies:
     if not colon:
         return Copies(count)
     if not which or ":" in which:
-        raise InvalidExpression(f"copies={value} is not like copies=GROUP:NUMBER")
+        raise InvalidExpression(f"copies={value} does not have the form copies=GROUP:NUMBER")
     level = _LEVELS.get(which.removesuffix("+"))
     if level is None:
         return Copies(count, group=which)
@@ -228,7 +228,7 @@ def _copies(value: str) -> Copies:
 
 def _number(name: str, value: str, number: str) -> int:
     if not _NUMBER.fullmatch(number):
-        raise InvalidExpression(f"{name}={value} has no number where one belongs")
+        raise InvalidExpression(f"{name}={value} has no valid number")
     return int(number)
 
 
@@ -236,6 +236,6 @@ def _size(name: str, value: str) -> int:
     match = _SIZE.fullmatch(value)
     unit = parse_size(f"1{match[2]}", -1) if match else -1
     if match is None or unit < 0:
-        raise InvalidExpression(f"{name}={value} has no size such as 100kb or 1.5GiB")
+        raise InvalidExpression(f"{name}={value} has no valid size, such as 100kb or 1.5GiB")
     number = match[1]
     return int(number) * unit if "." not in number else round(float(number) * unit)

@@ -1,7 +1,7 @@
-"""The standard groups, and what their repositories prefer when their expression says ``standard``.
+"""The standard groups, and the expression that ``standard`` stands for in each group.
 
-The expressions are those of git-annex's documentation. The group ``public`` is a standard one as well; what it prefers
-depends on a special remote's configuration, and cannot be judged here.
+The expressions are those of git-annex's documentation. The expression of the group ``public`` depends on a special
+remote's configuration and cannot be evaluated here.
 """
 
 from __future__ import annotations

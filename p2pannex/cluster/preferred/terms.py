@@ -1,4 +1,4 @@
-"""The words of a preferred content expression, as a tree of frozen objects. What they mean is in `judge`."""
+"""The terms and operators of a preferred content expression, as a tree of frozen objects. `judge` evaluates them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Constant:
 
 @attrs.frozen
 class Include:
-    """``include=GLOB``: the associated file matches. Without one, it is false."""
+    """``include=GLOB``: the associated file matches. False without an associated file."""
 
     glob: Glob
 
 
 @attrs.frozen
 class Exclude:
-    """``exclude=GLOB``: the associated file does not match. Without one, it does not match either."""
+    """``exclude=GLOB``: the associated file does not match. True without an associated file."""
 
     glob: Glob
 
@@ -43,7 +43,7 @@ class Copies:
 
 @attrs.frozen
 class LackingCopies:
-    """``lackingcopies=N`` and ``approxlackingcopies=N``: N more copies, at least, are wanted by numcopies."""
+    """``lackingcopies=N`` and ``approxlackingcopies=N``: at least N copies are missing to reach numcopies."""
 
     number: int
 
@@ -76,7 +76,7 @@ class OnlyInGroup:
 
 @attrs.frozen
 class SmallerThan:
-    """``smallerthan=SIZE``, in bytes. Content of unknown size is smaller than any."""
+    """``smallerthan=SIZE``, in bytes. Content of unknown size counts as smaller."""
 
     size: int
 
@@ -150,8 +150,8 @@ Expression: TypeAlias = (
 
 
 def is_stable(expression: Expression, *, negated: bool = False) -> bool:
-    """Whether having the content cannot be what makes it unwanted: no ``present``, ``balanced=`` or ``sizebalanced=``
-    stands below an odd number of ``not``. git-annex makes an expression that is not stable match nothing."""
+    """Whether getting the content can never make it unwanted: no ``present``, ``balanced=`` or ``sizebalanced=`` is
+    below an odd number of ``not``. In git-annex an expression that is not stable matches nothing."""
     match expression:
         case Not(operand):
             return is_stable(operand, negated=not negated)

@@ -1,16 +1,16 @@
-"""A gateway directory, served: the cluster that its `p2pannex.toml` describes.
+"""The cluster that the `p2pannex.toml` of a gateway directory describes.
 
 ::
 
-    DIR/p2pannex.toml       its configuration (`gateway_config.py`)
-    DIR/p2pannex.access     who may come in over sockets
-    DIR/spool/              content on its way to and from special remotes, for all of them
-    DIR/special/UUID/       what the program of a special remote keeps, passwords among it
-    DIR/sizes.json          how much the nodes hold, where that is asked for (`gateway_sizes.py`)
-    DIR/status/             what the processes that serve it are doing (`gateway_status.py`)
+    DIR/p2pannex.toml       its configuration (`config.py`)
+    DIR/p2pannex.access     the tokens that give access over sockets
+    DIR/spool/              content on its way to and from special remotes, shared by all of them
+    DIR/special/UUID/       what the program of a special remote stores, including passwords
+    DIR/sizes.json          how many bytes the nodes hold, if an expression depends on it (`sizes.py`)
+    DIR/status/             what the processes that serve it are doing (`status.py`)
 
-The configuration is looked at again every second while the cluster is served: a node that was added, changed or removed
-takes effect without a restart. A file that makes no sense at that moment changes nothing.
+While the cluster is served, the configuration is checked every second. Nodes that were added, changed or removed take
+effect without a restart. An invalid configuration changes nothing until it is corrected.
 """
 
 from __future__ import annotations
@@ -42,17 +42,18 @@ if TYPE_CHECKING:
     from p2pannex.stores.external.store import ExternalStore
 
 CONFIG_INTERVAL = 1.0
-"""Seconds between two looks at the configuration."""
+"""Seconds between two checks of the configuration."""
 
 NODES_CLOSE_TIMEOUT = 10.0
-"""Seconds that the nodes have to be closed in, at the end."""
+"""Seconds that closing all nodes may take, at the end."""
 
-QUESTIONS = 16
-"""Connections that a node may have beside those of its transfers: questions, and locks, each of which holds one."""
+OTHER_CONNECTIONS = 16
+"""Connections to a node besides those for its transfers: for other requests, and for locks, each of which holds one."""
 
 
 GATEWAY_NODE = "it is a gateway directory of this machine; name it as exec:p2pannex-shell ... or serve it on a socket"
-"""Why one cluster is no node of another in the same process: each process has tasks and connections for one."""
+"""The error for a cluster as a node of another cluster. One process has the tasks and connections of one cluster only,
+so the inner cluster needs a process of its own."""
 
 
 class OpenURL(Protocol):
@@ -64,7 +65,7 @@ class OpenURL(Protocol):
 
 @attrs.frozen
 class _Opened:
-    """A node, and the configuration that it was opened by."""
+    """A node, and the configuration that it was opened with."""
 
     config: NodeConfig
     node: Node
@@ -72,17 +73,18 @@ class _Opened:
 
 @attrs.define
 class _Current:
-    """What is so at this moment, for the cluster and for every view of it."""
+    """The configuration in effect. The cluster and its views (`Cluster.bypassing`) share one object."""
 
     config: GatewayConfig
     preferred: PreferredContent | None
 
 
 class GatewayDirectory(Cluster):
-    """The cluster that a gateway directory describes. An ``async with`` block opens its nodes and watches the file.
+    """The cluster that a gateway directory describes. Its ``async with`` block opens the nodes and watches the file.
 
-    NotAGateway where the directory is none. A node that cannot be opened answers nothing but why, and is tried again.
-    With `report`, others can see what this process is doing (`gateway_status.serving`).
+    NotAGateway if the directory is not a gateway. If a node cannot be opened, every request to it fails with the
+    reason, and opening it is tried again. With `report`, other processes can see what this process is doing
+    (`status.serving`).
     """
 
     def __init__(self, directory: str | os.PathLike[str], open_url: OpenURL, *, report: bool = True) -> None:
@@ -102,19 +104,20 @@ class GatewayDirectory(Cluster):
 
     @property
     def config(self) -> GatewayConfig:
-        """What the configuration said when it last made sense."""
+        """The last configuration that was valid."""
         return self._current.config
 
     def tokens_directory(self) -> bytes:
-        """Where the tokens of its sockets are kept."""
+        """The directory with the tokens for its sockets."""
         return os.fsencode(self.path)
 
     async def check_present(self, key: Key) -> bool:
-        """As `Cluster` does; but where some nodes do not answer, the others' "no" is the answer.
+        """As in `Cluster`, but False also if some nodes do not reply and all others reply that they lack the content.
 
-        Otherwise no new content could be sent to the cluster while one node is down: git-annex asks this first. The
-        answer is wrong where only those have the content. That loses none: nobody removes a copy because another is
-        *not* there. Nobody is told "no" when no node has said it.
+        Otherwise no new content could be stored in the cluster while one node is down, because git-annex checks first
+        whether content is present. False is wrong if only nodes that did not reply have the content. This loses no
+        content, because no client removes a copy for the reason that another copy is *missing*. If no node replies,
+        NotAllAsked is raised as in `Cluster`.
         """
         try:
             return await super().check_present(key)
@@ -141,11 +144,11 @@ class GatewayDirectory(Cluster):
         return {node.uuid: cast("Countable", node.service) for node in nodes}
 
     async def _count(self) -> None:
-        """Keep the counts of nodes good that somebody may ask for."""
+        """Keep the counts that expressions depend on up to date."""
         while True:
             preferred = self._current.preferred
             if preferred is not None and preferred.max_sizes:
-                with suppress(RemoteError):  # it is tried again
+                with suppress(RemoteError):  # tried again
                     await self._sizes.count(self._countable(preferred.max_sizes))
             await trio.sleep(CONFIG_INTERVAL)
 
@@ -173,9 +176,9 @@ class GatewayDirectory(Cluster):
                     continue
 
     async def reload(self) -> None:
-        """Make the nodes those that the configuration names. NotAGateway where it makes no sense."""
+        """Open and close nodes to match the configuration. NotAGateway if the configuration is invalid."""
         assert self._nursery is not None
-        self._seen = _stamp(self.path)  # before it is read, so that a change meanwhile is seen the next time
+        self._seen = _stamp(self.path)  # before reading, so that the next check notices a change made meanwhile
         config = GatewayConfig.load(self.path)
         self._current.config, self._current.preferred = config, config.preferred()
         for name, opened in list(self._opened.items()):
@@ -183,7 +186,7 @@ class GatewayDirectory(Cluster):
             if wanted is not None and wanted.opened_alike(opened.config):
                 opened.node.cost = wanted.cost
             else:
-                self._take_away(name)
+                self._remove_node(name)
         self.problems = {}
         for name, wanted in config.nodes.items():
             known = self._opened.get(name)
@@ -196,11 +199,11 @@ class GatewayDirectory(Cluster):
                 self.problems[name] = str(error)
                 node = Node(name, Unavailable(wanted.uuid, str(error)), cost=wanted.cost)
             if known is not None:
-                self._take_away(name)
+                self._remove_node(name)
             self._opened[name] = _Opened(wanted, node)
             self.add(node)
 
-    def _take_away(self, name: str) -> None:
+    def _remove_node(self, name: str) -> None:
         node = self._opened.pop(name).node
         self.discard(node)
         if not isinstance(node.service, Unavailable):
@@ -208,13 +211,12 @@ class GatewayDirectory(Cluster):
 
     async def _open(self, name: str, config: NodeConfig) -> Node:
         if config.external:
-            from p2pannex.gateways.special_nodes import (
-                SpecialNode,  # what few need is loaded by those: clients wait for it
-            )
+            # Imported here: few clusters need it, and clients wait for imports.
+            from p2pannex.gateways.special_nodes import SpecialNode
 
             store = self._special(name, config)
             return SpecialNode(name, store, cost=config.cost, limit=config.transfers)
-        connections = config.transfers + QUESTIONS
+        connections = config.transfers + OTHER_CONNECTIONS
         service = await self._open_url(config.url, uuid=config.uuid, timeout=config.timeout, connections=connections)
         if isinstance(service, Cluster):
             raise RemoteError(GATEWAY_NODE)
@@ -240,7 +242,7 @@ class GatewayDirectory(Cluster):
 
 
 def special_remote(directory: str, name: str, config: NodeConfig, spool: Spool) -> ExternalStore:
-    """The special remote that is the node `name` of a gateway directory. RemoteError where there is no such program."""
+    """The special remote of the node `name` of a gateway directory. RemoteError if there is no such program."""
     from p2pannex.stores.external.store import ExternalStore
 
     return ExternalStore(
@@ -256,7 +258,7 @@ def special_remote(directory: str, name: str, config: NodeConfig, spool: Spool) 
 
 
 def special_state(directory: str, config: NodeConfig) -> str:
-    """Where the program of a special remote keeps its settings."""
+    """The directory in which the program of a special remote stores its settings."""
     return os.path.join(directory, "special", config.uuid)
 
 

@@ -1,13 +1,13 @@
-"""What a gateway directory's `p2pannex.toml` says: a cluster without git.
+"""Reads and writes the `p2pannex.toml` of a gateway directory, which describes a cluster without git.
 
 ::
 
-    uuid = "..."                       # the cluster's
-    gateway = "..."                    # the gateway's own
+    uuid = "..."                       # the cluster's UUID
+    gateway = "..."                    # the gateway's own UUID
     cluster = "family"
-    numcopies = 2                      # what lackingcopies= goes by
+    numcopies = 2                      # used by lackingcopies=
 
-    [groupwanted]                      # the expressions that groupwanted stands for
+    [groupwanted]                      # the expressions that groupwanted stands for, by group
     archive = "not copies=archive:1"
 
     [nodes.attic]
@@ -16,13 +16,13 @@
     cost = 200.0
     timeout = 30.0
     transfers = 8
-    wanted = "standard"                # preferred content; everything without it
+    wanted = "standard"                # preferred content; without it, the node wants everything
     groups = ["archive"]
 
     [nodes.shelf]
     uuid = "..."
     url = "/srv/shelf"
-    max_size = "500GB"                 # for balanced= and sizebalanced=: directories of this machine only
+    max_size = "500GB"                 # for balanced= and sizebalanced=; only for directories of this machine
 
     [nodes.cloud]                      # a special remote
     uuid = "..."
@@ -30,9 +30,9 @@
     [nodes.cloud.settings]
     rcloneremotename = "cloud"
 
-Settings may be passwords, so nobody else may read the file. `GatewayConfig.load` raises NotAGateway for whatever makes
-no sense, settings that are unknown and expressions that cannot be judged among it; `change` makes one change after the
-other, whoever asks for them at the same time.
+Settings may be passwords, so only the owner can read the file. `GatewayConfig.load` raises NotAGateway for an invalid
+configuration, which includes unknown settings and expressions that cannot be evaluated. `change` serialises concurrent
+changes.
 """
 
 from __future__ import annotations
@@ -58,15 +58,16 @@ if TYPE_CHECKING:
 
 
 class NotAGateway(RemoteError):
-    """The directory is no gateway, or its configuration makes no sense."""
+    """The directory is no gateway, or its configuration is invalid."""
 
 
 @attrs.frozen
 class NodeConfig:
-    """A node as the configuration has it: reached by a `url`, or by an `external` special remote program.
+    """A node in the configuration. It has either a `url`, or in `external` a special remote's command line.
 
-    `timeout` is in seconds. `max_size` is like ``500GB``, or empty. `settings` are what ``git annex initremote`` would
-    be given for the special remote.
+    `timeout` is in seconds. `transfers` is how many the node has at a time. `wanted` is its preferred content
+    expression. `max_size` is like ``500GB``, or empty. `settings` are those of ``git annex initremote`` for the special
+    remote.
     """
 
     uuid: str
@@ -82,7 +83,7 @@ class NodeConfig:
 
     @property
     def max_bytes(self) -> int | None:
-        """`max_size` as a number; None without one. ValueError where it makes no sense."""
+        """`max_size` in bytes; None for no limit. ValueError if it is invalid."""
         if not self.max_size:
             return None
         from p2pannex.git_annex.values import parse_size
@@ -92,11 +93,11 @@ class NodeConfig:
         if limit < 0:
             raise ValueError(f"max_size is not a size such as 500GB or 1.5TiB: {self.max_size}")
         if self.external or not isinstance(parse_url(self.url), DirectoryURL):
-            raise ValueError("a max_size is for directories of this machine: what others hold, nobody can ask them")
+            raise ValueError("max_size is for directories of this machine only: how much others hold is not known")
         return limit
 
     def opened_alike(self, other: NodeConfig) -> bool:
-        """Whether a connection for the one is good for the other."""
+        """Whether a service that was opened for one configuration can be used for the other."""
         return self == attrs.evolve(
             other, cost=self.cost, wanted=self.wanted, groups=self.groups, max_size=self.max_size
         )
@@ -104,7 +105,7 @@ class NodeConfig:
 
 @attrs.frozen
 class GatewayConfig:
-    """What `p2pannex.toml` says. `disk_reserve` is how many bytes the spool of special remotes leaves free."""
+    """The content of `p2pannex.toml`. `disk_reserve`: how many bytes of its disk the spool leaves free."""
 
     uuid: str
     gateway: str
@@ -116,7 +117,7 @@ class GatewayConfig:
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> Self:
-        """Read it. NotAGateway, in one line that says what is wrong."""
+        """Read the configuration. NotAGateway says in one line what is wrong with it."""
         path = os.fsdecode(config_path(os.fsencode(directory)))
         try:
             table = read_config(os.fsencode(directory))
@@ -135,7 +136,7 @@ class GatewayConfig:
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Self:
-        """What a table of TOML says. ValueError, of which InvalidExpression is one, where it makes no sense."""
+        """The configuration in a TOML table. ValueError, which may be an InvalidExpression, if it is invalid."""
         try:
             config = cls(**_read(table))
         except (TypeError, AttributeError) as error:
@@ -144,11 +145,12 @@ class GatewayConfig:
         return config
 
     def preferred(self) -> PreferredContent | None:
-        """What the nodes want; None where none of them says. InvalidExpression names the node and the term."""
+        """What the nodes want; None if no node has an expression. InvalidExpression names the node and the term."""
         limits = {name: _limit(name, node) for name, node in self.nodes.items()}
         if not any(node.wanted.strip() for node in self.nodes.values()):
             return None
-        from p2pannex.cluster.wanted import Preference, PreferredContent  # few need it, and clients wait for it
+        # Imported here: few clusters need it, and clients wait for imports.
+        from p2pannex.cluster.wanted import Preference, PreferredContent
 
         preferences = {
             name: Preference(node.uuid, node.wanted, frozenset(node.groups), limits[name])
@@ -157,7 +159,7 @@ class GatewayConfig:
         return PreferredContent.load(preferences, group_wanted=self.groupwanted, numcopies=self.numcopies)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write it whole, beside the old one, and put it in its place. RemoteError where it makes no sense."""
+        """Write the configuration, atomically. RemoteError if it is invalid."""
         text = self.text()
         try:
             self.of(tomllib.loads(text))
@@ -181,7 +183,7 @@ class GatewayConfig:
         return attrs.evolve(self, nodes={other: node for other, node in self.nodes.items() if other != name})
 
     def text(self) -> str:
-        """It as TOML."""
+        """The configuration as TOML."""
         lines = [f"{name} = {quoted(getattr(self, name))}" for name in ("uuid", "gateway", "cluster")]
         if self.numcopies != 1:
             lines.append(f"numcopies = {self.numcopies}")
@@ -206,9 +208,10 @@ class GatewayConfig:
 
 
 def change(directory: str | os.PathLike[str], edit: Callable[[GatewayConfig], GatewayConfig]) -> GatewayConfig:
-    """Change the configuration to what `edit` makes of it, while nobody else does. RemoteError leaves it as it is."""
+    """Replace the configuration by what `edit` returns, while no other process changes it. With RemoteError, it stays
+    unchanged."""
     with disk_errors(f"cannot change {os.fspath(directory)}"):
-        GatewayConfig.load(directory)  # before a lock file is made beside it
+        GatewayConfig.load(directory)  # fails before a lock file is made in a directory that is not a gateway
         with sole_writer(config_path(os.fsencode(directory))):
             config = edit(GatewayConfig.load(directory))
             config.save(directory)
@@ -216,7 +219,7 @@ def change(directory: str | os.PathLike[str], edit: Callable[[GatewayConfig], Ga
 
 
 def create(directory: str, name: str, *, uuid: str | None = None) -> GatewayConfig:
-    """Make a gateway directory for a new cluster. RemoteError where there is one, or something else."""
+    """Make a gateway directory for a new cluster. RemoteError if `directory` has a configuration already."""
     if not name.isprintable() or not name.strip():
         raise RemoteError("a cluster's name is one line of text")
     config = GatewayConfig(new_uuid(uuid), new_uuid(), name)
@@ -225,7 +228,7 @@ def create(directory: str, name: str, *, uuid: str | None = None) -> GatewayConf
         path = config_path(os.fsencode(directory))
         with sole_writer(path):
             if os.path.lexists(path):
-                raise RemoteError(f"{os.fsdecode(path)} is there already")
+                raise RemoteError(f"{os.fsdecode(path)} exists already")
             config.save(directory)
     return config
 
@@ -253,7 +256,7 @@ def _node(name: str, table: Mapping[str, object]) -> NodeConfig:
     refuse_unknown(table, _KNOWN_OF_NODE, f"node {name}")
     external = words(table, "external")
     if external and "url" in table:
-        raise ValueError(f"node {name} has a url, and is a special remote: it cannot be both")
+        raise ValueError(f"node {name} has both a url and a special remote's program; it can have only one")
     return NodeConfig(
         checked_uuid(table.get("uuid")),
         "" if external else word(table, "url"),

@@ -1,12 +1,12 @@
-"""How many bytes of content the nodes of a gateway directory hold, where somebody can count them.
+"""How many bytes of content the nodes of a gateway directory hold, for nodes that can be counted.
 
-The protocol has no word for it. A node that is a directory of this machine can be counted, which takes reading all of
-its directories; so only those may have a maximum size. A count is kept, for all processes that serve the cluster::
+The protocol has no request for it. Only a node that is a directory of this machine can be counted, by reading all its
+directories; so only such nodes may have a maximum size. All processes that serve the cluster share the counts::
 
     DIR/sizes.json      {"UUID": {"bytes": 123456, "counted": 1789000000.5, "took": 0.2}}
 
-It is made anew after a minute, or after twenty times as long as it took. What this process has sent to a node since it
-was counted is added to it; what others send and remove in that time is not known here.
+A count expires after a minute, or after twenty times as long as counting took, whichever is longer. What this process
+has sent to a node since the count is added to it. What other processes send and remove in that time is not included.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from p2pannex.system.file_locks import sole_writer
 FILE = b"sizes.json"
 
 RECOUNT = 60.0
-"""Seconds for which a count is good, at least."""
+"""Seconds after which a count expires, at the earliest."""
 
 SHARE = 20
-"""How many times as long as it took to count it is good for."""
+"""A count does not expire before this many times as long as counting took."""
 
 
 class Countable(Protocol):
@@ -44,14 +44,14 @@ class Countable(Protocol):
 
 @attrs.frozen
 class Count:
-    """What a node held at a moment, in POSIX seconds, and how many seconds it took to find out."""
+    """How many `bytes` a node held, when it was `counted` in POSIX seconds, and how many seconds counting `took`."""
 
     bytes: int
     counted: float
     took: float
 
     @property
-    def good(self) -> bool:
+    def fresh(self) -> bool:
         return 0 <= time.time() - self.counted < max(RECOUNT, SHARE * self.took)
 
 
@@ -64,27 +64,27 @@ class NodeSizes:
         self._sent: dict[str, list[tuple[float, int]]] = {}
 
     async def of(self, uuids: Collection[str], stores: Mapping[str, Countable]) -> dict[str, int]:
-        """What the repositories hold. `stores` are those that can be reached, by their uuids: one that was never
-        counted is, now. RemoteError for one that was not, and cannot be."""
+        """How many bytes each repository holds. `stores` are those that can be reached, by UUID. A repository that was
+        never counted is counted now. RemoteError if it cannot be reached."""
         counts = self._read()
         for uuid in uuids:
             if uuid not in counts:
                 if uuid not in stores:
-                    raise RemoteError(f"nobody knows how much repository {uuid} holds, and it cannot be reached")
+                    raise RemoteError(f"repository {uuid} cannot be reached, and how much it holds was never counted")
                 await self.count({uuid: stores[uuid]})
                 counts = self._read()
         return {uuid: counts[uuid].bytes + self._since(uuid, counts[uuid].counted) for uuid in uuids}
 
     def add_pending(self, uuid: str, size: int) -> None:
-        """So many bytes are on their way to a repository."""
+        """Record that `size` bytes are being sent to a repository."""
         self._sent.setdefault(uuid, []).append((time.time(), size))
 
     async def count(self, stores: Mapping[str, Countable]) -> None:
-        """Count those of the repositories anew of which no count is good."""
+        """Count the repositories that have no count, or an expired one."""
         async with self._counting:
             for uuid, store in stores.items():
                 known = self._read().get(uuid)
-                if known is None or not known.good:
+                if known is None or not known.fresh:
                     with disk_errors("cannot count what a node holds"):
                         await trio.to_thread.run_sync(self._count, uuid, store)
 

@@ -1,11 +1,12 @@
-"""What the processes that serve a gateway directory are doing: each keeps a small file for whoever looks.
+"""What the processes that serve a gateway directory are doing: each process keeps a small status file.
 
 ::
 
     DIR/status/PID.RANDOM.json      {"pid": 4711, "since": 1789000000, "transfers": {"attic": 2}}
 
-A process has its file locked while it lives. One that is not locked was left by a process that was killed: its pid may
-be another's by now, its lock is not. Nothing here is ever needed to serve; where it cannot be written, nobody is told.
+A process keeps its file locked while it lives. A file that is not locked was left by a process that was killed. The PID
+in it does not show that, since another process may have it by now. Serving does not depend on these files, so errors in
+writing them are ignored.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ class StatusFile:
         self._written: dict[str, int] | None = None
 
     def write(self, transfers: Mapping[str, int]) -> None:
-        """Say what is so now, if it is not what was said last."""
+        """Write the status file if it changed."""
         if transfers == self._written:
             return
         text = json.dumps({"pid": os.getpid(), "since": self._since, "transfers": dict(transfers)})
         with suppress(OSError):
             if self._fd < 0:
                 self._open()
-            # What is left of a longer text stands behind the line's end, where nobody reads.
+            # The rest of a longer, older text stays after the line feed; readers stop there.
             os.pwrite(self._fd, text.encode() + b"\n", 0)
             self._written = dict(transfers)
 
@@ -61,14 +62,14 @@ class StatusFile:
         fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             try_lock(fd)
-            os.rename(new, self._path)  # locked before anybody can see it
+            os.rename(new, self._path)  # locked before other processes can see it
         except BaseException:
             os.close(fd)
             raise
         self._fd = fd
 
     def close(self) -> None:
-        """This process serves no longer."""
+        """Remove the file: this process no longer serves the cluster."""
         if self._fd >= 0:
             with suppress(OSError):
                 os.unlink(self._path)
@@ -77,7 +78,7 @@ class StatusFile:
 
 
 def serving(directory: str) -> list[Serving]:
-    """The processes that serve a gateway directory, ours too. Files that dead ones left are removed."""
+    """The processes that serve a gateway directory, including this one. Files of dead processes are removed."""
     found: list[Serving] = []
     try:
         names = sorted(os.listdir(os.path.join(directory, DIRECTORY)))
@@ -98,11 +99,11 @@ def _read(path: str) -> Serving | None:
         if try_lock(fd, shared=True):
             os.unlink(path)
             return None
-        said = json.loads(os.read(fd, 1 << 20).partition(b"\n")[0])
+        status = json.loads(os.read(fd, 1 << 20).partition(b"\n")[0])
     finally:
         os.close(fd)
-    transfers = {str(name): int(count) for name, count in said["transfers"].items()}
-    return Serving(int(said["pid"]), int(said["since"]), transfers)
+    transfers = {str(name): int(count) for name, count in status["transfers"].items()}
+    return Serving(int(status["pid"]), int(status["since"]), transfers)
 
 
 __all__ = ["Serving", "StatusFile", "serving"]

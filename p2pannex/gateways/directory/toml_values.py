@@ -1,6 +1,6 @@
-"""Values of a TOML table, each checked as it is read, and written so that they are read again as they were.
+"""Reads values from a TOML table and checks each one; writes values as TOML that reads back the same.
 
-What is not as it has to be raises ValueError, which says in words what of it.
+An invalid value raises ValueError, which names the value and says what is wrong.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import json
 from collections.abc import Mapping
 
 
-def refuse_unknown(table: Mapping[str, object], known: set[str], whose: str) -> None:
-    """ValueError for a name that means nothing: it may be a known one, written wrong."""
+def refuse_unknown(table: Mapping[str, object], known: set[str], owner: str) -> None:
+    """ValueError for an unknown name: it may be a known name with a typing error."""
     for name in table:
         if name not in known:
-            raise ValueError(f"{whose} has a setting that is not known: {name}")
+            raise ValueError(f"{owner} has an unknown setting: {name}")
 
 
 def word(table: Mapping[str, object], name: str) -> str:
-    """A line of text, which has to be there."""
+    """A line of text, which must not be missing or empty."""
     value = table.get(name)
     if not isinstance(value, str) or not value or not value.isprintable():
         raise ValueError(f"it has no usable {name}")
@@ -33,7 +33,7 @@ def number(table: Mapping[str, object], name: str, default: float) -> float:
 
 
 def count(table: Mapping[str, object], name: str, default: int, *, least: int = 0) -> int:
-    """A whole number."""
+    """A whole number, `least` or more."""
     value = table.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} has to be a number, {least} or more")

@@ -1,18 +1,17 @@
 """A git-annex repository that is a gateway: to clusters, and to remotes of its own that it proxies for.
 
-It is as ``git annex initcluster``, ``updatecluster``, ``extendcluster`` and ``updateproxy`` leave it, and stays usable
-by git-annex at the same time. The rooms:
+The repository is configured with ``git annex initcluster``, ``updatecluster``, ``extendcluster`` and ``updateproxy``.
+git-annex can use it at the same time. The modules:
 
-    remotes      remotes in a git config                                           (pure)
-    rules        what this repository may be asked for, and the ways there         (pure)
-    reading      the same, read, for a program that has to answer at once          (without trio)
-    nodes        from a way to a Service
-    special      special remotes as nodes
-    state        what is read, and whether it has changed
-    wanted       where content goes
+    rules        which repositories are served, and the routes to them   (no input or output)
+    reading      reads the rules for a program that has to reply fast    (without trio)
+    nodes        opens a route as a Service
+    special      opens special remotes
+    state        the files of the configuration, and whether they changed
+    wanted       which nodes content is stored on
     locations    the location log of the nodes
-    cluster      `RepositoryCluster`, a cluster of it
-    proxied      `ProxiedRemote`, one repository behind it
+    cluster      `RepositoryCluster`, a cluster that the repository is a gateway of
+    proxied      `ProxiedRemote`, one repository behind the gateway
 """
 
 from __future__ import annotations

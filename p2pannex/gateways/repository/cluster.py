@@ -1,18 +1,19 @@
-"""A cluster as a git-annex gateway repository describes it: nodes from its git config, everything else from its branch.
+"""The cluster of a git-annex gateway repository: nodes from its git config, all else from its git-annex branch.
 
 ::
 
     async with RepositoryCluster(read_annex_config(path), uuid) as cluster:
         await serve(peer, cluster)
 
-The git config and the branch are looked at again every second: a node that was added or removed, or wants something
-else, takes effect without a restart. A state of them that makes no sense changes nothing.
+The git config and the branch are checked every second. Nodes that were added or removed, and changed preferences, take
+effect without a restart. An invalid configuration changes nothing until it is corrected.
 
-**Nodes behind another gateway** are nodes like the others, reached through it (`Node.via`): each is asked by its own
-uuid, so that one that fails, fails alone, whatever its gateway is made of. Only content that is to go to all the nodes
-behind a gateway is sent there once, to the cluster, and the gateway shares it out. Either way BYPASS tells it where the
-request came from. Removal never goes to a whole cluster: each node's clock is asked, and its deadline is its own
-(`p2pannex.cluster.removal`), whichever gateways lie in between.
+**Nodes behind another gateway** are nodes like the others, reached through that gateway (`Node.via`). Each gets its
+requests under its own UUID, so one node's failure does not affect the others, whichever software the gateway runs.
+There is one exception: content for all nodes behind a gateway is sent there only once, to the cluster's UUID, and the
+gateway distributes it. In both cases BYPASS tells the gateway where the request came from. A removal is never sent to a
+whole cluster: each node gets its own deadline, computed from its own clock (`p2pannex.cluster.removal`), whichever
+gateways are in between.
 """
 
 from __future__ import annotations
@@ -49,16 +50,16 @@ from p2pannex.system.disk_work import DiskWork
 log = logging.getLogger(__name__)
 
 REPOSITORY_INTERVAL = 1.0
-"""Seconds between two looks at the git config and the branch."""
+"""Seconds between two checks of the git config and the branch."""
 
 RETRY = 10.0
-"""Seconds until what could not be opened is tried again."""
+"""Seconds until opening a node is tried again after it failed."""
 
 NODES_CLOSE_TIMEOUT = 10.0
-"""Seconds that the nodes have to be closed in, at the end."""
+"""Seconds that closing all nodes may take, at the end."""
 
 SIZES_AGE = 60.0
-"""Seconds for which it is taken for granted how much each repository holds, where that is asked for at all."""
+"""Seconds for which the sizes of the repositories are used before they are computed again."""
 
 
 class NotAGatewayRepository(RemoteError):
@@ -67,7 +68,7 @@ class NotAGatewayRepository(RemoteError):
 
 @attrs.define
 class _Known:
-    """What was read and opened last. One object, which all views of a cluster share (`Cluster.bypassing`)."""
+    """What was read and opened last. The cluster and its views (`Cluster.bypassing`) share one object."""
 
     stamp: tuple[object, ...] = ()
     opened: dict[Route, Node] = attrs.field(factory=dict)
@@ -108,18 +109,18 @@ class RepositoryCluster(Cluster):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What keeps nodes from being used, or content from being shared out, in words for people."""
+        """Why nodes cannot be used, or uploads are refused: one line each, for people."""
         return self._known.problems
 
-    # The shape --------------------------------------------------------------------------------------------------
+    # Service ----------------------------------------------------------------------------------------------------
 
     async def check_present(self, key: Key) -> bool:
-        """As `Cluster` does; but a node that does not answer, and never had the content as far as is known here, is
-        taken not to have it.
+        """As in `Cluster`, but a node that does not reply counts as not having the content, unless the location log
+        says that it has it.
 
-        Otherwise no new content could be sent to a cluster while one node is down: git-annex asks this first. The
-        answer may be wrong, where the content came to the node in other ways. That loses none: nobody removes a copy
-        because another is *not* there.
+        Otherwise no new content could be stored in a cluster while one node is down, because git-annex checks first
+        whether content is present. False may be wrong, if the content did not reach the node through this repository.
+        This loses no content, because no client removes a copy for the reason that another copy is *missing*.
         """
         try:
             return await super().check_present(key)
@@ -143,18 +144,18 @@ class RepositoryCluster(Cluster):
         return removal
 
     def _named(self, uuids: frozenset[str]) -> frozenset[str]:
-        # A gateway that content was sent to as a whole answers for the cluster, which holds nothing by itself.
+        # A gateway that got content for the whole cluster names the cluster, which holds nothing by itself.
         return super()._named(uuids - {self.uuid})
 
     async def order(self, key: Key, nodes: list[Node]) -> list[Node]:
-        """Those first that have the content by the location log, where it takes a connection to ask the others. All
-        of them are asked in the end: content may have come to a node in other ways."""
+        """Nodes that have the content by the location log come first, if a request to the others may need a connection.
+        The others come after them, since content may have reached them without being logged here."""
         if not self._known.elsewhere:
             return nodes
         holders = await self._branch.locations(key)
         return sorted(nodes, key=lambda node: (not node.healthy, node.uuid not in holders))
 
-    # Where content goes -----------------------------------------------------------------------------------------
+    # Choosing nodes for content ---------------------------------------------------------------------------------
 
     async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
         preferences = self._known.preferences
@@ -178,12 +179,12 @@ class RepositoryCluster(Cluster):
                 known.sizes_at = trio.current_time()
         return known.sizes
 
-    # Its configuration ------------------------------------------------------------------------------------------
+    # Configuration ----------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         try:
-            await self._load(self._config)  # read a moment ago; the first look will find out whether it has changed
+            await self._load(self._config)  # read a moment ago; the first check notices changes since then
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -206,8 +207,8 @@ class RepositoryCluster(Cluster):
                     continue
 
     async def reload(self) -> None:
-        """Make the nodes, and what they want, those of this moment."""
-        seen = stamp(self._config)  # before it is read, so that a change meanwhile is seen the next time
+        """Read the configuration, and open and close nodes to match it. RemoteError if it is invalid."""
+        seen = stamp(self._config)  # before reading, so that the next check notices a change made meanwhile
         await self._load(await trio.to_thread.run_sync(reread, self._config.git_dir))
         self._known.stamp = seen
 
@@ -233,7 +234,7 @@ class RepositoryCluster(Cluster):
         self._report()
 
     async def _open(self, routes: list[Route], whole_clusters: list[Route], config: AnnexConfig) -> None:
-        """Close what is not wanted any more, or could not be opened, and open what is new."""
+        """Close nodes that are no longer configured or could not be opened; open all that are not open."""
         known = self._known
         assert self._nursery is not None
         tasks = self._nursery

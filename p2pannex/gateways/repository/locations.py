@@ -1,12 +1,12 @@
-"""What a gateway's branch says of its nodes: where content went, and where it was removed from, through this gateway.
+"""Logs in the gateway's branch which nodes stored or removed content through this gateway.
 
-As git-annex does, the gateway logs for each node that stored or removed content, whoever asked for it, and never for a
-cluster, which has no content of its own. The line is in the journal before the client hears that it was done, so that
-who asks this repository next knows it; it is committed when nothing has changed for a while, and at the end.
+As git-annex does, the gateway logs each node that stored or removed content, whichever client requested it. It never
+logs a cluster, which has no content of its own. The line is in the journal before the client gets its reply, so that
+every later reader of this repository sees it. It is committed when nothing has changed for a while, and at the end.
 
-A log that says too much or too little loses no content: whoever removes a copy has others locked, or asked, first.
-Where the log cannot be written the client is told of a failure, although the content was stored or removed. It will try
-again, and be told then what is there.
+A wrong log loses no content: a client that removes a copy first locks other copies, or checks that they are present. If
+the log cannot be written, the client gets a failure although the content was stored or removed. It will try again, and
+the reply then says what is there.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class NodeLog:
         self._idle = IdleCommits(self.commit)
 
     def prefetch(self, key: Key) -> None:
-        """Something will probably be logged of the key."""
+        """Prepare for a `record` of this key, which will probably follow."""
         self._branch.blocking.prefetch(key)
 
     async def record(self, key: Key, uuids: Iterable[str], present: bool) -> None:
-        """Log that repositories have the content, or have it no more. RemoteError where that cannot be done."""
+        """Log that repositories have the content, or no longer have it. RemoteError if that fails."""
         uuids = self.members.intersection(uuids)
         if not uuids:
             return
@@ -45,11 +45,11 @@ class NodeLog:
             self._idle.changed()
 
     async def commit_when_idle(self) -> None:
-        """Commit whenever nothing has changed for some time, until cancelled."""
+        """Commit each time that nothing has changed for a while. Runs until cancelled."""
         await self._idle.run()
 
     async def commit(self) -> None:
-        """Commit what was changed since the last time, if anything. Cancellation waits for the end."""
+        """Commit the changes since the last commit, if there are any. A cancellation waits until this is done."""
         if self._dirty:
             self._dirty = False
             with trio.CancelScope(shield=True):
@@ -57,8 +57,8 @@ class NodeLog:
 
 
 class LoggedUpload(Upload):
-    """An upload whose outcome is logged before it is told. `stored` are those that Stored stands for beside whom it
-    names."""
+    """An upload whose outcome is logged before it is returned. `stored` are the repositories that have the content when
+    the outcome is Stored, besides those that Stored names."""
 
     def __init__(self, inner: Upload, key: Key, log: NodeLog, stored: frozenset[str]) -> None:
         self._inner = inner
@@ -78,14 +78,14 @@ class LoggedUpload(Upload):
         await self._inner.send_all(view)
 
     async def finish(self, valid: bool) -> Stored | NotStored:
-        return await self._told(await self._inner.finish(valid))
+        return await self._logged(await self._inner.finish(valid))
 
     async def data_present(self) -> Stored | NotStored:
-        return await self._told(await self._inner.data_present())
+        return await self._logged(await self._inner.data_present())
 
-    async def _told(self, outcome: Stored | NotStored) -> Stored | NotStored:
-        have = outcome.uuids | (self._stored if isinstance(outcome, Stored) else frozenset())
-        await self._log.record(self._key, have, True)
+    async def _logged(self, outcome: Stored | NotStored) -> Stored | NotStored:
+        holders = outcome.uuids | (self._stored if isinstance(outcome, Stored) else frozenset())
+        await self._log.record(self._key, holders, True)
         return outcome
 
     async def aclose(self) -> None:
@@ -93,7 +93,8 @@ class LoggedUpload(Upload):
 
 
 class LoggedRemote(Service):
-    """One repository that clients reach through this one: it is asked, and what it did is logged."""
+    """One repository that clients reach through this one. It gets their requests, and its stores and removals are
+    logged."""
 
     def __init__(self, inner: Service, log: NodeLog) -> None:
         self.uuid = inner.uuid

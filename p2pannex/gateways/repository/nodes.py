@@ -1,10 +1,11 @@
-"""Opening a node: from a remote in git config to a Service, which connects when it is first asked something.
+"""Opens a node: makes a Service of a remote in the git config. The Service connects at its first request.
 
-A repository on this machine is opened as a store; one elsewhere is a `Remote`, over ssh as git-annex goes there or over
-a P2P network with the token that git-annex keeps; special remotes are in `special`. What cannot be opened is an
-`Unavailable`, which says why to whoever asks it. It is not left out: content that is on it cannot be removed from the
-cluster, and a client that is told otherwise would believe it. What a kind of remote takes is imported where one is
-opened: clients wait for it.
+A repository on this machine is opened as a store. A repository elsewhere becomes a `Remote`, which connects over ssh as
+git-annex does, or over a P2P network with the token that git-annex stores. `special` opens special remotes.
+
+A remote that cannot be opened becomes an `Unavailable`, which fails every request with the reason. It is not left out:
+content on it cannot be removed from the cluster, and a client would rely on a reply that says otherwise. Modules that
+only one kind of remote needs are imported when such a remote is opened, because clients wait for imports.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SSH_SCHEMES = ("ssh://", "git+ssh://", "ssh+git://")
 
 
 def node_of(name: str, service: Service, cost: float, via: Iterable[str]) -> Node:
-    """A node of a cluster with this Service. Special remotes receive content together."""
+    """A node of a cluster with this Service. Special remotes become nodes that share an upload."""
     if "p2pannex.stores.external.store" in sys.modules:
         from p2pannex.gateways.special_nodes import SpecialNode
         from p2pannex.stores.external.store import ExternalStore
@@ -52,7 +53,7 @@ def node_of(name: str, service: Service, cost: float, via: Iterable[str]) -> Nod
 async def open_route(
     route: Route, config: AnnexConfig, uuid: str | None = None, *, disk_work: DiskWork | None = None
 ) -> Service:
-    """The Service that is reached by `route`, from the repository of `config`. Whoever calls closes it.
+    """Open `route` from the repository of `config` as a Service. The caller closes it.
 
     `uuid` is what is asked for behind a gateway, where that is not the way's own: the cluster. `disk_work`
     says how a store on this machine waits for the disk. Where it cannot be opened, the answer is `Unavailable`.
@@ -89,11 +90,11 @@ async def _open_remote(url: str, remote: GitRemote, uuid: str, config: AnnexConf
         token = await trio.to_thread.run_sync(kept_token, config.git_dir, parsed.net, parsed.address)
         dial = dialer(parsed, client_uuid=config.uuid, timeout=PEER_TIMEOUT, capture_stderr=False)
         return Remote(dial, uuid, credentials=None if token is None else Auth(config.uuid, token))
-    raise InvalidURL(f"{url} is of no kind that can be a node here; use a path, ssh:// or p2p-annex::")
+    raise InvalidURL(f"{url} cannot be a node here; use a path, ssh:// or p2p-annex::")
 
 
 def _top(config: AnnexConfig) -> str:
-    """What the paths of remotes are relative to."""
+    """The directory that the paths of remotes are relative to."""
     return os.fsdecode(config.git_dir if config.bare else os.path.dirname(config.git_dir))
 
 
@@ -115,7 +116,8 @@ async def _open_store(path: str, uuid: str, disk_work: DiskWork | None) -> Servi
 
 
 def _as_ssh_url(url: str) -> str:
-    """Also for what git takes for ssh: other schemes, and ``HOST:PATH``, whose path is below the home directory."""
+    """Convert what git also takes as ssh to ssh://: other schemes, and ``HOST:PATH``, whose relative paths start in the
+    home directory. Other URLs are returned unchanged."""
     for scheme in SSH_SCHEMES:
         if url.startswith(scheme):
             return "ssh://" + url.removeprefix(scheme)
@@ -148,7 +150,7 @@ def _ssh_options(settings: Mapping[str, str]) -> list[str]:
 
 
 async def cost_of(remote: GitRemote) -> float:
-    """What it costs to use the remote: what annex-cost-command prints, if it prints a number, else its annex-cost."""
+    """The cost of the remote: the number that annex-cost-command prints, or its annex-cost if that prints none."""
     command = remote.settings.get("annex-cost-command")
     if not command:
         return remote.cost

@@ -1,4 +1,4 @@
-"""One repository behind a gateway repository, as clients get it that ask for it by its own uuid."""
+"""One repository behind a gateway repository, for clients that request it by its own UUID."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from p2pannex.system.disk_work import DiskWork
 
 
 class ProxiedRemote(LoggedRemote):
-    """The repository that `route` leads to from the one of `config`.
+    """The repository that `route` leads to, from the gateway repository of `config`.
 
-    Use it in ``async with``; what is done through it is in the location log then, and committed. Where the way to it is
-    through another gateway, that one is told with BYPASS that we were asked already; and a client that came through it
-    is refused, so that gateways whose logs are out of date never ask each other in a circle.
+    Use it in ``async with``. At the end of the block, all that was done through it is in the location log and
+    committed.
+
+    If the route goes through another gateway, two things prevent circles between gateways with outdated logs: that
+    gateway gets a BYPASS with our UUID, and a client that came through that gateway is refused.
 
     `disk_work` says how its store and its location log wait for the disk; `InThreads` if None.
     """
@@ -34,13 +36,13 @@ class ProxiedRemote(LoggedRemote):
         self._disk_work = disk_work
         self._branch = Branch(config.git_dir, shared_mode=AnnexLayout(config).sharing.file_bits, disk_work=disk_work)
         log = NodeLog(self._branch, [route.uuid])
-        self._opened: Service = Unavailable(route.uuid, "it has to be entered with async with")
+        self._opened: Service = Unavailable(route.uuid, "a ProxiedRemote has to be entered with async with")
         self._background = Background(log.commit_when_idle)
         super().__init__(self._opened, log)
 
     def bypassing(self, uuids: frozenset[str]) -> Service:
         if self._route.gateway in uuids:
-            return Unavailable(self.uuid, f"the way to {self._route.name} leads back to where the request came from")
+            return Unavailable(self.uuid, f"the route to {self._route.name} leads back to where the request came from")
         return super().bypassing(uuids)
 
     async def __aenter__(self) -> Self:

@@ -1,6 +1,7 @@
-"""Reading the rules of a gateway repository before anything else is known: for p2pannex-shell's first answer.
+"""Reads the rules of a gateway repository for the first reply of p2pannex-shell, before anything else is loaded.
 
-A client waits for it, so neither trio is loaded for it nor what else takes time, and git is asked as plainly as can be.
+A client waits for this reply. So this module imports neither trio nor anything else that loads slowly, and reads the
+branch with plain git commands.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
 
 
 class Served:
-    """What `client` asked for and may have: the cluster `uuid`, or the repository that `route` leads to."""
+    """What `client` requested and may use: the repository at the end of `route`, or the cluster `uuid` without one."""
 
     def __init__(self, config: AnnexConfig, uuid: str, route: Route | None, client: str | None) -> None:
         self.config = config
@@ -24,7 +25,8 @@ class Served:
 
 
 def read_served(config: AnnexConfig, uuid: str, client: str | None = None) -> Served:
-    """Whether `client` may have `uuid`, which is not the repository's own. NotServed; NotAnAnnex without git."""
+    """What is served to `client` as `uuid`, which is not the repository's own. NotServed if `client` may not use it.
+    NotAnAnnex if git cannot be run."""
     rules = read_rules(config, client)
     return Served(config, uuid, None if rules.is_cluster(uuid) else rules.node(uuid), client)
 
@@ -36,7 +38,7 @@ def read_rules(config: AnnexConfig, client: str | None = None) -> Rules:
 
 
 def _log(git_dir: bytes, name: bytes) -> bytes:
-    """A log at the top of the branch, committed or not; empty where there is none."""
+    """A log at the top of the branch, from the journal if it is there; empty if there is none."""
     try:
         with open(os.path.join(git_dir, b"annex", b"journal", name), "rb") as file:
             return file.read()

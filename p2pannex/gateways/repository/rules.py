@@ -1,20 +1,20 @@
-"""What a gateway repository serves beside itself: git-annex's rule, as documented and as watched.
+"""Which repositories a gateway repository serves besides itself: git-annex's rules, as documented and as observed.
 
-A client asks for a repository with ``--uuid``. That it may have it takes two consents. The branch says to everybody
-what this repository stands for (proxy.log, which ``git annex updateproxy`` and ``updatecluster`` write). But anybody
-who can push can write to the branch; so it takes a setting in this repository's own git config as well:
+A client requests a repository with ``--uuid``. The gateway serves it only if two places allow it. The first is
+proxy.log in the branch, which lists what this repository serves (``git annex updateproxy`` and ``updatecluster`` write
+it). But every account with push access can write to the branch. So the second is this repository's own git config:
 
-- a remote: ``annex-proxy``, or ``annex-cluster-node`` with the name of a cluster that is configured here
+- for a remote: ``annex-proxy``, or ``annex-cluster-node`` with the name of a cluster that is configured here
   (annex.cluster.NAME);
-- what another gateway stands for, as proxy.log says of it: ``annex-cluster-gateway`` of the remote which that gateway
-  is, set by ``git annex extendcluster``;
-- a cluster: annex.cluster.NAME.
+- for a repository behind another gateway, which proxy.log lists for that gateway: ``annex-cluster-gateway`` of the
+  remote that is the gateway, set by ``git annex extendcluster``;
+- for a cluster: annex.cluster.NAME.
 
-The nodes of a cluster are the repositories in cluster.log that may be had in one of the first two ways *for that
-cluster*. annex-ignore has no say: it is about what this repository does itself.
+The nodes of a cluster are the repositories in cluster.log that one of the first two settings allows *for that cluster*.
+annex-ignore has no effect here: it is about the transfers that this repository starts itself.
 
-Where git-annex differs: it serves a cluster that is in proxy.log and not configured here, as one without nodes, and so
-tells clients of content in it that it is not there. We refuse.
+Difference from git-annex: if a cluster is in proxy.log but not configured here, git-annex serves it as a cluster
+without nodes, and so reports content as absent that is in the cluster. We refuse the request.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class NotServed(Exception):
-    """This repository does not stand for the one that was asked for. The text is one line."""
+    """This repository does not serve the one that was requested. The message is one line."""
 
 
 class Route:
-    """How to reach a repository: it is `remote`, or lies behind the gateway that `remote` is.
+    """How to reach a repository: it is `remote`, or it is behind the gateway that `remote` is.
 
-    `name` is what the gateway calls it. `gateway` is that gateway's uuid, None where the repository is the remote.
+    `name` is the repository's name here. `gateway` is the UUID of the gateway; None if the repository is `remote`.
     """
 
     def __init__(self, uuid: str, name: str, remote: GitRemote, gateway: str | None = None) -> None:
@@ -52,16 +52,16 @@ class Route:
         return hash((self.uuid, self.gateway))
 
     def __repr__(self) -> str:
-        return f"<Way to {self.name} {self.uuid}>"
+        return f"<Route to {self.name} {self.uuid}>"
 
 
 class Rules:
-    """What the repository `own` serves, by its git config `values` and the two logs, read.
+    """What the repository `own` serves, by its git config `values` and the two parsed logs.
 
-    `client` is who asks. What another gateway can reach only through us, or through the client, is not asked of it:
-    where logs are out of date, gateways would otherwise ask each other in a circle, each time over a new connection.
-    (`Cluster` and `ProxiedRemote` tell with BYPASS where a request has been, but git-annex does not pass that on when
-    it proxies for a single repository.)
+    `client` is the UUID of the client that sends the request. A gateway gets no request for what it can reach only
+    through us, and the client gets none at all. Otherwise gateways with outdated logs would send each other a request
+    in a circle, each time over a new connection. (`Cluster` and `ProxiedRemote` send BYPASS for this, but git-annex
+    does not pass it on when it proxies for a single repository.)
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Rules:
         self._client = client
 
     def is_cluster(self, uuid: str) -> bool:
-        """Whether `uuid` is a cluster's that is served here."""
+        """Whether `uuid` is a cluster that is served here."""
         return uuid in self._listed and uuid in self._clusters and uuid in self.configured.values()
 
     def members(self, cluster: str) -> frozenset[str]:
@@ -89,9 +89,9 @@ class Rules:
         return frozenset(self._clusters.get(cluster, ()))
 
     def nodes(self, cluster: str) -> list[Route]:
-        """The ways to the nodes of the cluster that clients may be taken.
+        """The routes to the nodes of the cluster, as far as they are served.
 
-        Where there is a straight way to a node, it is the only one: other gateways may list the node because we do.
+        If a node has direct routes, only those count: other gateways may list the node just because we serve it.
         """
         names = {name for name, uuid in self.configured.items() if uuid == cluster}
         found: list[Route] = []
@@ -104,21 +104,22 @@ class Rules:
         return found
 
     def whole(self, cluster: str, gateway: str) -> Route | None:
-        """The way to all that a gateway has of the cluster, for content that is to go to each node behind it.
+        """The route to all nodes of the cluster behind a gateway at once, for content that goes to each of them.
 
-        None where it may reach nodes by itself that we reach as well: they would be asked twice.
+        None if the gateway may reach a node that we reach by another route as well: that node would get the content
+        twice.
         """
-        theirs = self._proxies.get(gateway, {})
+        served = self._proxies.get(gateway, {})
         gateways = [remote for remote in self.remotes if remote.uuid == gateway and cluster in remote.cluster_gateways]
-        if not gateways or cluster not in theirs:
+        if not gateways or cluster not in served:
             return None
         for route in self.nodes(cluster):
-            if route.gateway != gateway and route.uuid in theirs and not self._through_us(gateway, route.uuid):
+            if route.gateway != gateway and route.uuid in served and not self._through_us(gateway, route.uuid):
                 return None
         return Route(cluster, gateways[0].name, gateways[0], gateway)
 
     def node(self, uuid: str) -> Route:
-        """The way to a repository that a client asks for by its own uuid. NotServed."""
+        """The route to a repository that a client requests by its own UUID. NotServed if the client may not use it."""
         if uuid in self._clusters and uuid in self._listed:
             raise NotServed(f"not configured to be a gateway of the cluster {self._listed[uuid]}")
         routes = self._routes(uuid)
@@ -134,7 +135,7 @@ class Rules:
         raise NotServed(f"not configured to proxy for repository {name}")
 
     def _routes(self, uuid: str) -> list[Route]:
-        """How the repository can be reached from here, whoever may be taken there: the straight ways first."""
+        """All routes to the repository, allowed or not. Direct routes come first."""
         direct = [Route(uuid, remote.name, remote) for remote in self.remotes if remote.uuid == uuid]
         behind = [
             Route(uuid, f"{remote.name}-{self._proxies[remote.uuid][uuid]}", remote, remote.uuid)
@@ -148,6 +149,6 @@ class Rules:
         return direct + behind
 
     def _through_us(self, gateway: str, uuid: str) -> bool:
-        """Whether the gateway has the repository by way of us: it calls it by its name for us, and then as we do."""
+        """Whether the gateway reaches the repository through us. Its name for it then ends in ours, after a hyphen."""
         ours = self._listed.get(uuid)
         return ours is not None and self._proxies[gateway][uuid].endswith(f"-{ours}")

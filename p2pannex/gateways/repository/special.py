@@ -1,15 +1,17 @@
-"""Special remotes of a gateway repository: those that a program reaches.
+"""Opens special remotes of a gateway repository: those that an external program reaches.
 
-What is taken is ``type=external`` and ``type=rclone``, without encryption, chunks or trees: content is stored as it is,
-under its key, by the program that git-annex runs too, and either reads what the other stored.
+Supported are ``type=external`` and ``type=rclone``, without encryption, chunks or trees. Content is stored unchanged,
+under its key. The program is the one that git-annex runs too, so git-annex and p2pannex can read each other's content.
 
-**How a special remote is set up is not taken from the branch**, which anybody who can push writes: they could have our
-account run any program on its PATH, on any directory. git-annex has the owner of the repository confirm a configuration
-(``git annex verifyremote``; one that was made or enabled here is confirmed), and keeps it in
-``annex/verified-remote.log``. Until a change is confirmed as well, the configuration before it counts. So it does here.
+**The configuration of a special remote is not taken from the branch**, which every account with push access can write:
+such an account could make ours run any program on its PATH, on any directory. In git-annex the owner of the repository
+confirms a configuration (with ``git annex verifyremote``; one that was made or enabled here counts as confirmed), and
+git-annex stores it in ``annex/verified-remote.log``. Until a change is confirmed, the last confirmed configuration is
+used. p2pannex does the same, with the same file.
 
-What a program has git-annex keep for it, states and urls of keys and credentials, is not read: git-annex has it in its
-branch and its own directory, we in ``annex/p2pannex/special``. A program that cannot do without says so itself.
+Data that a program has git-annex store for it (states and URLs of keys, credentials) is not read: git-annex stores it
+in the branch and in its own directory, p2pannex in ``annex/p2pannex/special``. A program that cannot work without this
+data reports that itself.
 """
 
 from __future__ import annotations
@@ -28,17 +30,17 @@ from p2pannex.stores.external.store import ExternalStore
 from p2pannex.system.disk_errors import disk_errors
 
 _PLAIN = {"encryption": "none", "chunk": "", "chunksize": "", "exporttree": "no", "importtree": "no"}
-"""Settings that have to be as here, or missing, for content to be stored as it is."""
+"""Settings that must have these values, or be missing, so that content is stored unchanged."""
 
 
 VERIFIED = b"verified-remote.log"
-"""The file with the configurations that the repository's owner has confirmed, as remote.log has them."""
+"""The file with the configurations that the repository's owner has confirmed, in the format of remote.log."""
 
 
 def open_special(remote: GitRemote, uuid: str, config: AnnexConfig) -> ExternalStore:
-    """A Service over a special remote of the repository of `config`. It blocks for small files.
+    """Open a special remote of the repository of `config`. All special remotes share one spool.
 
-    RemoteError where it cannot be served. All have one spool.
+    RemoteError if it cannot be served. Blocks while it reads and writes small files.
     """
     layout = AnnexLayout(config)
     settings = _verified(os.path.join(layout.annex, VERIFIED)).get(uuid)
@@ -70,20 +72,20 @@ def _verified(path: bytes) -> dict[str, dict[str, str]]:
 
 
 def program_of(remote: GitRemote, settings: Mapping[str, str]) -> list[str]:
-    """The command line of the program that reaches a special remote. RemoteError where it takes more than that."""
+    """The command line of the program that reaches a special remote. RemoteError if the remote is not supported."""
     kind = settings.get("type", "")
     for name, plain in _PLAIN.items():
         value = settings.get(name) or plain
         if value != plain and (plain != "no" or is_true(value)):
             raise RemoteError(f"the special remote {remote.name} is set up with {name}={value}, which is not supported")
     if "annex-config-uuid" in remote.settings:
-        raise RemoteError(f"the special remote {remote.name} is the same as another (sameas), which is not supported")
+        raise RemoteError(f"the special remote {remote.name} shares its storage (sameas), which is not supported")
     if is_true(remote.settings.get("annex-readonly")):
         raise RemoteError(f"the special remote {remote.name} is read-only")
     if kind == "rclone":
         return ["rclone", "gitannex"]
     name = remote.settings.get("annex-externaltype") or settings.get("externaltype") or ""
     if kind != "external" or not name or name == "readonly" or "/" in name:
-        said = f"externaltype={name}" if kind == "external" else f"type={kind}"
-        raise RemoteError(f"the special remote {remote.name} has {said}; only external and rclone can be served")
+        found = f"externaltype={name}" if kind == "external" else f"type={kind}"
+        raise RemoteError(f"the special remote {remote.name} has {found}; only external and rclone can be served")
     return [f"git-annex-remote-{name}"]

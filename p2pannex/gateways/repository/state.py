@@ -1,4 +1,4 @@
-"""What the configuration of a gateway repository is read from, and whether any of it has changed."""
+"""The files that the configuration of a gateway repository is read from, and whether any of them has changed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from p2pannex.git_annex.logs import names
 from p2pannex.git_annex.logs.names import journal_name
 
 READ = (names.PROXY_LOG, names.CLUSTER_LOG, *LOGS)
-"""The logs that say which nodes there are, and what they want."""
+"""The logs that list the nodes and say what they want."""
 
 
 def reread(path: bytes) -> AnnexConfig:
-    """The repository's git config, read anew. It blocks. RemoteError where it makes no sense."""
+    """Read the repository's git config again. It blocks. RemoteError if the config is invalid."""
     try:
         return read_annex_config(path)
     except NotAnAnnex as error:
@@ -23,7 +23,7 @@ def reread(path: bytes) -> AnnexConfig:
 
 
 def stamp(config: AnnexConfig) -> tuple[object, ...]:
-    """What changes when the git config or one of the logs does."""
+    """A value that changes whenever the git config or one of the logs changes."""
     journal = [os.path.join(b"annex", b"journal", journal_name(name)) for name in READ]
     return tuple(
         _status(os.path.join(config.git_dir, path))

@@ -1,11 +1,12 @@
-"""Where content that is uploaded to a cluster goes: to the nodes that want it, as the branch says.
+"""Which nodes of a cluster to store content on, by the preferences in the git-annex branch.
 
-A node wants a content by its preferred content expression (without one it wants everything) or its required content.
-Where no node wants it, all of them get it: a client that sends content to a cluster may be about to drop its own copy.
-Dead repositories get nothing, unless there are no others. All this is as git-annex does it.
+A node wants a content if its preferred content expression or its required content expression matches; a node without a
+preferred content expression wants everything. If no node wants the content, all nodes get it, because a client that
+sends content to a cluster may be about to drop its own copy. Dead repositories get nothing, unless all are dead. All
+this is as in git-annex.
 
-An expression that cannot be judged is no reason to guess. Uploads are refused while a node has one, in words that name
-the node and the term; everything else goes on.
+If a node's expression cannot be evaluated, p2pannex does not guess: uploads are refused, and the error names the node
+and the term. All other requests still work.
 """
 
 from __future__ import annotations
@@ -38,19 +39,19 @@ LOGS = (
     names.MAXSIZE_LOG,
     names.NUMCOPIES_LOG,
 )
-"""What it takes to judge, beside who has a content."""
+"""The logs that an evaluation needs, besides the location log."""
 
 
 class Undecidable(RemoteError):
-    """Nobody can say which nodes want the content."""
+    """It cannot be decided which nodes want the content."""
 
 
 @attrs.frozen
 class Preferences:
-    """What the nodes of a cluster want, and all that it takes to judge it but the content itself.
+    """What the nodes of a cluster want, and the facts for the evaluation, except those about one content.
 
-    `expressions` are those of each node that has any: it wants what one of them does. `problems` tells of nodes whose
-    expressions cannot be judged, in words for people.
+    `expressions` are by the nodes' UUIDs; a node wants what one of its expressions matches, and everything if it is not
+    listed. `problems`, also by UUID, has one line for each node with an expression that cannot be evaluated.
     """
 
     groups: Mapping[str, frozenset[str]]
@@ -62,7 +63,8 @@ class Preferences:
 
     @classmethod
     def of(cls, logs: Mapping[bytes, bytes], nodes: Mapping[str, str], *, numcopies: int = 1) -> Self:
-        """From the texts of `LOGS`, for nodes, whose names are by uuid. `numcopies` is for where none is logged."""
+        """Parse the texts of `LOGS`. `nodes` are the nodes' names by UUID. `numcopies` is the default if none is
+        logged."""
         groups = parse_group_log(logs[names.GROUP_LOG])
         group_wanted = parse_group_wanted_log(logs[names.GROUP_PREFERRED_CONTENT_LOG])
         preferred = parse_wanted_log(logs[names.PREFERRED_CONTENT_LOG])
@@ -72,7 +74,7 @@ class Preferences:
         for uuid, name in nodes.items():
             if uuid not in preferred:
                 continue
-            from p2pannex.cluster.preferred import InvalidExpression, load  # most clusters get by without
+            from p2pannex.cluster.preferred import InvalidExpression, load  # few clusters need it
 
             texts = [text for text in (preferred[uuid], required.get(uuid)) if text]
             try:
@@ -80,7 +82,7 @@ class Preferences:
                     load(text, groups=groups.get(uuid, frozenset()), group_wanted=group_wanted) for text in texts
                 )
             except InvalidExpression as error:
-                problems[uuid] = f"cannot judge what {name} wants: {error}"
+                problems[uuid] = f"cannot evaluate what {name} wants: {error}"
         return cls(
             groups,
             parse_trust_log(logs[names.TRUST_LOG]),
@@ -92,7 +94,7 @@ class Preferences:
 
     @property
     def needs_sizes(self) -> bool:
-        """Whether it matters how much each repository holds."""
+        """Whether `choose` needs the sizes of the repositories."""
         if not self.expressions:
             return False
         from p2pannex.cluster.preferred.needs import balanced_groups
@@ -101,7 +103,8 @@ class Preferences:
 
     @property
     def needs_holders(self) -> bool:
-        """Whether it matters who has a content: what a repository holds is counted without it, too."""
+        """Whether `choose` needs the repositories that have the content. Sizes need them too: the size of a repository
+        is counted without the content in question."""
         if not self.expressions:
             return False
         from p2pannex.cluster.preferred.needs import needs_holders
@@ -120,8 +123,8 @@ class Preferences:
         holders: Iterable[str],
         sizes: Mapping[str, int] | None = None,
     ) -> frozenset[str]:
-        """Which of `nodes` the content should go to. `holders` have it, `sizes` is how many bytes each repository
-        holds. Undecidable where an expression cannot be judged."""
+        """Those of `nodes` to store the content on. `holders` are the repositories that have it, `sizes` is how many
+        bytes each repository holds. Undecidable if an expression cannot be evaluated."""
         nodes = frozenset(nodes)
         for uuid in sorted(nodes & self.problems.keys()):
             raise Undecidable(self.problems[uuid])

@@ -1,1 +1,1 @@
-"""``p2pannex bench``: measurements beside git-annex, in the same run."""
+"""``p2pannex bench``: measures p2pannex and git-annex in the same run."""

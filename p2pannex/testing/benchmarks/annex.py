@@ -1,7 +1,7 @@
-"""p2pannex-shell beside git-annex-shell on one git-annex repository, and a look-up in a large git-annex branch.
+"""Compares p2pannex-shell with git-annex-shell on one git-annex repository, and look-ups in a large git-annex branch.
 
-What `stdio` says of ratios and of fsync holds here too. Both change the same repository, in turn. A look-up is what
-`Branch.locations` does, beside what ``git annex whereis --batch-keys`` answers for a key, whose output says more.
+The ratios and the remarks on fsync are those of `stdio`. Both servers change the same repository, in turn. A look-up is
+one call of `Branch.locations`, compared with one key of ``git annex whereis --batch-keys``, whose output contains more.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from p2pannex.testing.benchmarks.stdio import (
 GOALS = {**stdio.GOALS, "PUT 10 kB": 3.0}
 
 LIMIT = 200.0
-"""Microseconds that a look-up may take."""
+"""The goal for a look-up, in microseconds."""
 
 LOOK_UPS = 200
-"""In one round."""
+"""Look-ups in one round."""
 
 
 def run_annex(
@@ -56,8 +56,11 @@ def run_annex(
     directory: str | None = None,
     on_round: Callable[[str], None] = lambda _: None,
 ) -> Result:
-    """Measure. `large` is in bytes, `keys` how many the large branch has; with `gigabyte`, one of them is stored too.
-    `directory` is where to work, a temporary one by default. It blocks."""
+    """Run the comparison. It blocks.
+
+    `large` is the size of large content in bytes, `keys` the number of keys in the large branch. With `gigabyte`, the
+    PUT of a gigabyte is measured too. Work is done in a temporary directory in `directory`.
+    """
     with tempfile.TemporaryDirectory(dir=directory) as work:
         env = environment(work)
         bare, uuid = make_repository(work, env)
@@ -95,7 +98,7 @@ def _key(number: int) -> Key:
 
 
 def _fill(bare: str, uuid: str, keys: int, env: dict[str, str]) -> None:
-    """Give the git-annex branch that many location logs."""
+    """Add `keys` location logs to the git-annex branch."""
     with subprocess.Popen(
         ["git", "-C", bare, "fast-import", "--quiet"], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     ) as process:
@@ -117,12 +120,12 @@ def _compare_look_ups(bare: str, keys: int, rounds: int, env: dict[str, str]) ->
     rows = [[_key(chance.randrange(keys)) for _ in range(LOOK_UPS)] for _ in range(rounds + 1)]
     ours, theirs = trio.run(_our_look_ups, bare, rows), list(_their_look_ups(bare, rows, env))
     ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
-    us, them = statistics.median(ours) * 1e6, statistics.median(theirs) * 1e6
-    return Row("location look-up", "µs", us, them, ratio, 1.0, LIMIT)
+    our_median, their_median = statistics.median(ours) * 1e6, statistics.median(theirs) * 1e6
+    return Row("location look-up", "µs", our_median, their_median, ratio, 1.0, LIMIT)
 
 
 async def _our_look_ups(bare: str, rows: list[list[Key]]) -> list[float]:
-    """The median of each row but the first, which warms up."""
+    """The median of each row except the first, which is a warm-up."""
     medians = []
     async with Branch(bare) as branch:
         for keys in rows:
@@ -152,9 +155,9 @@ def _their_look_ups(bare: str, rows: list[list[Key]], env: dict[str, str]) -> It
             for key in keys:
                 started = time.perf_counter()
                 process.stdin.write(key.raw + b"\n")
-                answer = b""
-                while not answer.endswith(b"\n"):
-                    answer += os.read(process.stdout.fileno(), 1 << 16)
+                reply = b""
+                while not reply.endswith(b"\n"):
+                    reply += os.read(process.stdout.fileno(), 1 << 16)
                 seconds.append(time.perf_counter() - started)
             if number:
                 yield statistics.median(seconds)

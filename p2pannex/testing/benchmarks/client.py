@@ -1,7 +1,7 @@
-"""The client that the benchmarks use: blocking, over raw pipes, with nothing in it that takes time of its own.
+"""The client of the benchmarks: it blocks, uses raw pipes, and does nothing that would add time of its own.
 
-Both servers are measured with it, in turn, in the same run. It is no model for a real client: it has no deadlines but
-one, and takes the server's answers as they come.
+Both servers are measured with it, in turn, in the same run. It is no model for a real client: its only deadline is for
+the server's exit, and it checks only the start of each reply.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BLOCK = 1 << 20
 
 
 class RawClient:
-    """A server's child process, its pipes, and how long its greeting took."""
+    """A server as a child process, and its pipes. `start` is how many seconds it took until AUTH-SUCCESS."""
 
     def __init__(self, argv: Sequence[str], env: dict[str, str]) -> None:
         started = time.perf_counter()
@@ -46,7 +46,7 @@ class RawClient:
         while b"\n" not in self._buffer:
             data = os.read(self._out, 65536)
             if not data:
-                raise ConnectionLost("the server that is being measured went away")
+                raise ConnectionLost("the measured server closed the connection")
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
@@ -54,7 +54,7 @@ class RawClient:
     def _expect(self, start: bytes) -> bytes:
         line = self._line()
         if not line.startswith(start):
-            raise ConnectionLost(f"the server that is being measured said {line!r}, not {start!r}")
+            raise ConnectionLost(f"the measured server sent {line!r}, not {start!r}")
         return line
 
     def check_present(self, key: Key) -> None:
@@ -78,7 +78,7 @@ class RawClient:
         self._expect(b"SUCCESS")
 
     def get(self, key: Key) -> int:
-        """Fetch the content and forget it; its length."""
+        """Fetch the content and discard it. Returns its length."""
         self._send(b"GET 0  " + key.raw + b"\n")
         length = int(self._expect(b"DATA ")[5:])
         left = length - len(self._buffer[:length])
@@ -87,7 +87,7 @@ class RawClient:
         while left:
             count = os.readv(self._out, [view[: min(left, BLOCK)]])
             if not count:
-                raise ConnectionLost("the server that is being measured went away")
+                raise ConnectionLost("the measured server closed the connection")
             left -= count
         self._expect(b"VALID")
         self._send(b"SUCCESS\n")
@@ -98,7 +98,7 @@ class RawClient:
         self._expect(b"SUCCESS")
 
     def peak_memory(self) -> int:
-        """Bytes of the server's largest resident set so far, its own and of what it started in its place."""
+        """The peak resident memory of the server's process so far, in bytes."""
         with open(f"/proc/{self._child.pid}/status") as file:
             for line in file:
                 if line.startswith("VmHWM:"):

@@ -1,10 +1,12 @@
-"""A gateway of three nodes on this disk: p2pannex-shell beside git-annex-shell, in one run.
+"""Compares p2pannex-shell with git-annex-shell as a gateway to three nodes on this disk, in one run.
 
-git-annex's is a gateway repository as ``git annex initcluster`` and ``updatecluster`` leave it, whose nodes are three
-repositories that it reaches by their paths. Ours is once a gateway directory with three directory stores, and once such
-a gateway repository of git-annex's as well: the same work. What `stdio` says of ratios and of fsync holds
-here too; it is three times as many fsyncs. `annex.jobs` makes git-annex's gateway a little faster; it is set to the
-number of nodes in a second repository, which small requests are compared with as well.
+git-annex serves a gateway repository, made by ``git annex initcluster`` and ``updatecluster``; its nodes are three
+repositories that it reaches by their paths. p2pannex serves two gateways: a gateway directory with three directory
+stores, and a gateway repository like git-annex's, which is the same work.
+
+The ratios and the remarks on fsync are those of `stdio`, with three times as many fsyncs. `annex.jobs` makes
+git-annex's gateway a little faster; so small requests are also compared with a second repository of git-annex, which
+has it set to the number of nodes.
 """
 
 from __future__ import annotations
@@ -30,10 +32,10 @@ GOALS = {
     "REMOVE": 4.0,
     "REMOVE, stored before": 4.0,
 }
-"""How many times as fast as git-annex's gateway."""
+"""The goals: how many times as fast as git-annex's gateway."""
 
 JOBS_GOALS = {name: GOALS[name] * 2 / 3 for name in ("PUT 10 kB", "REMOVE")}
-"""The same times, beside git-annex's gateway with annex.jobs, which takes two thirds of the time."""
+"""The same goals, compared with git-annex's gateway with annex.jobs, which takes two thirds of the time."""
 
 
 def run_cluster(
@@ -44,7 +46,10 @@ def run_cluster(
     directory: str | None = None,
     on_round: Callable[[str], None] = lambda _: None,
 ) -> Result:
-    """Measure. `large` is in bytes; `directory` is where to work, a temporary one by default. It blocks."""
+    """Run the comparison. It blocks.
+
+    `large` is the size of large content in bytes. Work is done in a temporary directory in `directory`.
+    """
     with tempfile.TemporaryDirectory(dir=directory) as work:
         env = environment(work)
         servers = (
@@ -69,7 +74,7 @@ def _git(env: dict[str, str], directory: str, *words: str) -> str:
 
 
 def _annex(work: str, name: str, env: dict[str, str]) -> str:
-    """A new repository of git-annex's; its path."""
+    """Make a new git-annex repository. Returns its path."""
     path = os.path.join(work, name)
     _git(env, work, "init", "-q", "--bare", path)
     _git(env, path, "annex", "init", name)
@@ -86,7 +91,7 @@ def _directories(work: str, env: dict[str, str]) -> Server:
 
 
 def _git_annex(work: str, name: str, env: dict[str, str], *, jobs: int | None = None) -> tuple[str, str]:
-    """A gateway repository of git-annex's with three nodes of its own; its path, and the cluster's UUID."""
+    """Make a git-annex gateway repository with three nodes of its own. Returns its path and the cluster's UUID."""
     path = _annex(work, name, env)
     _git(env, path, "annex", "initcluster", "bench")
     for node in NODES:

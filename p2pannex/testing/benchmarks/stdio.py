@@ -1,8 +1,8 @@
-"""p2pannex-shell beside git-annex-shell, over stdio, in one run.
+"""Compares p2pannex-shell with git-annex-shell, over stdio, in one run.
 
-Each figure is taken from both servers in turn, for a number of rounds; the table shows the median of each and the
-median of the rounds' ratios. p2pannex makes every PUT durable with fsync, git-annex none: that is part of what is
-compared. Ratios above 1 mean that p2pannex is faster.
+Each figure is measured at both servers in turn, for a number of rounds. The table shows the median of each server and
+the median of the rounds' ratios; a ratio above 1 means that p2pannex is faster. p2pannex makes every PUT durable with
+fsync and git-annex does not; the comparison includes the time that this takes.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ CLIENT_UUID = "00000000-0000-0000-0000-00000000beef"
 
 @frozen
 class Row:
-    """One figure: medians of both servers, the median ratio, and what we have set out to reach.
+    """One figure: the medians of both servers, the median ratio, and the goal.
 
-    `goal` is a ratio; where there is a `limit`, that is the goal instead: our figure is to be no larger.
+    `goal` is the ratio to reach. If there is a `limit`, it is the goal instead: p2pannex's figure must not be larger.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Row:
 
 @frozen
 class Server:
-    """How to start one of the two."""
+    """How to start one of the servers."""
 
     name: str
     argv: tuple[str, ...]
@@ -59,7 +59,7 @@ class Server:
 
 
 def find_git_annex() -> str:
-    """The directory that git-annex-shell is in. RemoteError where there is none."""
+    """The directory that contains git-annex-shell. RemoteError if there is none."""
     path = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")
     found = shutil.which("git-annex-shell", path=path)
     if found is None:
@@ -68,7 +68,7 @@ def find_git_annex() -> str:
 
 
 def environment(directory: str) -> dict[str, str]:
-    """What both servers get: `directory` for a home, without the user's configuration."""
+    """The environment of both servers, with `directory` as HOME, so that the user's configuration has no effect."""
     return {
         **os.environ,
         "HOME": directory,
@@ -81,7 +81,7 @@ def environment(directory: str) -> dict[str, str]:
 
 
 def make_repository(directory: str, env: dict[str, str]) -> tuple[str, str]:
-    """A new bare repository of git-annex's in the directory, and its UUID."""
+    """Make a new bare git-annex repository in the directory. Returns its path and its UUID."""
     bare = os.path.join(directory, "bare.git")
     for command in (["git", "init", "-q", "--bare", bare], ["git", "-C", bare, "annex", "init", "bench"]):
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
@@ -123,7 +123,7 @@ def timed(action: Callable[[], object]) -> float:
 
 
 class Figures:
-    """The figures of one server, of one round after the other."""
+    """The figures of one server, one for each round."""
 
     def __init__(self, server: Server) -> None:
         self.seconds: dict[str, list[float]] = {}
@@ -132,9 +132,9 @@ class Figures:
         self._stored: list[Key] = []
 
     def measure(self, requests: Callable[[RawClient, list[Key]], dict[str, float]]) -> None:
-        """Let a new process of the server answer `requests`, which says how long that took. It is given the keys of
-        what was stored and not removed yet."""
-        os.sync()  # what the other has written, and left to the system to bring to disk, is not to be in our way
+        """Run `requests` with a new process of the server; it returns how many seconds each took. It gets the keys of
+        the content that was stored and not removed yet."""
+        os.sync()  # so that data that the other server left in the page cache does not slow this one down
         client = RawClient(self._server.argv, self._server.env)
         try:
             for name, seconds in requests(client, self._stored).items():
@@ -145,7 +145,7 @@ class Figures:
 
 
 def small_requests(client: RawClient, stored: list[Key], *, requests: int) -> dict[str, float]:
-    """Seconds that one takes: the medians. What is stored stays."""
+    """Seconds that one request takes, the median of each kind. The stored content is not removed."""
     contents = [os.urandom(SMALL_REQUEST) for _ in range(requests)]
     keys = [made_key(content) for content in contents]
     stored += keys
@@ -162,8 +162,8 @@ def small_requests(client: RawClient, stored: list[Key], *, requests: int) -> di
 
 
 def removals(client: RawClient, stored: list[Key], *, requests: int) -> dict[str, float]:
-    """Seconds that one takes: the median, of content that was just stored, and of what another process has stored,
-    whose location is in the git-annex branch."""
+    """Seconds that one removal takes, the medians: of content that this process has just stored, and of content that
+    another process has stored, whose location is in the git-annex branch."""
     contents = [os.urandom(SMALL_REQUEST) for _ in range(requests)]
     just_stored = [made_key(content) for content in contents]
     for key, content in zip(just_stored, contents, strict=True):
@@ -176,11 +176,11 @@ def removals(client: RawClient, stored: list[Key], *, requests: int) -> dict[str
 
 
 def large_requests(client: RawClient, stored: list[Key], *, large: int) -> dict[str, float]:
-    """Seconds that they take."""
+    """Seconds that a PUT and a GET of large content take."""
     content = memoryview(os.urandom(BLOCK))
     repeat = large // BLOCK
     key = made_key(content, repeat)
-    # The better of two, of both servers alike: the first may have to wait until the system finds memory.
+    # The better of two, for both servers: the first may have to wait until the system has free memory.
     puts, gets = [], []
     for _ in range(2):
         puts.append(timed(lambda: client.put(key, content, repeat)))
@@ -190,7 +190,7 @@ def large_requests(client: RawClient, stored: list[Key], *, large: int) -> dict[
 
 
 GOALS = {
-    # how many times as fast as git-annex-shell, as set out in the first plan
+    # how many times as fast as git-annex-shell
     "start to AUTH-SUCCESS": 1 / 3,
     "CHECKPRESENT": 1.0,
     "GET 10 kB": 6.0,
@@ -204,9 +204,9 @@ GOALS = {
 
 @frozen
 class Result:
-    """The table, and the peak resident memory of both servers, in bytes; 0 where they are no processes of their own.
+    """The table, and the peak resident memory of both servers in bytes; 0 if they are not separate processes.
 
-    `columns` says what the two figures of a row are.
+    `large` is the size of large content in bytes. `columns` names the two figures of a row.
     """
 
     rows: tuple[Row, ...]
@@ -225,7 +225,10 @@ def run_stdio(
     directory: str | None = None,
     on_round: Callable[[str], None] = lambda _: None,
 ) -> Result:
-    """Measure. `large` is in bytes; `directory` is where to work, a temporary one by default. It blocks."""
+    """Run the comparison. It blocks.
+
+    `large` is the size of large content in bytes. Work is done in a temporary directory in `directory`.
+    """
     with tempfile.TemporaryDirectory(dir=directory) as work:
         return compare(servers(work), GOALS, rounds=rounds, large=large, requests=requests, on_round=on_round)
 
@@ -239,14 +242,14 @@ def compare(
     requests: int,
     on_round: Callable[[str], None],
 ) -> Result:
-    """Measure ours and theirs in turn, and what `goals` has names of."""
+    """Measure p2pannex's and git-annex's server in turn. The result has the figures that `goals` names."""
     ours, theirs = measure(pair, rounds=rounds, large=large, requests=requests, on_round=on_round)
     return Result(tuple(rows(ours, theirs, goals, large)), large, rounds, ours.memory, theirs.memory)
 
 
 @frozen
 class Measured:
-    """The figures of one server, a list of seconds each, one of a round; and its peak resident memory in bytes."""
+    """The figures of one server, each a list of seconds with one entry for each round; its peak memory in bytes."""
 
     seconds: dict[str, list[float]]
     memory: int
@@ -260,11 +263,12 @@ def measure(
     requests: int,
     on_round: Callable[[str], None],
 ) -> list[Measured]:
-    """Measure the servers in turn, round after round, and each kind of request in rounds of its own.
+    """Measure the servers in turn, round after round. Each kind of request has rounds of its own, small ones first.
 
-    What was large weighs on what comes after it: for some time after much was written and synced, the disk takes
-    several times as long over an fsync, of which p2pannex makes two in a small PUT, and git-annex none. So do removals:
-    ext4 without a journal looks at each inode that was removed in the last five minutes before it makes one.
+    Large content slows down the requests after it: for some time after much data was written and synced, an fsync takes
+    several times as long. A small PUT has two of them at p2pannex, and none at git-annex. Removals slow down what comes
+    after them too: ext4 without a journal checks each inode that was removed in the last five minutes before it makes a
+    new one.
     """
     figures = [Figures(server) for server in servers]
     kinds = {
@@ -277,17 +281,17 @@ def measure(
             on_round(f"{name}, round {number} of {rounds}")
             for each in figures:
                 each.measure(kind)
-    # The first round of each kind warms the caches up.
+    # The first round of each kind is a warm-up.
     return [Measured({name: seconds[1:] for name, seconds in each.seconds.items()}, each.memory) for each in figures]
 
 
 def rows(ours: Measured, theirs: Measured, goals: dict[str, float], large: int, suffix: str = "") -> Iterator[Row]:
-    """Ours beside theirs: those figures that `goals` has names of."""
+    """The rows that compare p2pannex's figures with git-annex's, for the figures that `goals` names."""
     for name, goal in goals.items():
-        us, them = ours.seconds[name], theirs.seconds[name]
-        ratio = statistics.median(b / a for a, b in zip(us, them, strict=True))
-        ours_s, theirs_s = statistics.median(us), statistics.median(them)
+        our_seconds, their_seconds = ours.seconds[name], theirs.seconds[name]
+        ratio = statistics.median(b / a for a, b in zip(our_seconds, their_seconds, strict=True))
+        our_median, their_median = statistics.median(our_seconds), statistics.median(their_seconds)
         if "large" in name:
-            yield Row(name + suffix, "GB/s", large / ours_s / 1e9, large / theirs_s / 1e9, ratio, goal)
+            yield Row(name + suffix, "GB/s", large / our_median / 1e9, large / their_median / 1e9, ratio, goal)
         else:
-            yield Row(name + suffix, "µs", ours_s * 1e6, theirs_s * 1e6, ratio, goal)
+            yield Row(name + suffix, "µs", our_median * 1e6, their_median * 1e6, ratio, goal)

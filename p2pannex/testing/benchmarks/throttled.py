@@ -1,8 +1,9 @@
-"""A cluster of nodes with slow lines: does it make the most of them, and does one slow node slow the others?
+"""Measures a cluster whose nodes have slow connections: does it use their full bandwidth, and does a slow node delay
+the others?
 
-The nodes are memory stores behind lines of a given speed, in this process, in real time; clients come over pipes. What
-many clients get is set beside what the lines could do at best, and a PUT to fast nodes and a slow one beside the same
-PUT where none is slow.
+The nodes are memory stores behind connections of a given bandwidth, in this process, in real time; clients connect over
+pipes. The GETs of many clients are compared with the total bandwidth. A PUT to fast nodes and a slow one is compared
+with the same PUT without a slow node.
 """
 
 from __future__ import annotations
@@ -26,21 +27,26 @@ UUID = "ac000000-0000-8000-8000-000000000001"
 NODES = 3
 CLIENTS = 12
 RATE = 20e6
-"""Bytes a second of a node's line."""
+"""The bandwidth of a node's connection, in bytes a second."""
 CONTENT = 4 << 20
-"""Bytes of what is fetched again and again."""
+"""The size of the content that is fetched again and again, in bytes."""
 SECONDS = 2.0
-"""For how long, in one round."""
+"""How long content is fetched in one round."""
 
 GOAL = 0.9
+"""The goal of both figures, as a share of the figure that each is compared with."""
 
 
 def run_throttled(*, rounds: int = 5, on_round: Callable[[str], None] = lambda _: None) -> Result:
-    """Measure. It blocks."""
+    """Run the comparison. It blocks."""
     measured: list[tuple[float, float, float]] = []
     for number in range(rounds + 1):
         on_round(f"round {number} of {rounds}")
-        figures = trio.run(_aggregate), trio.run(_beside, RATE / 10), trio.run(_beside, RATE)
+        figures = (
+            trio.run(_aggregate),
+            trio.run(_put_with_last_node_at, RATE / 10),
+            trio.run(_put_with_last_node_at, RATE),
+        )
         if number:
             measured.append(figures)
     median = statistics.median
@@ -64,7 +70,7 @@ async def _discard(view: memoryview) -> None:
 
 
 async def _aggregate() -> float:
-    """Bytes a second that many clients get of nodes whose lines are equally slow."""
+    """Bytes a second that many clients receive in total, from nodes whose connections are equally slow."""
     cluster, nodes = _cluster(*[RATE] * NODES)
     content = os.urandom(CONTENT)
     key = key_of(content)
@@ -89,7 +95,7 @@ async def _aggregate() -> float:
     ):
         for _ in range(CLIENTS):
             nursery.start_soon(fetch_again_and_again, remote)
-        await trio.sleep(SECONDS / 4)  # until all lines are busy
+        await trio.sleep(SECONDS / 4)  # until all connections are busy
         started, before = trio.current_time(), fetched
         await trio.sleep(SECONDS)
         rate = (fetched - before) / (trio.current_time() - started)
@@ -97,9 +103,10 @@ async def _aggregate() -> float:
     return rate
 
 
-async def _beside(rate_of_another: float) -> float:
-    """Bytes a second at which content that fits into a queue reaches all nodes but one, whose line is of this speed."""
-    cluster, nodes = _cluster(*[RATE] * (NODES - 1), rate_of_another)
+async def _put_with_last_node_at(last_rate: float) -> float:
+    """Bytes a second at which content that fits into a queue reaches all nodes except the last one, whose connection
+    has the bandwidth `last_rate`."""
+    cluster, nodes = _cluster(*[RATE] * (NODES - 1), last_rate)
     content = os.urandom(QUEUE)
     async with cluster, served(cluster, transport="pipe") as remote:
         upload = await remote.put(key_of(content))
@@ -116,5 +123,5 @@ async def _beside(rate_of_another: float) -> float:
 
 
 async def _has_taken(node: SimulatedNode, size: int) -> None:
-    while node.taken < size:  # noqa: ASYNC110 - a node that is simulated tells nobody
+    while node.taken < size:  # noqa: ASYNC110 - a simulated node has no event for it
         await trio.sleep(0.001)
