@@ -128,7 +128,7 @@ class Upload(_Closing):
 
 
 class FileRange(Protocol):
-    """The part of an open file that a download sends, so that the kernel can send it without this process reading it."""
+    """The part of an open file that a download sends. The kernel can send it without this process reading it."""
 
     def fileno(self) -> int: ...
 

@@ -142,9 +142,7 @@ def _network(url: str) -> NetworkURL:
     from p2pannex.transports.network import SCHEME, NetworkAddress
 
     if re.search(r":[0-9a-f]{128}$", url):  # git-annex p2p --gen-addresses prints a token there, which is secret
-        raise InvalidURL(
-            f"this {SCHEME} URL ends with a token; remove it from the URL and put it into {TOKEN_VARIABLE}"
-        )
+        raise InvalidURL(f"this {SCHEME} URL ends with a token; remove the token and put it into {TOKEN_VARIABLE}")
     net, _, address = url.removeprefix(SCHEME).partition(":")
     try:
         if not url.startswith(SCHEME):
