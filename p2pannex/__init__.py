@@ -1,13 +1,12 @@
 """git-annex's P2P protocol: a sans-IO state machine, one interface for stores, remotes and clusters, and two programs.
 
-The public names are here; the folders beside this file hold what they are made of. A name is imported when it is first
-used, so that a program which needs one part does not wait for the others (``p2pannex-shell`` sends AUTH-SUCCESS before
-it imports trio).
+This module exports the public names; the code is in the folders beside it. A name is imported when it is first used, so
+a program that needs one part does not load the others (``p2pannex-shell`` sends AUTH-SUCCESS before it imports trio).
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # what type checkers take for True; typing itself takes as long to load as Python
+TYPE_CHECKING = False  # type checkers take it for True; importing typing would take as long as starting Python
 if TYPE_CHECKING:
     from p2pannex.access import Mode as Mode
     from p2pannex.errors import ConnectionLost as ConnectionLost

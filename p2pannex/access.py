@@ -1,11 +1,10 @@
-"""Tokens: who may speak to a repository over a socket, how much, and until when (protocol-spec section 13).
+"""Tokens: which clients may use a repository over a socket, in which mode, and until when (protocol-spec section 13).
 
-A token is the only thing a client shows, so it is made from more randomness than anybody can guess. That is also why
-a plain SHA-256 of it is all that is kept: slow, salted hashes protect passwords that people choose, because those can
-be guessed; from the hash of 165 random bits there is no way back.
+A token is the only credential that a client sends. It has 165 random bits, too many to guess. Therefore a plain SHA-256
+hash of it is enough on disk: slow, salted hashes are for passwords, which people choose and attackers can guess.
 
-They live in the file ``p2pannex.access`` of a directory. It is read anew for each client, so that a token that was
-revoked lets nobody in from then on, and nobody has to restart a server.
+The tokens of a repository are in the file ``p2pannex.access`` in its directory. A server reads the file anew for each
+client, so a revoked token is refused from then on, without a restart.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ from p2pannex.system.file_locks import sole_writer
 FILE = b"p2pannex.access"
 ALPHABET = string.ascii_lowercase + string.digits
 LENGTH = 32
-"""Characters of a token: 165 bits."""
+"""Characters of a token. Together they have 165 random bits."""
 MAX_FILE = 16 << 20
-"""Bytes that the file may have: some tens of thousands of tokens."""
+"""The largest file that is read, in bytes: some tens of thousands of tokens."""
 
 
 class TokensUnreadable(RemoteError):
-    """The file of tokens makes no sense, or cannot be read. It grants nothing until somebody has looked at it."""
+    """The token file is malformed or cannot be read. No token is valid until the file is repaired."""
 
 
 class Mode(Enum):
-    """What clients may do to the repository. Locking is allowed in every mode: it protects content."""
+    """What clients may do to the repository. Locking is allowed in every mode, because it protects content."""
 
     READ_WRITE = "read-write"
     APPEND_ONLY = "append-only"
@@ -52,17 +51,17 @@ class Mode(Enum):
 
 @frozen
 class Grant:
-    """What a token allows. It holds nothing secret."""
+    """What a token allows. It contains no secret."""
 
     id: str
-    """Names the token where the token itself must not be said."""
+    """Identifies the token in logs and commands without revealing it."""
     mode: Mode = Mode.READ_WRITE
     name: str = ""
-    """What its owner calls it."""
+    """A name that the owner of the repository chose; may be empty."""
     expires: int | None = None
-    """POSIX seconds from which on it grants nothing; None is never."""
+    """The token is valid before this time, in POSIX seconds. None: it does not expire."""
     created: int = 0
-    """POSIX seconds."""
+    """When the token was created, in POSIX seconds."""
 
 
 @frozen
@@ -72,9 +71,9 @@ class _Entry:
 
 
 class TokenFile:
-    """The tokens of the repository in `directory`. Its calls block for as long as small files take.
+    """The token file of the repository in `directory`. Its methods block while they read or write this small file.
 
-    RemoteError, from everything here, for what the disk refuses.
+    Every method raises RemoteError if the file cannot be read or written.
     """
 
     def __init__(self, directory: str | bytes | os.PathLike[str], *, clock: Clock | None = None) -> None:
@@ -85,23 +84,23 @@ class TokenFile:
     def create(
         self, *, mode: Mode = Mode.READ_WRITE, expires: float | None = None, name: str = ""
     ) -> tuple[str, Grant]:
-        """A new token, which is told here and never again, and what it grants.
+        """Create a token. Returns the token, which cannot be read again later, and what it grants.
 
-        `expires`, in POSIX seconds, is rounded down. `name` must not be another token's.
+        `expires` is in POSIX seconds and is rounded down. RemoteError if another token has this name.
         """
         if not name.isprintable():
-            raise RemoteError("a token's name is a line of text")
+            raise RemoteError("the name of a token must be one line of printable text")
         token = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
         end = None if expires is None else math.floor(expires)
         grant = Grant(secrets.token_hex(4), mode, name, end, int(self._clock.wall()))
         with self._writing() as entries:
             if name and any(name in (entry.grant.name, entry.grant.id) for entry in entries):
-                raise RemoteError(f"there is a token named {name} already; revoke it first, or choose another name")
+                raise RemoteError(f"a token named {name} exists already; revoke it first, or choose another name")
             entries.append(_Entry(grant, _hash(token)))
         return token, grant
 
     def revoke(self, which: str) -> Grant | None:
-        """Forget the token with this id or name; what it granted, or None where there is no such token."""
+        """Delete the token with this id or name. Returns what it granted, or None if there is no such token."""
         with self._writing() as entries:
             for entry in entries:
                 if which and which in (entry.grant.id, entry.grant.name):
@@ -110,26 +109,26 @@ class TokenFile:
         return None
 
     def grants(self) -> list[Grant]:
-        """What is granted, expired tokens included, in the order in which they were made."""
+        """What each token grants, expired tokens included, in the order of their creation."""
         return [entry.grant for entry in self._read()]
 
     def verify(self, token: str) -> Grant | None:
-        """What `token` grants; None for one that is unknown, revoked or expired. Capitals do not matter.
+        """What `token` grants, or None if it is unknown, revoked or expired. Upper and lower case are equal.
 
-        It takes as long for one token as for another, whatever they have in common with the right one.
+        The time that this takes does not depend on how similar `token` is to a valid one.
         """
         digest = _hash(token)
         found: Grant | None = None
         for entry in self._read():
             if hmac.compare_digest(entry.hash, digest):
                 found = entry.grant
-        return found if found is not None and self._in_time(found) else None
+        return found if found is not None and self._unexpired(found) else None
 
     def surviving(self, grants: Collection[Grant]) -> set[Grant]:
-        """Those of `grants`, which `verify` gave, that are still good: neither revoked nor expired since."""
-        return {grant for grant in self.grants() if grant in grants and self._in_time(grant)}
+        """The `grants`, returned by `verify` earlier, whose tokens are still valid: neither revoked nor expired."""
+        return {grant for grant in self.grants() if grant in grants and self._unexpired(grant)}
 
-    def _in_time(self, grant: Grant) -> bool:
+    def _unexpired(self, grant: Grant) -> bool:
         return grant.expires is None or self._clock.wall() < grant.expires
 
     # The file ---------------------------------------------------------------------------------------------------
@@ -148,7 +147,7 @@ class TokenFile:
             return [_entry(item) for item in json.loads(raw)["tokens"]]
         except (ValueError, KeyError, TypeError, RecursionError) as problem:
             raise TokensUnreadable(
-                f"{self._name} makes no sense; repair it, or remove it and make new tokens"
+                f"{self._name} is not a valid token file; repair it, or delete it and create new tokens"
             ) from problem
 
     @property
@@ -157,7 +156,7 @@ class TokenFile:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[list[_Entry]]:
-        """The tokens, to be changed in place, while nobody else changes them; written at the end."""
+        """The entries, to be changed in place. The file is locked meanwhile and written at the end if they changed."""
         with contextlib.ExitStack() as stack:
             with disk_errors(f"cannot change {self._name}"):
                 stack.enter_context(sole_writer(self._path))

@@ -1,7 +1,7 @@
-"""Errors of a request to a `Service`, whichever it is: a store, a remote repository, a cluster.
+"""Errors of a request to a `Service`: a store, a remote repository or a cluster.
 
-`RemoteError`: this request failed, and others may follow. `ConnectionLost`: the conversation ended. Errors of the
-protocol itself are in `p2pannex.protocol.errors`.
+After `RemoteError` the service accepts further requests. After `ConnectionLost` the connection cannot be used any more.
+Violations of the protocol have their own errors, in `p2pannex.protocol.errors`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ __all__ = ["ConnectionLost", "RemoteError", "Unsupported"]
 
 
 class RemoteError(Exception):
-    """The service answered with ERROR, or (a local one) would have: the request failed, others may follow."""
+    """The request failed; further requests may succeed. If the service is remote, it replied ERROR."""
 
 
 class Unsupported(RemoteError):
-    """The service cannot do this at all: its protocol version is too low, or it has nothing behind it to do it with."""
+    """The service cannot fulfil this kind of request: its protocol version is too low, or it has, for example, no git
+    repository for CONNECT."""
 
 
 class ConnectionLost(Exception):
-    """The connection ended, stalled past its deadline, or was left in the middle of something."""
+    """The connection ended, timed out, or was abandoned in the middle of a message or a request."""

@@ -1,10 +1,10 @@
-"""The one shape: `Service` is a git-annex repository as seen through the P2P protocol.
+"""`Service`: the interface of a git-annex repository, as seen through the P2P protocol.
 
-A store, a remote peer and a cluster are Services. A server is ``serve(peer, store)``, a proxy ``serve(peer, remote)``,
-a gateway ``serve(peer, cluster)``; copying is a `Download` of one sent into an `Upload` of another. Nothing here
-knows a line of the protocol, a file or a socket.
+A store, a remote repository and a cluster implement it. So a server is ``serve(peer, store)``, a proxy is
+``serve(peer, remote)`` and a gateway is ``serve(peer, cluster)``. Copying sends the `Download` of one service into the
+`Upload` of another. This module uses no message of the protocol, no file and no socket.
 
-Every method may raise `RemoteError` (this request failed, in words for people) and `ConnectionLost`.
+Every method may raise `RemoteError` (the request failed; its text is for people) and `ConnectionLost`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from trio.abc import HalfCloseableStream
 
 RETENTION = 600
-"""Seconds for which content stays locked, from LOCKCONTENT on, when its holder is lost (protocol-spec section 7)."""
+"""Seconds that a lock lasts, counted from LOCKCONTENT, if the client that took it is lost (protocol-spec section 7)."""
 
 
 @frozen
 class Removal:
-    """The outcome of `Service.remove`. `uuids`: repositories other than the service itself it is now gone from."""
+    """The outcome of `Service.remove`. `uuids`: repositories, besides the service itself, without the content now."""
 
     ok: bool
     uuids: frozenset[str] = frozenset()
@@ -38,27 +38,27 @@ class Removal:
 
 @frozen
 class AlreadyHave:
-    """`Service.put` found the content present. `uuids`: other repositories that have it too."""
+    """The outcome of `Service.put` if the content is present already. `uuids`: other repositories that have it too."""
 
     uuids: frozenset[str] = frozenset()
 
 
 @frozen
 class Stored:
-    """An upload's content is verified and durable. `uuids`: other repositories that stored it too."""
+    """The outcome of an upload: its content is verified and durable. `uuids`: other repositories that stored it too."""
 
     uuids: frozenset[str] = frozenset()
 
 
 @frozen
 class NotStored:
-    """An upload's content was not stored here. `uuids`: other repositories that did store it."""
+    """The outcome of an upload: the service did not store its content. `uuids`: other repositories that did."""
 
     uuids: frozenset[str] = frozenset()
 
 
 class _Closing(abc.ABC):
-    """Closed at the end of an ``async with`` block. Closing twice is allowed."""
+    """Base of what an ``async with`` block closes at its end. Closing twice is allowed."""
 
     @abc.abstractmethod
     async def aclose(self) -> None: ...
@@ -73,16 +73,16 @@ class _Closing(abc.ABC):
 
 
 class DirectBody(Protocol):
-    """Bytes that can be moved without passing through this process, where the other end of the move allows it.
+    """A body whose bytes the kernel can move to another `DirectBody`, without passing them through this process.
 
-    The body of a message of the P2P protocol is one.
+    Whether that works depends on both ends. The body of a message of the P2P protocol is one.
     """
 
     async def pass_body(self, target: DirectBody, count: int) -> int | None:
-        """Move the next bytes from here to `target`, at most `count`; how many were moved.
+        """Move the next bytes to `target`, at most `count`. Returns how many were moved.
 
-        None where these two cannot, or where one of them fails: reading and writing the bytes then tells which, and
-        raises its error.
+        Returns None if these two cannot do it, or if one of them has failed. The caller then reads and writes the bytes
+        itself; if one of the two has failed, that raises its error.
         """
         ...
 
@@ -90,17 +90,18 @@ class DirectBody(Protocol):
 class Upload(_Closing):
     """Content on its way into a service (protocol-spec section 9).
 
-    The caller calls `begin` once with the number of bytes that will come, sends exactly those with `send_all`, then
-    calls `finish`; or it calls `data_present` instead of all that. Leaving without either keeps what has arrived,
-    for a later upload to resume from, and closes a remote's connection, since there is no other way to stop.
+    The caller calls `begin` once with the number of bytes to come, sends exactly that many with `send_all`, then calls
+    `finish`. Or it calls `data_present` instead of all three. If the caller closes the upload before that, the service
+    keeps the bytes that have arrived, and a later upload resumes from there. Closing early also closes the connection
+    of a remote service: the protocol has no other way to stop an upload.
     """
 
     offset: int = 0
-    """Where in the content, in bytes, to begin: what lies before was kept from an interrupted upload."""
+    """The byte of the content to start from. The service has kept the bytes before it from an interrupted upload."""
 
     @property
     def direct(self) -> DirectBody | None:
-        """Where the bytes go, if they can be moved there without passing through this process."""
+        """The target of `DirectBody.pass_body`, or None if this upload has none."""
         return None
 
     @abc.abstractmethod
@@ -109,75 +110,85 @@ class Upload(_Closing):
 
     @abc.abstractmethod
     async def send_all(self, view: memoryview) -> None:
-        """Take the next bytes. The view is valid during the call only."""
+        """Accept the next bytes. The view is valid only during the call."""
 
     @abc.abstractmethod
     async def finish(self, valid: bool) -> Stored | NotStored:
-        """All bytes were sent. `valid`: the source did not change meanwhile. Stored only if they verify."""
+        """To be called after the last byte. `valid` is false if the source changed while it was sent.
+
+        Returns Stored only if the service has verified the content.
+        """
 
     @abc.abstractmethod
     async def data_present(self) -> Stored | NotStored:
-        """Instead of `begin`: the content reached the repository by another way. Stored if it verifies there."""
+        """To be called instead of `begin`, if the content reached the repository by another way.
+
+        Returns Stored only if the service has verified the content.
+        """
 
 
 class FileRange(Protocol):
-    """A download whose bytes lie in a file, so that they can be sent without passing through this process."""
+    """The part of an open file that a download sends. The kernel can send it without this process reading it."""
 
     def fileno(self) -> int: ...
 
     @property
     def position(self) -> int:
-        """The offset in the file of the download's next byte."""
+        """The offset, in the file, of the download's next byte."""
         ...
 
     def advance(self, count: int) -> None:
-        """`count` bytes were sent from the file."""
+        """Record that `count` bytes were sent from the file."""
         ...
 
 
 class Download(_Closing):
     """Content on its way out of a service (protocol-spec section 8).
 
-    The caller reads exactly `length` bytes, then asks `valid`, then says with `finish` whether it liked them. Leaving
-    earlier closes a remote's connection.
+    The caller reads exactly `length` bytes, then calls `valid`, then reports with `finish` whether it received the
+    content. Closing earlier also closes the connection of a remote service.
     """
 
     length: int = 0
-    """How many bytes follow, from the offset asked for on."""
+    """How many bytes follow, from the requested offset on."""
 
     @property
     def file_range(self) -> FileRange | None:
-        """The bytes as a range of an open file, where they are one."""
+        """The bytes as a range of an open file, or None if they are not in one."""
         return None
 
     @property
     def direct(self) -> DirectBody | None:
-        """Where the bytes come from, if they can be moved from there without passing through this process."""
+        """The source of `DirectBody.pass_body`, or None if this download has none."""
         return None
 
     @abc.abstractmethod
     async def readinto(self, view: memoryview) -> int:
-        """The next bytes, at least one, into `view`; 0 once `length` bytes were read."""
+        """Read the next bytes into `view`. Returns how many, at least one; 0 after `length` bytes."""
 
     @abc.abstractmethod
     async def valid(self) -> bool:
-        """After the last byte: whether they were good. False also says that the content is not there at all."""
+        """To be called after the last byte: whether the bytes were good.
+
+        If the content is not present at all, the download has no bytes, and this is false.
+        """
 
     async def finish(self, received: bool) -> None:
-        """Tell whether all arrived. It does not say that they were kept."""
+        """Report whether all bytes arrived. That does not state whether the receiver kept them."""
 
 
 class Lock(_Closing):
-    """A promise that the content will be kept until `release`, or where its holder is lost for `RETENTION` from when
-    it was taken.
+    """A lock on content (protocol-spec section 7): the service keeps the content until `release` is called.
 
-    Leaving the ``async with`` block in order releases it. Leaving by an exception does not: the holder may have
-    removed its own copy already, so the content stays locked for its ten minutes.
+    If the client that took the lock is lost, the lock expires when `RETENTION` has passed since it was taken.
+
+    Leaving the ``async with`` block normally releases the lock. Leaving it by an exception does not: the client may
+    have removed its own copy already, so the content stays locked until the lock expires.
     """
 
     @abc.abstractmethod
     async def release(self) -> None:
-        """The content may be removed again."""
+        """Unlock the content: it may be removed again."""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -190,18 +201,18 @@ class Lock(_Closing):
 
 
 class Service(abc.ABC):
-    """A git-annex repository, as the P2P protocol sees it."""
+    """A git-annex repository, as seen through the P2P protocol."""
 
     uuid: str
     """The repository's UUID."""
 
     @abc.abstractmethod
     async def check_present(self, key: Key) -> bool:
-        """Whether verified content of `key` is here."""
+        """Whether the service has verified content of `key`."""
 
     @abc.abstractmethod
     async def lock(self, key: Key) -> Lock | None:
-        """Keep the content from being removed; None where it is not here or cannot be locked."""
+        """Protect the content from removal. Returns None if it is not present or cannot be locked."""
 
     @abc.abstractmethod
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
@@ -209,48 +220,58 @@ class Service(abc.ABC):
 
     @abc.abstractmethod
     async def timestamp(self) -> int:
-        """This service's own monotonic clock, in whole seconds, rounded down."""
+        """This service's own monotonic clock, in whole seconds, rounded down (protocol-spec section 6.1)."""
 
     @abc.abstractmethod
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
-        """Begin to store content. `file` is the name that the client has for it, a hint at most."""
+        """Start to store content. `file` is the client's name for it, and only a hint."""
 
     @abc.abstractmethod
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        """Begin to read content. Content that is not here gives a download of no bytes that is not `valid`."""
+        """Start to read content, from byte `offset` on. `file` is the client's name for it, and only a hint.
+
+        If the content is not present, the download has no bytes and is not `valid`.
+        """
 
     async def version(self) -> int:
-        """The highest protocol version whose requests it can fulfil: of a remote one, what its server speaks."""
+        """The highest protocol version whose requests this service can fulfil. For a remote one, that of its server."""
         return LATEST_VERSION
 
     def bypassing(self, uuids: frozenset[str]) -> Service:
-        """This service, as it is for a client that came through these gateways: they are not gone through again.
+        """This service for a client that came through the gateways `uuids`: requests do not go through them again.
 
-        The caller closes it where it is another than this one.
+        If the result is not this object itself, the caller closes it.
         """
         return self
 
     @asynccontextmanager
     async def pinned(self) -> AsyncGenerator[Service, None]:
-        """This service, for requests that belong together: one follows the other with no wait in between, and over the
-        same connection, or not at all (ConnectionLost). One at a time; a transfer is closed before the next request."""
+        """This service for several requests that belong together: they all use the same connection.
+
+        A request does not wait for a free connection after the first one. If the connection is lost between two
+        requests, the next raises ConnectionLost. Make one request at a time, and close a transfer before the next one.
+        """
         yield self
 
     async def connect(self, program: str, stream: HalfCloseableStream) -> int:
-        """Run git-upload-pack or git-receive-pack, relaying `stream`; its exit code."""
+        """Run git-upload-pack or git-receive-pack with `stream` as its input and output (protocol-spec section 10).
+
+        Returns the program's exit code.
+        """
         raise Unsupported("there is no git repository here")
 
     def changes(self) -> AsyncGenerator[tuple[str, ...], None]:
-        """The names of the objects that git refs change to, as they do; first those that they stand at.
+        """Follow the git refs (protocol-spec section 10): yields the names of the objects that they point to.
 
-        What changes while nobody waits comes with the next ones. A ref that is deleted is not told of.
+        First come the objects of all refs as they are now, then those of refs that change. Changes that happen while
+        the caller does not wait for the next item are yielded later. Deleted refs are not reported.
 
         The caller closes the generator with ``aclose``.
         """
         raise Unsupported("there is no git repository here")
 
     async def aclose(self) -> None:  # noqa: B027 - a service without connections has nothing to close
-        """Close what the service holds open. Closing twice is allowed."""
+        """Close the service's connections and files. Closing twice is allowed."""
 
     async def __aenter__(self) -> Self:
         return self

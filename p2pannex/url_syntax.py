@@ -1,6 +1,6 @@
-"""What URLs say: one line of text, read into what is needed to open it. Nothing is opened here.
+"""Parsing of the URLs that name repositories. Nothing is opened here.
 
-The table of them is at the head of `urls.py`, which is where the rest of the house looks for all of this.
+The head of `urls.py` lists the forms of a URL. Each form has a class below, with the parts that are needed to open it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from attrs import frozen
 from p2pannex.errors import RemoteError
 
 TOKEN_VARIABLE = "P2PANNEX_TOKEN"  # noqa: S105 - the name of a variable
-"""The environment variable with the token for sockets, where none is given otherwise."""
+"""The environment variable with the token for sockets, used if the caller passes none."""
 
 NETWORK_TOKEN_VARIABLE = "GIT_ANNEX_P2P_AUTHTOKEN"  # noqa: S105 - likewise
-"""git-annex's name for the same, for P2P networks only."""
+"""git-annex's own variable for the token. It is used for P2P networks only."""
 
 KNOWN = (
     "a directory, ssh://HOST/DIR, exec:COMMAND, unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS"
@@ -25,19 +25,19 @@ KNOWN = (
 
 
 class InvalidURL(RemoteError, ValueError):
-    """The text names no repository, or one of a kind that is not supported."""
+    """The text is not a URL of a repository, or its scheme is not supported."""
 
 
 @frozen
 class DirectoryURL:
-    """A directory store, or a git-annex repository, on this machine."""
+    """A directory store, a gateway directory or a git-annex repository on this machine."""
 
     path: str
 
 
 @frozen
 class SshURL:
-    """A repository served by a program that ssh starts. `directory` is absolute, or begins with ``/~/``."""
+    """A repository served by a program that ssh starts. `directory` is absolute, or starts with ``/~/``."""
 
     host: str
     directory: str
@@ -71,14 +71,14 @@ class TcpURL:
 
 @frozen
 class TlsURL(TcpURL):
-    """A repository served with TLS. `ca` is a file of certificates to trust instead of the system's."""
+    """A repository served on a TCP socket with TLS. `ca` is a file of certificates to trust instead of the system's."""
 
     ca: str | None = None
 
 
 @frozen
 class NetworkURL:
-    """A repository on a P2P network that the program ``git-annex-p2p-NET`` knows."""
+    """A repository on a P2P network, reached through the program ``git-annex-p2p-NET``."""
 
     net: str
     address: str
@@ -88,9 +88,9 @@ AnyURL = DirectoryURL | SshURL | ExecURL | UnixURL | TcpURL | NetworkURL
 
 
 def parse_url(url: str) -> AnyURL:
-    """What a URL says. InvalidURL, in one line that tells what to write instead."""
+    """The parts of a URL. InvalidURL, whose text is one line and says what to write instead."""
     if "\0" in url or "\n" in url:
-        raise InvalidURL("a URL has neither line ends nor NULs in it")
+        raise InvalidURL("a URL cannot contain line breaks or NULs")
     if not url:
         raise InvalidURL(f"empty URL; write {KNOWN}")
     if url.startswith("exec:"):
@@ -109,7 +109,7 @@ def parse_url(url: str) -> AnyURL:
         raise InvalidURL(f"{url}: {scheme}:// is not supported; write {KNOWN}")
     try:
         parts = urlsplit(url)
-        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # for errors: without what may be secret
+        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # for error texts: without a password
         port = parts.port
         host = _host(parts)
     except ValueError as error:
@@ -117,12 +117,12 @@ def parse_url(url: str) -> AnyURL:
     if parts.fragment:
         raise InvalidURL(f"{url}: write %23 for a # in a URL")
     if not host or host.startswith("-") or any(character.isspace() for character in host):
-        raise InvalidURL(f"{url}: there is no host in it")
+        raise InvalidURL(f"{url}: the host is missing or not valid")
     return _ssh(url, parts, host, port) if scheme == "ssh" else _socket(url, parts, host, port)
 
 
 def _host(parts: SplitResult) -> str:
-    """The host as it was written: urlsplit lowers its case, and to ssh's configuration that is another name."""
+    """The host with upper and lower case as written. urlsplit lowers it, but ssh's configuration distinguishes case."""
     host = parts.hostname or ""
     start = parts.netloc.lower().rfind(host)
     return unquote(parts.netloc[start : start + len(host)], errors="surrogateescape")
@@ -134,17 +134,15 @@ def _exec(url: str) -> ExecURL:
     except ValueError as error:
         raise InvalidURL(f"{url}: {str(error).lower()}") from error
     if not argv:
-        raise InvalidURL("exec: of which command? Write exec:COMMAND")
+        raise InvalidURL("exec: the command is missing; write exec:COMMAND")
     return ExecURL(argv)
 
 
 def _network(url: str) -> NetworkURL:
     from p2pannex.transports.network import SCHEME, NetworkAddress
 
-    if re.search(r":[0-9a-f]{128}$", url):  # what git-annex p2p --gen-addresses prints: it must not be shown to anybody
-        raise InvalidURL(
-            f"there is a token at the end of this {SCHEME} URL; take it away, and put it into {TOKEN_VARIABLE}"
-        )
+    if re.search(r":[0-9a-f]{128}$", url):  # git-annex p2p --gen-addresses prints a token there, which is secret
+        raise InvalidURL(f"this {SCHEME} URL ends with a token; remove the token and put it into {TOKEN_VARIABLE}")
     net, _, address = url.removeprefix(SCHEME).partition(":")
     try:
         if not url.startswith(SCHEME):
@@ -157,12 +155,12 @@ def _network(url: str) -> NetworkURL:
 
 def _ssh(url: str, parts: SplitResult, host: str, port: int | None) -> SshURL:
     if parts.password is not None:
-        raise InvalidURL("a password in an ssh URL is not supported; ssh asks for it, or better: use a key")
+        raise InvalidURL("an ssh URL cannot contain a password; use a key, or let ssh prompt for the password")
     user = None if parts.username is None else unquote(parts.username, errors="surrogateescape")
     if user is not None and (not user or user.startswith("-")):
-        raise InvalidURL(f"{url}: the user's name is not one")
+        raise InvalidURL(f"{url}: the user's name is empty or starts with -")
     if parts.path in ("", "/"):
-        raise InvalidURL(f"{url}: of which directory? Write ssh://{host}/DIR")
+        raise InvalidURL(f"{url}: the directory is missing; write ssh://{host}/DIR")
     query = _query(url, parts, "shell", "uuid")
     directory = unquote(parts.path, errors="surrogateescape")
     return SshURL(host, directory, port, user, query.get("shell"), query.get("uuid"))
@@ -170,9 +168,9 @@ def _ssh(url: str, parts: SplitResult, host: str, port: int | None) -> SshURL:
 
 def _socket(url: str, parts: SplitResult, host: str, port: int | None) -> TcpURL:
     if parts.username is not None or parts.password is not None:
-        raise InvalidURL(f"no names or secrets in a {parts.scheme} URL; the token goes into {TOKEN_VARIABLE}")
+        raise InvalidURL(f"a {parts.scheme} URL cannot contain a user or a secret; put the token into {TOKEN_VARIABLE}")
     if port is None:
-        raise InvalidURL(f"{url}: which port? Write {parts.scheme}://{host}:PORT")
+        raise InvalidURL(f"{url}: the port is missing; write {parts.scheme}://{host}:PORT")
     if parts.path not in ("", "/"):
         raise InvalidURL(f"{url}: a {parts.scheme} URL has no path")
     if parts.scheme == "tcp":
@@ -185,6 +183,6 @@ def _query(url: str, parts: SplitResult, *known: str) -> dict[str, str]:
     query = dict(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
     for name, value in query.items():
         if name not in known or not value:
-            allowed = " and ".join(f"?{each}=VALUE" for each in known) or "nothing"
-            raise InvalidURL(f"{url}: after the ? can stand {allowed}, not {name}={value}")
+            allowed = " and ".join(f"?{each}=VALUE" for each in known) or "none"
+            raise InvalidURL(f"{url}: {name}={value} is not a valid parameter; allowed parameters: {allowed}")
     return query

@@ -1,17 +1,19 @@
-"""Names for repositories, and how each is opened: one line of text to a `Service`.
+"""URLs of repositories: `open_url` opens the one that a URL names, as a `Service`.
 
 ======================================  ===========================================================================
 ``DIR``                                 a directory store or a git-annex repository on this machine
 ``ssh://[USER@]HOST[:PORT]/DIR``        through ssh; ``/~/DIR`` is in the home directory there. ``?shell=PROGRAM`` is
-                                        the serving program (git-annex-shell), ``?uuid=UUID`` the repository expected
+                                        the serving program (default git-annex-shell), ``?uuid=UUID`` the repository's
+                                        expected UUID
 ``exec:COMMAND``                        a program that serves on its standard input and output, run without a shell
 ``unix:PATH``                           a unix socket
-``tcp://HOST:PORT``                     a TCP socket: not encrypted
-``tls://HOST:PORT``                     TLS over TCP; ``?ca=FILE`` is the authority (PEM) instead of the system's
+``tcp://HOST:PORT``                     a TCP socket, without encryption
+``tls://HOST:PORT``                     TLS over TCP; ``?ca=FILE`` has the authorities to trust (PEM) instead of the
+                                        system's
 ``p2p-annex::NET:ADDRESS``              a P2P network, through the program ``git-annex-p2p-NET``
 ======================================  ===========================================================================
 
-In those with ``//``, what is special in a URL is written with ``%``. Sockets and P2P networks want a token.
+In the forms with ``//``, special characters are percent-encoded. Servers on sockets and P2P networks require a token.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ if TYPE_CHECKING:
 
 
 def open_local(path: str, *, disk_work: DiskWork | None = None) -> DirectoryStore | AnnexStore | GatewayDirectory:
-    """What is in a directory of this machine: a store, as `open_directory`, or a cluster. RemoteError where it is
-    neither."""
+    """Open a directory on this machine: a store or a git-annex repository (see `open_directory`), or the gateway of a
+    cluster. RemoteError if it is none of these."""
     from p2pannex.stores.directory_config import is_gateway
 
     if is_gateway(os.fsencode(path)):
@@ -77,18 +79,22 @@ async def open_url(
     connections: int = CONNECTIONS,
     disk_work: DiskWork | None = None,
 ) -> Service:
-    """The repository that `url` names, connected to; the caller closes it, or uses it as an ``async with`` block.
+    """Open the repository that `url` names. The caller closes it, or uses it as an ``async with`` block.
 
-    Where `uuid` says which repository it is, a remote one is not connected to before it is asked something, and has
-    to be that one.
+    A remote repository is connected to at once, unless `uuid` is given. With `uuid` it is connected to at the first
+    request, which raises WrongRepository if the repository has another UUID.
 
-    `token` is for sockets, ``P2PANNEX_TOKEN`` where it is None; for P2P networks, after that,
-    ``GIT_ANNEX_P2P_AUTHTOKEN``, or the token that git-annex keeps for them in the repository in which we are.
-    `timeout`, in seconds, stands on every wait for a remote one; `version` is the highest protocol version to speak
-    with it; `connections` is how many to have at a time; `client_uuid` is whom we say we are, a new one where it is
-    None. `capture_stderr` is that of `open_process_peer`, `disk_work` that of `open_directory`.
+    `token` is for sockets and P2P networks. If it is None, the token comes from ``P2PANNEX_TOKEN``. For a P2P network,
+    ``GIT_ANNEX_P2P_AUTHTOKEN`` comes next, then the token that git-annex keeps in the repository of the current
+    directory.
 
-    InvalidURL, another RemoteError for a directory that is no store, ConnectionLost for a remote that does not answer.
+    `timeout`, in seconds, limits every wait for a remote repository. `version` is the highest protocol version to use
+    with it. `connections` is how many connections may be in use at a time. `client_uuid` is the UUID that the client
+    sends; a new one if it is None.
+    `capture_stderr` is that of `open_process_peer`, `disk_work` that of `open_directory`.
+
+    InvalidURL; another RemoteError for a directory that is not a repository; ConnectionLost if a remote repository
+    cannot be reached.
     """
     parsed = parse_url(url)
     if isinstance(parsed, DirectoryURL):
@@ -119,7 +125,7 @@ def _credentials(token: str | None, client_uuid: str, variable: str = TOKEN_VARI
     if token is None:
         return None
     if not token.isascii() or not token.isalnum():
-        raise InvalidURL("the token is not one: tokens have letters and digits only")
+        raise InvalidURL("this is not a token: a token has letters and digits only")
     return Auth(client_uuid, token)
 
 

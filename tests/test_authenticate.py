@@ -150,7 +150,7 @@ async def test_a_line_that_drips_does_not_move_the_deadline(autojump_clock: Mock
 async def test_anything_else_gets_its_error_and_is_closed(autojump_clock: MockClock, line: str, answer: str) -> None:
     client, peer = wire()
     await client.send_all(f"{line}\nAUTH me {TOKEN}\n".encode())
-    with pytest.raises(NotAuthenticated, match="no AUTH, but: ") as caught:
+    with pytest.raises(NotAuthenticated, match="it did not send AUTH: ") as caught:
         await authenticate(peer, "server-uuid", verify)
     assert await rest(client) == f"ERROR {answer}\n".encode()
     assert TOKEN not in str(caught.value)
@@ -178,7 +178,7 @@ async def test_a_client_that_goes_away(autojump_clock: MockClock, last: bytes) -
     client, peer = wire()
     await client.send_all(last)
     await client.send_eof()
-    with pytest.raises(NotAuthenticated, match="it left without AUTH"):
+    with pytest.raises(NotAuthenticated, match="it disconnected without AUTH"):
         await authenticate(peer, "server-uuid", verify)
     assert await rest(client) == b""
 
@@ -213,7 +213,7 @@ async def test_tokens_that_cannot_be_read_grant_nothing(
     with pytest.raises(NotAuthenticated):
         await authenticate(peer, "server-uuid", unreadable)
     assert await rest(client) == b"AUTH-FAILURE\n"
-    assert [record.getMessage() for record in caplog.records] == ["nobody can be let in: the file makes no sense"]
+    assert [record.getMessage() for record in caplog.records] == ["no client can be accepted: the file makes no sense"]
 
 
 @pytest.mark.parametrize("outcome", [lambda token: GRANT, lambda token: None], ids=["let in", "refused"])

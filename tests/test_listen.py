@@ -244,7 +244,7 @@ async def test_a_broken_file_of_tokens_lets_nobody_in_and_throws_nobody_out(
         (tmp_path / "p2pannex.access").write_text("")
         with pytest.raises(AuthenticationFailed):
             await server.remote().timestamp()
-        await logged(caplog, "cannot see which tokens are still good")
+        await logged(caplog, "cannot check which tokens are still valid")
         await remote.remove(Key.parse(b"WORM--x"))  # never repeated: it is the same connection
 
 
@@ -286,7 +286,7 @@ async def test_tokens_are_in_no_log(tmp_path: Path, caplog: pytest.LogCaptureFix
             await rest(stream)
             await stream.aclose()
         await logged(caplog, "its token is not valid")
-        assert server.grant.id in await logged(caplog, "let in with token")
+        assert server.grant.id in await logged(caplog, "accepted with token")
     assert server.token not in caplog.text
     assert "wr0ngt0k3n" not in caplog.text
     assert server.token not in repr((server.tokens, server.grant, server.listeners))
@@ -309,7 +309,7 @@ async def test_without_tokens_the_file_decides_who_gets_in(tmp_path: Path) -> No
 
 async def test_without_tokens_other_sockets_are_not_served(tmp_path: Path) -> None:
     listeners = await open_listeners(UnixAddress(tmp_path / "s"))
-    with pytest.raises(ValueError, match="nobody could be let in"):
+    with pytest.raises(ValueError, match="no client could be accepted"):
         await serve_listeners(listeners, MemoryStore())
     assert not (tmp_path / "s").exists()
 
@@ -322,7 +322,7 @@ async def test_who_never_sends_auth_is_closed(tmp_path: Path, caplog: pytest.Log
         stream = await server.raw(b"AUTH a-cli")
         assert await rest(stream) == b""
         await stream.aclose()
-        await logged(caplog, "not let in: no AUTH within 0.05 s")
+        await logged(caplog, "not accepted: no AUTH within 0.05 s")
 
 
 async def test_strangers_do_not_keep_clients_out(tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ async def test_a_flood_of_lines_before_auth_is_cut_off(tmp_path: Path, caplog: p
             await stream.send_all(b"CHECKPRESENT WORM--x\n" * 100_000)
         assert (await rest(stream)).count(b"\n") <= 1
         await stream.aclose()
-        await logged(caplog, "not let in: no AUTH, but: unexpected CHECKPRESENT")
+        await logged(caplog, "not accepted: it did not send AUTH: unexpected CHECKPRESENT")
 
 
 async def test_a_flood_of_bad_lines_from_a_client_is_answered_line_by_line(tmp_path: Path) -> None:

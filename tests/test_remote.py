@@ -162,9 +162,9 @@ async def test_a_repository_that_becomes_another() -> None:
     ("greeting", "problem"),
     [
         (b"ERROR go away\n", "go away"),
-        (b"Welcome to this machine\n", "broke the protocol"),
-        (b"SUCCESS\n", "broke the protocol"),
-        (b"x" * 40_000, "broke the protocol"),
+        (b"Welcome to this machine\n", "violated the protocol"),
+        (b"SUCCESS\n", "violated the protocol"),
+        (b"x" * 40_000, "violated the protocol"),
         (b"AUTH-SUCC", "within 5 s|nothing for 5 s"),
         (b"", "within 5 s|nothing for 5 s"),
     ],

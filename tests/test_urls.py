@@ -80,30 +80,30 @@ def test_a_url_says(url: str, parsed: AnyURL) -> None:
         ("", "empty"),
         ("http://host/x", "http:// is not supported; write a directory, ssh://HOST/DIR"),
         ("file:///x", "not supported"),
-        ("ssh://host", "of which directory"),
-        ("ssh://host/", "of which directory"),
-        ("ssh:///dir", "no host"),
-        ("ssh://-oProxyCommand=x/dir", "no host"),
-        ("ssh://%2doProxyCommand=x/dir", "no host"),
+        ("ssh://host", "the directory is missing"),
+        ("ssh://host/", "the directory is missing"),
+        ("ssh:///dir", "the host is missing"),
+        ("ssh://-oProxyCommand=x/dir", "the host is missing or not valid"),
+        ("ssh://%2doProxyCommand=x/dir", "the host is missing or not valid"),
         ("ssh://-l@host/dir", "user's name"),
         ("ssh://@host/dir", "user's name"),
         ("ssh://host:port/dir", "(?i)port"),
         ("ssh://host:99999/dir", "(?i)port"),
         ("ssh://me:secret@host/dir", "password"),
-        ("ssh://host/dir?nosuch=1", "after the \\? can stand \\?shell=VALUE and \\?uuid=VALUE"),
-        ("ssh://host/dir?shell=", "after the \\?"),
+        ("ssh://host/dir?nosuch=1", "allowed parameters: \\?shell=VALUE and \\?uuid=VALUE"),
+        ("ssh://host/dir?shell=", "shell= is not a valid parameter"),
         ("ssh://host/dir#x", "%23"),
         ("ssh://[::1/dir", "(?i)ipv6"),
-        ("exec:", "which command"),
-        ("exec:   ", "which command"),
+        ("exec:", "the command is missing"),
+        ("exec:   ", "the command is missing"),
         ("exec:a 'b", "quotation"),
         ("unix:", "path of the socket"),
         ("unix:///run/annex", "path of the socket"),
-        ("tcp://host", "which port"),
-        ("tcp://:12", "no host"),
+        ("tcp://host", "the port is missing"),
+        ("tcp://:12", "the host is missing"),
         ("tcp://host:12/path", "no path"),
         ("tcp://secret@host:12", "P2PANNEX_TOKEN"),
-        ("tcp://host:12?ca=x", "can stand nothing"),
+        ("tcp://host:12?ca=x", "allowed parameters: none"),
         ("tls://host:12?x=y", "ca=VALUE"),
         ("p2p-annex:net:address", "colon"),
         ("p2p-annex::net", "not empty"),
@@ -111,7 +111,7 @@ def test_a_url_says(url: str, parsed: AnyURL) -> None:
         ("p2p-annex::NET:address", "write p2p-annex::NET:ADDRESS"),
         ("p2p-annex::a/b:address", "small letters"),
         ("p2p-annex::net:--option", "something else"),
-        ("a\nb", "line ends"),
+        ("a\nb", "line breaks"),
         ("a\0b", "NULs"),
     ],
 )
@@ -240,7 +240,7 @@ async def test_sockets_are_connected_to(
 
 
 async def test_sockets_want_a_token(serving: tuple[str, str, str]) -> None:
-    with pytest.raises(AuthenticationFailed, match="wants a token"):
+    with pytest.raises(AuthenticationFailed, match="requires a token"):
         await open_url(serving[0])
     with pytest.raises(AuthenticationFailed, match="does not accept this token"):
         await open_url(serving[0], token="wrong")
@@ -270,7 +270,7 @@ async def test_the_token_for_a_p2p_network(tmp_path: Path, monkeypatch: pytest.M
             await open_url("p2p-annex::net:some.where", token=token, client_uuid="me", capture_stderr=True)
         return (tmp_path / "shown").read_text()
 
-    with pytest.raises(AuthenticationFailed, match="there is none"):
+    with pytest.raises(AuthenticationFailed, match="none was given"):
         await open_url("p2p-annex::net:some.where")
     creds = Path(".git/annex/creds")
     creds.mkdir(parents=True)

@@ -1,1 +1,1 @@
-"""Keys of git-annex, and verification of content against them."""
+"""git-annex's keys, and verification of content against them."""

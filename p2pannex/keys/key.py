@@ -1,22 +1,22 @@
 """Keys: the names that git-annex gives to contents.
 
-A key says which backend named the content, what is known of it, and its name:
+A key consists of the backend that named the content, some fields (such as its size), and its name:
 
     SHA256E-s31390--f50d7ac4c6b9031379986bc362fcefb65f1e52621ce1708d537e740fefc59cc0.mp3
     backend  fields name
 
     BACKEND[-sSIZE][-mMTIME][-SCHUNKSIZE][-CCHUNKNUMBER]--NAME
 
-Everything else about a key follows from these bytes: the file name that it has in an object directory,
-the two directories above that file, and the verifier that tells whether some bytes are its content.
+Everything else about a key is computed from these bytes: the name of its file in an object directory,
+the two directories above that file, and the verifier that checks whether some bytes are its content.
 
-`Key.parse` takes what git-annex takes, which is less than its documentation says (fields come in the order
-above or not at all; the extension in the name of an ...E key has at most 64 bytes) and in other places
-more (any backend, with any bytes but a hyphen). We differ from it on purpose where it would name a thing
-that it cannot name again, or that would break a line or a path:
+`Key.parse` accepts what git-annex accepts. That is less than git-annex's documentation states: the fields must
+be in the order above, and the extensions in the name of an ...E key have at most 64 bytes. It is also more: a
+backend can be any bytes without a hyphen. p2pannex differs from git-annex on purpose in three points, because
+such a key would break a line or a path, or git-annex could not read it again:
 
 - NUL and LF anywhere, and an empty name, are refused;
-- a modification time past 2**63-1, which git-annex wraps round to a key it cannot read, is refused;
+- a modification time above 2**63-1, which git-annex wraps around to a key that it cannot read, is refused;
 - a number of more than 640 digits is refused (see `_MAX_DIGITS`).
 """
 
@@ -26,13 +26,13 @@ import hashlib
 
 from p2pannex.keys.verify import SECURE_BACKENDS, Verifier, hash_backend_names
 
-TYPE_CHECKING = False  # typing would import re, and keys are parsed before there is time for that
+TYPE_CHECKING = False  # typing would import re, which would delay the first request
 
 __all__ = ["InvalidKey", "Key", "Verifier", "hash_backend_names"]
 
 _FIELDS = b"smSC"
 _MAX_MTIME = 2**63 - 1
-_MAX_DIGITS = 640  # the lowest limit that Python can be told to set on int(); below it int() always works
+_MAX_DIGITS = 640  # the lowest limit that Python can be configured to set on int(): up to it, int() always works
 _MAX_EXTENSIONS_LENGTH = 64
 _MIXED = b"0123456789zqjxkmvwgpfZQJXKMVWGPF"
 
@@ -42,17 +42,17 @@ class InvalidKey(ValueError):
 
 
 class Key:
-    """A git-annex key. Immutable, hashable, and ordered as its bytes are.
+    """A git-annex key. Immutable, hashable, and ordered by its bytes.
 
-    Two keys are equal when their serialized forms are. `bytes(key)` and `key.raw` are that form, byte for
-    byte as git-annex would write it, and `str(key)` is the same decoded as UTF-8 with surrogateescape.
+    Two keys are equal if their serialized forms are equal. `bytes(key)` and `key.raw` are that form, byte for
+    byte as git-annex writes it. `str(key)` is the same, decoded as UTF-8 with surrogateescape.
     """
 
     __slots__ = ("_md5", "_raw", "_size")
 
     _raw: bytes
-    _size: int | None  # read once: every look for the content compares it
-    _md5: bytes | None  # of the key that directories are made of; both of them may be asked for
+    _size: int | None  # parsed once: every check for the content compares it
+    _md5: bytes | None  # of the key without chunk fields; computed once for both kinds of directories
 
     def __init__(self, raw: bytes | str) -> None:
         """See `parse`."""
@@ -89,10 +89,10 @@ class Key:
 
     @classmethod
     def parse(cls, raw: bytes | str) -> Key:
-        """The key of this serialized form; str is encoded as UTF-8 with surrogateescape.
+        """The key with this serialized form; str is encoded as UTF-8 with surrogateescape.
 
         Leading zeros of numbers are dropped, as git-annex does: `A-s03--x` is the key `A-s3--x`.
-        Raises InvalidKey.
+        Raises InvalidKey if the form is not that of a key.
         """
         return cls(raw)
 
@@ -107,9 +107,9 @@ class Key:
         chunk_size: int | None = None,
         chunk_number: int | None = None,
     ) -> Key:
-        """The key of these parts. Sizes are in bytes, mtime in seconds since 1970; chunks count from 1.
+        """The key with these parts. Sizes are in bytes, mtime in seconds since 1970; chunks are numbered from 1.
 
-        Raises InvalidKey when the parts make no key that could be parsed to them again.
+        Raises InvalidKey if parsing the key would not give these parts again.
         """
         if "-" in backend:
             raise InvalidKey(f"not a backend: {backend[:100]!r} contains a hyphen")
@@ -121,10 +121,10 @@ class Key:
 
     @classmethod
     def from_file_name(cls, name: bytes) -> Key:
-        """The key whose `file_name` this is. Raises InvalidKey if it is not exactly one.
+        """The key whose `file_name` is `name`. Raises InvalidKey if there is none.
 
-        git-annex reads `A--&x` as `A--x` and so on. Here a key has one file name, so that two files of
-        a directory are never the same key.
+        git-annex also accepts other file names for a key, for example `A--&x` for `A--x`. Here a key has one
+        file name, so that two files in a directory never have the same key.
         """
         raw = name.replace(b"%", b"/").replace(b"&c", b":").replace(b"&s", b"%").replace(b"&a", b"&")
         key = cls(raw)
@@ -139,37 +139,37 @@ class Key:
 
     @property
     def backend(self) -> str:
-        """Such as `SHA256E`; may be one that neither we nor git-annex know."""
+        """The backend, such as `SHA256E`. It may be one that neither p2pannex nor git-annex knows."""
         return self._raw[: self._raw.index(b"-")].decode("utf-8", "surrogateescape")
 
     @property
     def name(self) -> bytes:
-        """What the backend made of the content: a digest, a digest with extensions, a path, a URL."""
+        """The name that the backend gave the content: a digest, a digest with extensions, a path, a URL."""
         return self._raw.partition(b"--")[2]
 
     @property
     def size(self) -> int | None:
-        """Of the whole content, in bytes; None when the key does not say."""
+        """The size of the whole content, in bytes; None if the key has no size."""
         return self._size
 
     @property
     def mtime(self) -> int | None:
-        """Seconds since 1970; only WORM keys have it."""
+        """The modification time, in seconds since 1970. Only WORM keys have one."""
         return self._number(b"m")
 
     @property
     def chunk_size(self) -> int | None:
-        """Bytes of every chunk but the last, when this key is for a chunk of a content."""
+        """If this is the key of a chunk: the size of every chunk but the last, in bytes."""
         return self._number(b"S")
 
     @property
     def chunk_number(self) -> int | None:
-        """Which chunk this is, from 1."""
+        """If this is the key of a chunk: its number, from 1."""
         return self._number(b"C")
 
     @property
     def file_name(self) -> bytes:
-        """The name of the content's file: no slash in it, and maybe longer than a file system takes."""
+        """The name of the content's file. It has no slash, and may be too long for a file system."""
         raw = self._raw
         if b"&" in raw or b"%" in raw or b":" in raw or b"/" in raw:
             return raw.replace(b"&", b"&a").replace(b"%", b"&s").replace(b":", b"&c").replace(b"/", b"%")
@@ -179,7 +179,7 @@ class Key:
     def hashdir_lower(self) -> bytes:
         """The directories used by bare repositories, special remotes and the git-annex branch: `f87/4d5`.
 
-        A chunk is where the content is that it is a chunk of.
+        A chunk has the same directories as the whole content.
         """
         digits = self._directory_md5()[:3].hex().encode()
         return digits[:3] + b"/" + digits[3:]
@@ -193,16 +193,16 @@ class Key:
 
     @property
     def cryptographically_secure(self) -> bool:
-        """Whether git-annex would take the key where annex.securehashesonly is set.
+        """Whether git-annex accepts the key if annex.securehashesonly is set. It depends on the backend.
 
-        That is a property of the backend. VURL counts, because git-annex keeps the hash of such content
-        on its branch, although the key alone verifies nothing (`Verifier.conclusive` is False). External
-        backends (X...) count as insecure: only their program could say.
+        VURL counts as secure, although the key alone verifies nothing (`Verifier.conclusive` is False): git-annex
+        keeps the hash of such content on its branch. External backends (X...) count as insecure, because only their
+        program could tell.
         """
         return self.backend in SECURE_BACKENDS
 
     def without_chunk(self) -> Key:
-        """The key that this is a chunk of; itself when it is no chunk."""
+        """The key of the whole content if this is the key of a chunk, otherwise this key."""
         head, _, name = self._raw.partition(b"--")
         if b"-S" not in head and b"-C" not in head:
             return self
@@ -210,7 +210,7 @@ class Key:
         return Key(b"-".join(whole) + b"--" + name)
 
     def verifier(self) -> Verifier:
-        """A new Verifier, to be fed the whole content (of a chunk key: the whole chunk)."""
+        """A new Verifier for the whole content, or for the whole chunk if this is the key of a chunk."""
         return Verifier(self.backend, self.name, self._content_size(), chunk=self.without_chunk() is not self)
 
     def _content_size(self) -> int | None:
@@ -264,7 +264,7 @@ class Key:
 
 
 def _canonical(field: bytes) -> bytes:
-    """The field without leading zeros. Raises InvalidKey when its number is out of bounds."""
+    """The field without leading zeros. Raises InvalidKey if its number is too large."""
     digits = field[1:].lstrip(b"0") or b"0"
     if len(digits) > _MAX_DIGITS or (field[:1] == b"m" and int(digits) > _MAX_MTIME):
         raise InvalidKey(f"not a key: the number in its field {field[:100]!r} is too large")

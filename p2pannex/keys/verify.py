@@ -1,20 +1,20 @@
-"""Which bytes are the content of a key: what git-annex's backends hash, and how.
+"""Verification: whether some bytes are the content of a key.
 
-A `Verifier` is fed a content in blocks of any size and says at any time whether what it got so far is the
-content. It knows a backend's name, a key's name and a size, and no more of keys.
+A `Verifier` receives content in blocks of any size and reports at any time whether the bytes so far are the whole
+content. It compares the digest in the key's name, if it can compute it, and the size:
 
-    backend, and whether an E may follow it          digest in the key's name
-    MD5 SHA1 SHA2 SHA3_* BLAKE2B* BLAKE2S*       E   all of it, up to the first dot
-    BLAKE2BP512 BLAKE2SP256                      E   so too; it is the root of a tree
-    BLAKE3_256 XXH3                              E   so too, where the package blake3 or xxhash is installed
-    SKEIN* BLAKE2SP224                           E   so too, but nothing here computes it: the size only
-    GITBUNDLE                                        a SHA256, after the last hyphen
-    WORM URL VURL GITMANIFEST X* and unknown ones    none: the size only
+    backend (E: may be followed by E)                digest in the key's name
+    MD5 SHA1 SHA2 SHA3_* BLAKE2B* BLAKE2S*       E   the name up to the first dot
+    BLAKE2BP512 BLAKE2SP256                      E   the same; the digest is the root of a tree
+    BLAKE3_256 XXH3                              E   the same; needs the package blake3 or xxhash
+    SKEIN* BLAKE2SP224                           E   the same, but it is not computed here: only the size is compared
+    GITBUNDLE                                        a SHA256 after the last hyphen
+    WORM URL VURL GITMANIFEST X* and unknown ones    none: only the size is compared
 
-Digests are in lower case, XXH3's are of 64 bits. One backslash before a digest is skipped, as git-annex
-does. A dot and what follows are also skipped for a backend without E.
+Digests are in lower case; XXH3's have 64 bits. As in git-annex, one backslash before a digest is skipped. The name
+is cut at the first dot for backends without E, too.
 
-hashlib is imported at first use: it costs some milliseconds, and not every conversation needs it.
+hashlib is imported at first use: the import takes some milliseconds, and not every conversation needs it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Block: TypeAlias = bytes | bytearray | memoryview
 
     class Digest(Protocol):
-        """A hash being computed; hexdigest may be asked for at any time and more than once."""
+        """A hash that is being computed. hexdigest may be called at any time and more than once."""
 
         def update(self, data: Block, /) -> object: ...
         def hexdigest(self) -> str: ...
@@ -40,8 +40,8 @@ _BLAKE2 = {
     **{f"BLAKE2B{bits}": ("blake2b", bits // 8) for bits in (256, 512, 160, 224, 384)},
     **{f"BLAKE2S{bits}": ("blake2s", bits // 8) for bits in (256, 160, 224)},
 }
-# Function, bytes of digest, leaves, bytes of the block that each leaf gets in turn. BLAKE2SP224 is not
-# here: its leaves give 32 bytes under the parameters of a digest of 28, and hashlib has one setting for both.
+# Function, bytes of the digest, leaves, bytes of the block that each leaf gets in turn. BLAKE2SP224 is missing:
+# its leaves return 32 bytes although their parameters state a digest of 28, and hashlib has one setting for both.
 _BLAKE2_TREES = {"BLAKE2BP512": ("blake2b", 64, 4, 128), "BLAKE2SP256": ("blake2s", 32, 8, 64)}
 _BY_PACKAGE = {"BLAKE3_256": "blake3", "XXH3": "xxhash"}
 
@@ -50,21 +50,21 @@ _UNCOMPUTED = ("SKEIN256", "SKEIN512", "BLAKE2SP224")
 _SECURE = {*_HASHES, *_UNCOMPUTED} - {"SHA1", "MD5", "XXH3"}
 
 SECURE_BACKENDS = frozenset([*_SECURE, *(name + "E" for name in _SECURE), "GITBUNDLE", "VURL"])
-"""The backends that git-annex takes where annex.securehashesonly is set."""
+"""The backends that git-annex accepts if annex.securehashesonly is set."""
 
 
 class Verifier:
-    """Says whether the bytes it is fed, in any division, are a key's content.
+    """Checks whether the bytes passed to `update`, in blocks of any size, are a key's content.
 
-    conclusive: whether a digest is compared. Where it is False, `valid` speaks of the size alone,
-        and where the size is not known either, everything is valid.
-    missing_package: the package on PyPI without which the digest could not be computed, or None;
-        installing `p2pannex[hashes]` brings all of them.
-    received: bytes fed so far.
-    size: bytes that the content has, or None where the key does not say.
+    conclusive: whether a digest is compared. If it is False, `valid` compares only the size; if the size
+        is not known either, all bytes are valid.
+    missing_package: the package on PyPI that is needed to compute the digest and is not installed, or None.
+        `p2pannex[hashes]` installs all such packages.
+    received: how many bytes were passed so far.
+    size: the size of the content in bytes, or None if the key has no size.
 
-    A chunk of a content has no digest of its own, so a chunk key is never conclusive.
-    Not for use by several threads at a time, but each call may be made in another one.
+    The key of a chunk has no digest of the chunk, so it is never conclusive.
+    Calls may come from different threads, but only one at a time.
     """
 
     __slots__ = ("_digest", "_expected", "missing_package", "received", "size")
@@ -76,7 +76,7 @@ class Verifier:
     size: int | None
 
     def __init__(self, backend: str, name: bytes, size: int | None, *, chunk: bool = False) -> None:
-        """From the parts of a key. Users call `Key.verifier`."""
+        """From the parts of a key. Use `Key.verifier` instead."""
         self.received = 0
         self.size = size
         self.missing_package = None
@@ -94,32 +94,32 @@ class Verifier:
         return self._digest is not None
 
     def update(self, view: Block) -> None:
-        """Take the next bytes of the content. The view may be reused after the call."""
+        """Hash the next bytes of the content. The view may be reused after the call."""
         self.received += len(view)
         if self._digest is not None:
             self._digest.update(view)
 
     def valid(self) -> bool:
-        """Whether what was fed so far is the whole content. It may be asked again, and after more bytes."""
+        """Whether the bytes so far are the whole content. May be called repeatedly, also before more bytes."""
         if self.size is not None and self.received != self.size:
             return False
         return self._digest is None or self._digest.hexdigest().encode() == self._expected
 
 
 def hash_backend_names() -> tuple[str, ...]:
-    """The backends whose digest can be computed here, each without and with E."""
+    """The backends whose digest can be computed here, each one without and with E."""
     bases = [name for name in _HASHES if name not in _BY_PACKAGE or new_digest(name) is not None]
     return tuple([name + suffix for name in bases for suffix in ("", "E")])
 
 
 def without_extension(backend: str) -> str:
-    """SHA256 for SHA256E, and so for every hash; any other backend as it is."""
+    """The backend without a final E if it is a hash: SHA256 for SHA256E. Other backends are returned unchanged."""
     base = backend.removesuffix("E")
     return base if base in _HASHES or base in _UNCOMPUTED else backend
 
 
 def new_digest(backend: str) -> Digest | None:
-    """The hash that the backend names content with, fed nothing yet; None where it cannot be computed."""
+    """A new hash of the kind that the backend uses, or None if it cannot be computed here."""
     base = without_extension(backend)
     if base in _BY_PACKAGE:
         return _from_package(base)
@@ -151,7 +151,7 @@ def _from_package(base: str) -> Digest | None:
 
 
 class _Blake2Tree:
-    """BLAKE2bp or BLAKE2sp: blocks go to the leaves in turn, and the root hashes the leaves' digests."""
+    """BLAKE2bp or BLAKE2sp: the leaves hash blocks in turn, and the root hashes the digests of the leaves."""
 
     __slots__ = ("_block", "_leaves", "_node", "_rest", "_stripe")
 
@@ -174,7 +174,7 @@ class _Blake2Tree:
         self._leaves = [node(offset=i, depth=0, last=i == leaves - 1) for i in range(leaves)]
         self._block = block
         self._stripe = block * leaves
-        self._rest = bytearray()  # always less than a stripe, which is a block for each leaf
+        self._rest = bytearray()  # less than a stripe, which is one block for each leaf
 
     def update(self, data: Block, /) -> None:
         with memoryview(data) as view:

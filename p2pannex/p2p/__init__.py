@@ -1,1 +1,1 @@
-"""The P2P protocol over streams: a peer, a server for any `Service`, a remote `Service`, and connecting the two."""
+"""The P2P protocol over streams: peers, a server for any `Service`, and a `Service` for a remote repository."""

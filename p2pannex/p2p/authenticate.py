@@ -1,8 +1,8 @@
-"""The server's side of AUTH: nobody gets past here without a token (protocol-spec sections 4 and 13).
+"""The server's side of AUTH: only clients with a valid token are accepted (protocol-spec sections 4 and 13).
 
-A client has one attempt. A wrong token is answered after a delay, and the connection is closed, so that a guess costs
-a connection and seconds. Anything else than AUTH gets the ERROR that the table has for it, and the connection is
-closed too. No token is ever logged, nor put into an error.
+A client has one attempt. The server replies to a wrong token after a delay and closes the connection, so that each
+guess costs a connection and some seconds. To anything but AUTH it replies with the ERROR that the state table has for
+it, and closes as well. Tokens appear neither in logs nor in errors.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from p2pannex.protocol.errors import RemoteProtocolError
 log = logging.getLogger(__name__)
 
 DEADLINE = 30.0
-"""Seconds within which a client must have sent all of its AUTH, after a TLS handshake if there is one."""
+"""Seconds within which a client must have sent all of its AUTH, the TLS handshake (if any) included."""
 
 DELAY = 2.0
-"""Seconds after which a wrong token is answered."""
+"""Seconds before the server replies to a wrong token."""
 
 Verify = Callable[[str], Grant | None]
-"""What a token grants, or None. RemoteError where that cannot be found out: then nothing is granted."""
+"""Returns what a token grants, or None. May raise RemoteError if it cannot tell; the token is then not accepted."""
 
 
 class NotAuthenticated(ConnectionLost):
-    """The client was not let in. The connection is closed."""
+    """The client was not accepted. The connection is closed."""
 
 
 async def authenticate(
     peer: Peer, uuid: str, verify: Verify, *, deadline: float = DEADLINE, delay: float = DELAY
 ) -> Grant:
-    """Let a client in, as the server of repository `uuid`; what its token grants. Then the conversation is idle.
+    """Authenticate a client, as the server of repository `uuid`. Returns what its token grants; requests may follow.
 
-    NotAuthenticated, or another ConnectionLost where the client went away; the peer is closed, as it is when this is
-    cancelled.
+    `deadline` and `delay` are in seconds. NotAuthenticated if the client is not accepted; another ConnectionLost if it
+    disconnects. The peer is closed in both cases, and if this is cancelled.
     """
     try:
         request = await _first_message(peer, deadline)
@@ -51,7 +51,7 @@ async def authenticate(
         if grant is None:
             await trio.sleep(delay)
             await peer.send(m.AuthFailure())
-            raise NotAuthenticated(f"its token is not valid (it says it is {request.uuid[:64]!r})")
+            raise NotAuthenticated(f"its token is not valid (it sent the UUID {request.uuid[:64]!r})")
         await peer.send(m.AuthSuccess(uuid))
         return grant
     except BaseException:
@@ -67,10 +67,10 @@ async def _first_message(peer: Peer, deadline: float) -> m.Auth:
             if error.reply is not None:
                 with contextlib.suppress(ConnectionLost):
                     await peer.send(m.Error(error.reply))
-            raise NotAuthenticated(f"no AUTH, but: {error}") from error
+            raise NotAuthenticated(f"it did not send AUTH: {error}") from error
         if isinstance(message, m.Auth):
             return message
-        raise NotAuthenticated("it left without AUTH")
+        raise NotAuthenticated("it disconnected without AUTH")
     raise NotAuthenticated(f"no AUTH within {deadline:g} s")
 
 
@@ -78,5 +78,5 @@ def _granted(verify: Verify, token: str) -> Grant | None:
     try:
         return verify(token)
     except RemoteError as error:
-        log.error("nobody can be let in: %s", error)
+        log.error("no client can be accepted: %s", error)
         return None

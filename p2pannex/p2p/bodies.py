@@ -1,7 +1,7 @@
-"""The bodies of messages: a `Download` into a peer's body, and a peer's body into an `Upload`.
+"""The bodies of messages: a `Download` becomes a peer's body, and a peer's body goes into an `Upload`.
 
-`send` and `receive` leave the bytes to the kernel where they come from a file or go from one peer to another; otherwise
-`p2pannex.transports.pump` moves them.
+If the bytes come from a file, or go from one peer to another, the kernel moves them. Otherwise
+`p2pannex.transports.pump` does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from p2pannex.transports.pump import FILE_RANGE, SMALL_BODY, Progress, move
 
 
 async def send(download: Download, peer: Peer, progress: Progress | None = None) -> None:
-    """Move a download's bytes into the body that the peer has announced for them."""
+    """Send a download's bytes as the body that `peer` has announced with DATA."""
     length = download.length
     file_range = download.file_range
     if file_range is None or length <= SMALL_BODY:
@@ -25,8 +25,8 @@ async def send(download: Download, peer: Peer, progress: Progress | None = None)
         except OSError:
             sent = None
         if not sent:
-            # This peer does not send files, or the file cannot be read, or it has ended early. The download knows what
-            # there is to say of that, or where else to go on.
+            # This peer cannot send files, or the file cannot be read, or it has ended early. The download continues
+            # from elsewhere (a cluster has other nodes) or raises the error.
             await move(length, download.readinto, peer.write_body, progress)
             return
         file_range.advance(sent)
@@ -36,13 +36,13 @@ async def send(download: Download, peer: Peer, progress: Progress | None = None)
 
 
 async def receive(length: int, peer: Peer, upload: Upload, progress: Progress | None = None) -> None:
-    """Move the body that the peer's far side has announced into an upload."""
+    """Move the body that the other side of `peer` has announced into an upload."""
     length -= await _pass(length, peer, upload.direct, progress)
     await move(length, peer.read_body, upload.send_all, progress)
 
 
 async def _pass(length: int, source: DirectBody | None, target: DirectBody | None, progress: Progress | None) -> int:
-    """Move bytes from one body to another, as far as that goes without reading them; how many were."""
+    """Move bytes from one body to the other as far as the kernel can. Returns how many were moved."""
     passed = 0
     if source is not None and target is not None and length > SMALL_BODY:
         while passed < length and (count := await source.pass_body(target, min(length - passed, FILE_RANGE))):

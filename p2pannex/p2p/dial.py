@@ -1,7 +1,7 @@
-"""Connecting to a server: a child process, ssh, a socket or a P2P network, with a client's `StreamPeer` on it.
+"""Connecting a client's `StreamPeer` to a server: through a child process, ssh, a socket or a P2P network.
 
-`dialer` makes a function from a parsed URL that connects anew each time it is called. What one kind of connection needs
-is imported when it is used: TLS alone takes as long to load as the rest.
+`dialer` turns a parsed URL into a function that opens a new connection at each call. The modules for each kind of
+connection are imported when they are used, because importing TLS alone takes as long as importing all the others.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ async def open_process_peer(
     capture_stderr: bool = False,
     authenticated: bool = True,
 ) -> StreamPeer:
-    """Start a program that serves the protocol on its standard input and output; the client's peer of it.
+    """Start a program that serves the protocol on its standard input and output. Returns the client's peer.
 
-    `timeout`, in seconds, limits every wait of the peer. `authenticated` is false for a program that only connects us
-    to a server which requires a token. The other arguments, and the errors, are those of
+    `timeout`, in seconds, limits every wait of the peer. `authenticated` is false if the program only relays to a
+    server that requires a token. The other arguments, and the errors, are those of
     `p2pannex.transports.process.open_process`. The caller closes the peer with ``aclose()``.
     """
     from p2pannex.transports.process import open_process
@@ -60,10 +60,10 @@ async def open_ssh_peer(
     timeout: float = PEER_TIMEOUT,
     capture_stderr: bool = False,
 ) -> StreamPeer:
-    """A client's peer of the repository in `directory` on `host`. The caller closes it.
+    """Connect through ssh to the repository in `directory` on `host`. The caller closes the peer.
 
-    `client_uuid` is the UUID that the client sends; a new one where it is None. The other arguments are those of
-    `remote_command`, `ssh_argv` and `open_process_peer`. Where ssh cannot connect, the peer's first wait raises
+    `client_uuid` is the UUID that the client sends; a new one if it is None. The other arguments are those of
+    `remote_command`, `ssh_argv` and `open_process_peer`. If ssh cannot connect, the peer's first wait raises
     `Unreachable`.
     """
     from p2pannex.transports.ssh import SSH_UNREACHABLE, remote_command, ssh_argv
@@ -86,10 +86,10 @@ async def open_socket_peer(
     authenticated: bool = False,
     timeout: float = PEER_TIMEOUT,
 ) -> StreamPeer:
-    """A client's peer of the server at `address`. The caller closes it.
+    """Connect to the server at `address`. The caller closes the peer.
 
-    `timeout`, in seconds, limits connecting, TLS handshake included, and every wait of the peer. `authenticated` is for
-    a server that accepts every client which can reach the socket: it sends AUTH-SUCCESS first, and no AUTH is sent.
+    `timeout`, in seconds, limits connecting (TLS handshake included) and every wait of the peer. `authenticated` is
+    true for a server that accepts every client which can reach the socket: the server sends AUTH-SUCCESS without AUTH.
     `tls` and `server_name`, and the errors, are those of `p2pannex.transports.sockets.open_socket`.
     """
     from p2pannex.transports.sockets import open_socket
@@ -101,8 +101,10 @@ async def open_socket_peer(
 async def open_network_peer(
     address: NetworkAddress, *, timeout: float = PEER_TIMEOUT, capture_stderr: bool = False
 ) -> StreamPeer:
-    """A client's peer of the repository at `address` on a P2P network; it has to authenticate. `timeout` and
-    `capture_stderr`, and the errors, are those of `open_process_peer`."""
+    """Connect to the repository at `address` on a P2P network, which requires a token. The caller closes the peer.
+
+    `timeout` and `capture_stderr`, and the errors, are those of `open_process_peer`.
+    """
     return await open_process_peer(
         [address.program, address.address], timeout=timeout, capture_stderr=capture_stderr, authenticated=False
     )
@@ -111,8 +113,10 @@ async def open_network_peer(
 def dialer(
     url: SshURL | ExecURL | NetworkURL | UnixURL | TcpURL, *, client_uuid: str, timeout: float, capture_stderr: bool
 ) -> Dial:
-    """A function that connects to what `url` names, each time it is called. `timeout` and `capture_stderr` are those of
-    the ``open_..._peer`` that it calls."""
+    """A function that opens a new connection to `url` at each call.
+
+    `timeout` and `capture_stderr` are those of the ``open_..._peer`` function that it calls.
+    """
     if isinstance(url, SshURL):
         return functools.partial(
             open_ssh_peer,
@@ -135,6 +139,6 @@ def dialer(
         return functools.partial(open_network_peer, address, timeout=timeout, capture_stderr=capture_stderr)
     from p2pannex.transports.sockets import TcpAddress, UnixAddress, client_tls
 
-    where: SocketAddress = UnixAddress(url.path) if isinstance(url, UnixURL) else TcpAddress(url.host, url.port)
+    at: SocketAddress = UnixAddress(url.path) if isinstance(url, UnixURL) else TcpAddress(url.host, url.port)
     tls = client_tls(url.ca) if isinstance(url, TlsURL) else None
-    return functools.partial(open_socket_peer, where, tls=tls, timeout=timeout)
+    return functools.partial(open_socket_peer, at, tls=tls, timeout=timeout)

@@ -1,4 +1,4 @@
-"""The client's first words on a connection, until requests may follow (protocol-spec section 4)."""
+"""The client's first messages on a connection, before any request (protocol-spec section 4)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from p2pannex.protocol.errors import RemoteProtocolError
 
 
 class WrongRepository(ConnectionLost):
-    """Another repository answered than the one that was asked for. Nothing was said to it."""
+    """The server's repository is not the expected one. No request was sent to it."""
 
 
 class AuthenticationFailed(ConnectionLost):
-    """The server does not accept our token."""
+    """The server requires a token and there is none, or it does not accept the token."""
 
 
 async def handshake(
@@ -25,36 +25,36 @@ async def handshake(
     credentials: m.Auth | None = None,
     bypass: tuple[str, ...] = (),
 ) -> str:
-    """Open a conversation (protocol-spec section 4): authenticate, agree on a version. The server's UUID.
+    """Open a conversation: authenticate, agree on a version, and send `bypass`. Returns the UUID of the repository.
 
-    `uuid` is the one expected, where it is known: another raises WrongRepository.
+    `uuid` is the expected UUID, if it is known; for another one WrongRepository is raised.
     """
     if peer.conversation.state is State.AUTHENTICATION:
         if credentials is None:
-            raise AuthenticationFailed("this server wants a token, and there is none for it")
+            raise AuthenticationFailed("this server requires a token, and none was given")
         peer.queue(credentials)
-    answer = await receive(peer)
-    if isinstance(answer, m.Error):
-        raise ConnectionLost(answer.message)
-    if not isinstance(answer, m.AuthSuccess):
+    reply = await receive(peer)
+    if isinstance(reply, m.Error):
+        raise ConnectionLost(reply.message)
+    if not isinstance(reply, m.AuthSuccess):
         raise AuthenticationFailed("the server does not accept this token")
-    if uuid is not None and answer.uuid != uuid:
-        raise WrongRepository(f"expected repository {uuid}, found {answer.uuid}")
+    if uuid is not None and reply.uuid != uuid:
+        raise WrongRepository(f"expected repository {uuid}, found {reply.uuid}")
     if version:
         await peer.send(m.Version(version))
-        await receive(peer)  # an old server answers ERROR: then the version stays 0
+        await receive(peer)  # an old server replies ERROR; the version then stays 0
     if bypass and peer.conversation.version >= 2:
         peer.queue(m.Bypass(bypass))
-    return answer.uuid
+    return reply.uuid
 
 
 async def receive(peer: Peer, timeout: float | None = None) -> m.Message:
-    """The server's next message. ConnectionLost where it is gone, or makes no sense."""
+    """The server's next message. ConnectionLost if the connection ended, or if the server violated the protocol."""
     try:
         message = await peer.receive(timeout)
     except RemoteProtocolError as error:
         peer.poisoned = True
-        raise ConnectionLost(f"the server broke the protocol: {error}") from error
+        raise ConnectionLost(f"the server violated the protocol: {error}") from error
     if message is None:
         peer.poisoned = True
         raise ConnectionLost("the server closed the connection")

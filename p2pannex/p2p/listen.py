@@ -1,10 +1,11 @@
-"""Serving sockets: accept connections, let clients in, serve each its own conversation (protocol-spec section 13).
+"""Serving sockets: accept connections, authenticate clients, and serve each client (protocol-spec section 13).
 
-Two limits keep strangers from using up what clients need: one on connections being served, another on connections that
-have not shown a token yet. When the second is reached, a newcomer takes the place of whoever has been silent longest,
-once that one has had a fair time; a client needs a moment for its AUTH, one that never sends it holds nobody up.
+Two limits protect authenticated clients from others that use up connections: one on connections that are served, and
+one on connections that have not sent a valid token yet. When the second limit is reached, a new connection replaces the
+oldest one that has not sent its AUTH, after a grace period. A client needs only a moment to send AUTH, so connections
+that never send it cannot keep clients out.
 
-Whatever goes wrong with a connection is one line in the log, and ends that connection only. Tokens are never logged.
+An error of one connection is logged in one line and ends only that connection. Tokens are never logged.
 """
 
 from __future__ import annotations
@@ -29,45 +30,45 @@ from p2pannex.transports.listeners import SocketListener
 log = logging.getLogger(__name__)
 
 OUT_OF_RESOURCES = 0.25
-"""Seconds to wait where the system has no descriptor or no memory for another connection."""
+"""Seconds to wait before the next attempt if the system has no descriptor or memory for another connection."""
 
 STRICTNESS = (Mode.READ_WRITE, Mode.APPEND_ONLY, Mode.READ_ONLY)
 
 
 class Tokens(Protocol):
-    """Who is let in. A `p2pannex.access.TokenFile` is one."""
+    """Decides which tokens are valid. `p2pannex.access.TokenFile` implements it."""
 
     def verify(self, token: str) -> Grant | None:
-        """What `token` grants. RemoteError where that cannot be found out."""
+        """What `token` grants, or None if it is not valid. RemoteError if that cannot be determined."""
         ...
 
     def surviving(self, grants: Collection[Grant]) -> Collection[Grant]:
-        """Those of `grants`, given earlier, that are still good. RemoteError where that cannot be found out."""
+        """The `grants`, returned earlier, that are still valid. RemoteError if that cannot be determined."""
         ...
 
 
 @frozen
 class Limits:
-    """What connections may take. Times are in seconds."""
+    """Limits of a server's connections. Times are in seconds."""
 
     connections: int = 1000
-    """Connections served at a time. Where there are more, the next ones wait, first in the system's queue."""
+    """How many connections are served at a time. Further ones wait, most of them in the system's queue."""
     unauthenticated: int = 100
-    """Connections that have not shown a token yet, besides."""
+    """How many other connections, which have not authenticated yet, are open at a time."""
     unauthenticated_grace: float = 2.0
-    """For so long a stranger keeps its place when others wait for it."""
+    """How long a connection without AUTH is kept although others wait for its place."""
     authentication: float = DEADLINE
-    """Until AUTH has come."""
+    """How long a client may take to send AUTH."""
     delay: float = DELAY
-    """Until a wrong token is answered."""
+    """How long the server waits before it replies to a wrong token."""
     idle: float = 3600.0
-    """Between two requests, and while content is locked."""
+    """How long a client may be silent between two requests, or while it holds a lock."""
     timeout: float = PEER_TIMEOUT
-    """For the next bytes within a request."""
+    """How long the server waits for the next bytes within a request."""
     recheck: float = 60.0
-    """Between two looks whether the tokens that connections came with are still good."""
+    """The interval at which the server checks whether the tokens of open connections are still valid."""
     grace: float = 30.0
-    """For requests under way to end, when the server is stopping."""
+    """How long running requests may take to finish when the server stops."""
 
 
 @define(eq=False)
@@ -90,15 +91,16 @@ async def serve_listeners(
     stopping: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `service` to all who connect, until cancelled, or until `stopping` is set. Closes the listeners.
+    """Serve `service` to all clients that connect, until cancelled or until `stopping` is set. Closes the listeners.
 
-    A client may do what its token and `mode` both allow. Without `tokens` only authenticated listeners can be served.
-    When `stopping` is set, no more connections are taken, those between requests end at once, the others when their
-    request does or `limits.grace` has passed. Cancelling ends all at once.
+    A client may do what both its token and `mode` allow. Without `tokens`, every listener must be `authenticated`.
+
+    When `stopping` is set, the server accepts no more connections and closes those that are between requests. Other
+    connections are closed when their request ends, or after `limits.grace`. Cancelling closes all of them immediately.
     """
     try:
         if tokens is None and not all(listener.authenticated for listener in listeners):
-            raise ValueError("without tokens, nobody could be let in")
+            raise ValueError("without tokens, no client could be accepted")
         server = _Server(service, tokens, mode, limits or Limits())
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
@@ -124,15 +126,14 @@ class _Server:
         self._tokens = tokens
         self._mode = mode
         self._limits = limits
-        self._strangers: set[_Connection] = set()
-        self._waiting: list[
-            _Connection
-        ] = []  # those of the strangers that have shown a token: first come, first served
+        self._unauthenticated: set[_Connection] = set()
+        # Of these, the ones with a valid token that wait until they can be served, in the order of their arrival.
+        self._waiting: list[_Connection] = []
         self._served: set[_Connection] = set()
-        self._departures = trio.lowlevel.ParkingLot()
+        self._changed = trio.lowlevel.ParkingLot()
 
     async def accept(self, listener: SocketListener, nursery: trio.Nursery) -> None:
-        """Take connections for as long as there is room."""
+        """Accept connections, within the limits, until cancelled."""
         complained = False
         while True:
             try:
@@ -147,52 +148,52 @@ class _Server:
             trusted = listener.authenticated
             peer = StreamPeer(stream, Side.SERVER, authenticated=trusted, timeout=self._limits.timeout)
             try:
-                await self._room(trusted)
+                await self._below_limits(trusted)
             except BaseException:
                 await close(peer)
                 raise
             connection = _Connection(name, peer, self._mode)
-            (self._served if trusted else self._strangers).add(connection)
+            (self._served if trusted else self._unauthenticated).add(connection)
             nursery.start_soon(self._handle, connection)
 
-    async def _room(self, trusted: bool) -> None:
-        """Wait until another connection may be served, or at least looked at."""
+    async def _below_limits(self, trusted: bool) -> None:
+        """Wait until another connection may be served, or, if it is not `trusted`, at least authenticated."""
         limits = self._limits
         while True:
             wait = float("inf")
             if len(self._served) < limits.connections:
-                if trusted or len(self._strangers) < limits.unauthenticated:
+                if trusted or len(self._unauthenticated) < limits.unauthenticated:
                     return
-                silent = [connection for connection in self._strangers if connection not in self._waiting]
+                silent = [connection for connection in self._unauthenticated if connection not in self._waiting]
                 if silent:
                     oldest = min(silent, key=lambda connection: connection.since)
                     wait = oldest.since + limits.unauthenticated_grace - trio.current_time()
                     if wait <= 0:
-                        log.warning("%s: it had its time, others are waiting", oldest.name)
+                        log.warning("%s: no AUTH yet; closed because other connections are waiting", oldest.name)
                         oldest.scope.cancel()
-                        self._strangers.discard(oldest)
+                        self._unauthenticated.discard(oldest)
                         return
             with trio.move_on_after(wait):
-                await self._departures.park()
+                await self._changed.park()
 
     async def _handle(self, connection: _Connection) -> None:
         try:
             with connection.scope:
-                if connection in self._strangers:
+                if connection in self._unauthenticated:
                     await self._admit(connection)
                 await serve(connection.peer, self._service, mode=connection.mode, idle_timeout=self._limits.idle)
         except NotAuthenticated as error:
-            log.warning("%s: not let in: %s", connection.name, _line(error))
+            log.warning("%s: not accepted: %s", connection.name, _line(error))
         except ConnectionLost as error:
             log.info("%s: %s", connection.name, _line(error))
         except Exception as error:
             log.error("%s: %s: %s", connection.name, type(error).__name__, _line(error))
-            log.debug("%s: where that happened", connection.name, exc_info=True)
+            log.debug("%s: traceback", connection.name, exc_info=True)
         finally:
             await close(connection.peer)
-            self._strangers.discard(connection)
+            self._unauthenticated.discard(connection)
             self._served.discard(connection)
-            self._departures.unpark_all()
+            self._changed.unpark_all()
 
     async def _admit(self, connection: _Connection) -> None:
         assert self._tokens is not None, "a listener that is not authenticated needs tokens"
@@ -209,44 +210,44 @@ class _Server:
         self._waiting.append(connection)
         try:
             while len(self._served) >= limits.connections or self._waiting[0] is not connection:
-                await self._departures.park()
+                await self._changed.park()
         finally:
             self._waiting.remove(connection)
-        self._strangers.discard(connection)
+        self._unauthenticated.discard(connection)
         self._served.add(connection)
-        self._departures.unpark_all()
-        log.info("%s: let in with token %s", connection.name, " ".join(filter(None, (grant.id, grant.name))))
+        self._changed.unpark_all()
+        log.info("%s: accepted with token %s", connection.name, " ".join(filter(None, (grant.id, grant.name))))
 
     async def recheck(self) -> None:
-        """End connections whose token was revoked or has expired since they were let in."""
+        """Close connections whose token was revoked or has expired since they were accepted."""
         while True:
             await trio.sleep(self._limits.recheck)
             grants = {connection.grant for connection in self._served if connection.grant is not None}
             if not grants or self._tokens is None:
                 continue
             try:
-                good = self._tokens.surviving(grants)
+                valid = self._tokens.surviving(grants)
             except RemoteError as error:
-                log.error("cannot see which tokens are still good: %s", error)
+                log.error("cannot check which tokens are still valid: %s", error)
                 continue
             for connection in list(self._served):
-                if connection.grant is not None and connection.grant not in good:
+                if connection.grant is not None and connection.grant not in valid:
                     log.info("%s: its token was revoked or has expired", connection.name)
                     connection.scope.cancel()
 
     async def wind_down(self) -> None:
-        """Let requests end, within the time of grace."""
-        for stranger in self._strangers:
-            stranger.scope.cancel()
+        """Close connections as their requests end, for at most `Limits.grace`."""
+        for connection in self._unauthenticated:
+            connection.scope.cancel()
         with trio.move_on_after(self._limits.grace):
             while self._served:
                 for connection in self._served:
                     if connection.peer.conversation.state is State.IDLE:
                         connection.scope.cancel()
                 with trio.move_on_after(0.05):
-                    await self._departures.park()
+                    await self._changed.park()
 
 
 def _line(error: Exception) -> str:
-    """What an error says, on one line, whoever chose its words."""
+    """The text of an error as one line. The text may come from a client, so it may contain any characters."""
     return "".join(character if character.isprintable() else " " for character in str(error))

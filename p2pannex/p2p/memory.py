@@ -1,7 +1,7 @@
-"""Two peers joined inside the process: messages pass as objects, bodies as views. Nothing is serialized.
+"""Two connected peers in one process: messages pass as objects, bodies as views. Nothing is serialized.
 
-The law is the same: both ends hold to the one table. It is what a gateway puts between itself and a store in the same
-process, and what tests use where bytes are beside the point.
+Both peers check messages against the same state table as any other peer. A gateway uses them between itself and a store
+in the same process; tests use them if the bytes on the wire do not matter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from p2pannex.protocol.messages import Message
 
 
 class _Part:
-    """A piece of a body, lent by the writer until the reader has taken all of it."""
+    """A part of a body. The view belongs to the writer, which waits until the reader has set `taken`."""
 
     def __init__(self, view: memoryview) -> None:
         self.view = view
@@ -29,7 +29,7 @@ _Item = Message | _Part
 
 
 class MemoryPeer(Peer):
-    """One end of a conversation in this process. Made by `memory_peers`."""
+    """One end of a conversation within this process. Created by `memory_peers`."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class MemoryPeer(Peer):
         incoming: trio.MemoryReceiveChannel[_Item],
         timeout: float,
         closed: trio.Event,
-        far_closed: trio.Event,
+        other_closed: trio.Event,
     ) -> None:
         super().__init__()
         self.timeout = timeout
@@ -48,7 +48,7 @@ class MemoryPeer(Peer):
         self._outgoing = outgoing
         self._incoming = incoming
         self._closed = closed
-        self._far_closed = far_closed
+        self._other_closed = other_closed
         self._part: _Part | None = None
 
     def queue(self, message: Message) -> None:
@@ -67,10 +67,10 @@ class MemoryPeer(Peer):
             with trio.move_on_after(self.timeout):
                 await self._outgoing.send(item)
                 return
-            raise ConnectionLost(f"the far side took nothing for {self.timeout:g} s")
+            raise ConnectionLost(f"the other side accepted nothing for {self.timeout:g} s")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.poisoned = True
-            raise ConnectionLost("the far side is gone") from error
+            raise ConnectionLost("the other side closed the connection") from error
         except BaseException:
             self.poisoned = True
             raise
@@ -82,7 +82,7 @@ class MemoryPeer(Peer):
         except (trio.EndOfChannel, trio.ClosedResourceError):
             return None
         self.poisoned = True
-        raise ConnectionLost(f"the far side said nothing for {timeout:g} s")
+        raise ConnectionLost(f"the other side sent nothing for {timeout:g} s")
 
     async def receive(self, timeout: float | None = None) -> Message | None:
         await self.flush()
@@ -103,7 +103,7 @@ class MemoryPeer(Peer):
         return item
 
     async def wait_left(self) -> None:
-        await self._far_closed.wait()
+        await self._other_closed.wait()
 
     async def read_body(self, view: memoryview) -> int:
         if not self.conversation.incoming:
@@ -112,13 +112,14 @@ class MemoryPeer(Peer):
             part = await self._take(self.timeout)
             if part is None:
                 self.poisoned = True
-                raise ConnectionLost(f"the far side closed with {self.conversation.incoming} bytes still to come")
+                missing = self.conversation.incoming
+                raise ConnectionLost(f"the other side closed the connection with {missing} bytes still to come")
             assert isinstance(part, _Part)
             self._part = part
         part = self._part
-        if part.taken.is_set():  # the writer was cancelled, and with it the loan ended
+        if part.taken.is_set():  # the writer was cancelled: the view must not be read any more
             self.poisoned = True
-            raise ConnectionLost("the far side stopped in the middle of a body")
+            raise ConnectionLost("the other side stopped in the middle of a body")
         count = min(len(view), len(part.view))
         view[:count] = part.view[:count]
         part.view = part.view[count:]
@@ -139,7 +140,7 @@ class MemoryPeer(Peer):
             with trio.move_on_after(self.timeout):
                 await part.taken.wait()
                 return
-            raise ConnectionLost(f"the far side took nothing for {self.timeout:g} s")
+            raise ConnectionLost(f"the other side accepted nothing for {self.timeout:g} s")
         except BaseException:
             self.poisoned = True
             raise
@@ -148,7 +149,7 @@ class MemoryPeer(Peer):
 
     @property
     def reusable(self) -> bool:
-        if not super().reusable or self._far_closed.is_set():
+        if not super().reusable or self._other_closed.is_set():
             return False
         return not self._incoming.statistics().current_buffer_used
 
@@ -158,7 +159,7 @@ class MemoryPeer(Peer):
         if self._part is not None:
             self._part.taken.set()
         with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
-            while True:  # what nobody will take any more is no longer on loan
+            while True:  # let the writers of parts that will not be read continue
                 item = self._incoming.receive_nowait()
                 if isinstance(item, _Part):
                     item.taken.set()
@@ -168,7 +169,7 @@ class MemoryPeer(Peer):
 
 
 def memory_peers(*, authenticated: bool = True, timeout: float = PEER_TIMEOUT) -> tuple[MemoryPeer, MemoryPeer]:
-    """A client's and a server's peer, joined."""
+    """A client's peer and a server's peer, connected to each other. `timeout`, in seconds, is that of both."""
     to_server, from_client = trio.open_memory_channel[_Item](8)
     to_client, from_server = trio.open_memory_channel[_Item](8)
     state = opening_state(authenticated=authenticated)

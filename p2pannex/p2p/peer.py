@@ -1,10 +1,10 @@
-"""A peer: one end of a conversation, attached to something that carries it.
+"""A peer: one end of a conversation, attached to a connection.
 
-`Peer` is what `serve` and `Remote` talk through: messages out and in, and the bytes of bodies. `StreamPeer` carries
-them over any ``trio.abc.Stream``; `p2pannex.p2p.memory` has one that carries them inside the process.
+`serve` and `Remote` send and receive messages, and the bytes of bodies, through a `Peer`. `StreamPeer` is a peer over
+any ``trio.abc.Stream``; `p2pannex.p2p.memory` has one whose other side is in the same process.
 
-What is sent is kept until the peer waits for the far side (or `flush`), so that an answer, its body and the line after
-it leave in one write where they are small.
+Messages are queued until the peer waits for the other side, or until `flush`. So a reply, a small body and the line
+after it leave in one write.
 """
 
 from __future__ import annotations
@@ -28,44 +28,48 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PEER_TIMEOUT = 60.0
-"""Seconds that a peer waits for the far side to take or give the next bytes, unless set otherwise."""
+"""The default time, in seconds, that a peer waits for the other side to accept or send the next bytes."""
 
 
 SLICE = 256 * 1024
-"""Bytes of a body for which one deadline stands: the slowest link that is borne sends this many in PEER_TIMEOUT."""
+"""Bytes of a body that must be sent within one timeout. With PEER_TIMEOUT, a link may be as slow as 4 KiB a second."""
 
 
 @runtime_checkable
 class ReceivesInto(Protocol):
-    """A stream that can read into the caller's block."""
+    """A stream that can read into the caller's buffer."""
 
     async def receive_into(self, view: memoryview) -> int: ...
 
 
 @runtime_checkable
 class ReceivesNow(Protocol):
-    """A stream that can give what has arrived without waiting; None where nothing has."""
+    """A stream that can return what has arrived, without waiting."""
 
-    def receive_nowait(self) -> bytes | None: ...
+    def receive_nowait(self) -> bytes | None:
+        """The bytes that have arrived: empty at the end of the stream, None if nothing has arrived."""
+        ...
 
 
 @runtime_checkable
 class SendsNow(Protocol):
-    """A stream that can send what the far side takes at once; how many bytes, perhaps none."""
+    """A stream that can send without waiting."""
 
-    def send_nowait(self, data: bytes | bytearray | memoryview) -> int: ...
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        """Send as much of `data` as is accepted immediately. Returns how many bytes, possibly 0."""
+        ...
 
 
 @runtime_checkable
 class SendsFiles(Protocol):
-    """A stream that can send a file's bytes without their passing through the process."""
+    """A stream that can send a file without reading it into this process."""
 
     async def send_file(self, source: int, offset: int, count: int) -> int: ...
 
 
 @runtime_checkable
 class Splices(Protocol):
-    """A stream that can pass on what arrives to another one without its passing through the process."""
+    """A stream that can move what arrives to another stream without reading it into this process."""
 
     def splice_nowait(self, target: object, count: int) -> int | None: ...
 
@@ -73,50 +77,50 @@ class Splices(Protocol):
 
 
 class Peer(abc.ABC):
-    """One end of a conversation. `timeout`, in seconds, stands on every wait for the far side."""
+    """One end of a conversation. `timeout`, in seconds, limits every wait for the other side."""
 
     conversation: Conversation
     timeout: float
 
     def __init__(self) -> None:
         self.poisoned = False
-        """True once the conversation was left in the middle of something: it can only be closed."""
+        """True if a message or a body was abandoned in the middle: the connection can only be closed."""
 
     @abc.abstractmethod
     def queue(self, message: Message) -> None:
-        """Send `message` with what comes next. LocalProtocolError where it is not allowed now."""
+        """Queue `message`: it is sent together with what follows it. LocalProtocolError if it is not allowed now."""
 
     @abc.abstractmethod
     async def flush(self) -> None:
         """Send what is queued."""
 
     async def send(self, *messages: Message) -> None:
-        """Send messages now."""
+        """Send messages immediately."""
         for message in messages:
             self.queue(message)
         await self.flush()
 
     @abc.abstractmethod
     async def receive(self, timeout: float | None = None) -> Message | None:
-        """Send what is queued and wait for the next message; None where the far side closed between two.
+        """Send what is queued and wait for the next message. None if the other side closed between two messages.
 
-        `timeout` in seconds replaces the peer's own for this wait. ConnectionLost where it passes, or where the
-        stream breaks; RemoteProtocolError for a line that is not allowed; LocalProtocolError where the next message
-        is not the far side's.
+        `timeout`, in seconds, replaces the peer's own timeout for this wait. ConnectionLost after the timeout, or if
+        the stream breaks; RemoteProtocolError for a line that is not allowed; LocalProtocolError if it is not the other
+        side's turn.
         """
 
     @abc.abstractmethod
     async def wait_left(self) -> None:
-        """Wait, while it is our turn, until the far side closes or the connection breaks.
+        """Wait, while it is our turn, until the other side closes or the connection breaks.
 
-        What it sends meanwhile is kept for `receive`. It may be cancelled without harm.
+        What the other side sends meanwhile is kept for `receive`. Cancelling this wait is safe.
         """
 
     @abc.abstractmethod
     async def read_body(self, view: memoryview) -> int:
-        """The next bytes of the far side's body into `view`, at least one; 0 after its last.
+        """Read the next bytes of the other side's body into `view`. Returns how many, at least one; 0 after the last.
 
-        ConnectionLost where the stream ends first: that is how a far side stops in the middle.
+        ConnectionLost if the stream ends before the body does: the other side has stopped in the middle.
         """
 
     @abc.abstractmethod
@@ -124,20 +128,22 @@ class Peer(abc.ABC):
         """Send the next bytes of our body."""
 
     async def write_file(self, source: int, offset: int, count: int) -> int | None:
-        """Send the next bytes of our body from a file; how many, 0 at its end. None where this peer cannot.
+        """Send the next bytes of our body from a file. Returns how many, 0 at the file's end; None if this peer cannot.
 
-        OSError where the file cannot be read: then nothing was sent, and the body can go on otherwise.
+        OSError if the file cannot be read. Nothing was sent then, and the body can continue with `write_body`.
         """
         return None
 
     async def pass_body(self, target: DirectBody, count: int) -> int | None:
-        """Send the next bytes of the far side's body as those of `target`'s; how many, at most `count`. None where
-        these peers cannot, or where one of them fails: `read_body` and `write_body` then tell which, and why."""
+        """Send the next bytes of the other side's body as bytes of `target`'s body. Returns how many, at most `count`.
+
+        None if these peers cannot do it, or if one of them has failed; `read_body` or `write_body` then raises the error.
+        """
         return None
 
     @property
     def reusable(self) -> bool:
-        """Whether the conversation is between requests, and the connection seems to be up."""
+        """Whether another request can be made: the conversation is between requests, and the connection seems alive."""
         return not self.poisoned and self.conversation.state in BETWEEN_REQUESTS
 
     @abc.abstractmethod
@@ -148,8 +154,8 @@ class Peer(abc.ABC):
 class StreamPeer(Peer):
     """A peer over any ``trio.abc.Stream``, which it owns.
 
-    `authenticated` tells whether the stream is (ssh, stdio): then the server greets. `state` says where a
-    conversation stands that began before this object was made.
+    `authenticated` is true if the transport has authenticated the client (ssh, stdio); the server then sends
+    AUTH-SUCCESS first. `state` is the state of a conversation that started before this object was created.
     """
 
     def __init__(
@@ -182,11 +188,11 @@ class StreamPeer(Peer):
 
     async def _write(self, data: bytearray | memoryview) -> None:
         if self._send_nowait is not None and not self.poisoned:
-            # Most answers fit into the pipe at once, and need neither a deadline nor a turn of the scheduler.
+            # Most replies fit into the pipe immediately. They need no deadline, and the scheduler need not run.
             try:
                 sent = self._send_nowait(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                sent = 0  # send_all will find the same, and can say why
+                sent = 0  # send_all will fail as well, and knows the reason
             if sent == len(data):
                 return
             data = memoryview(data)[sent:]
@@ -198,7 +204,7 @@ class StreamPeer(Peer):
         try:
             return await self._in_time(operation, argument, self.timeout)
         except BaseException:
-            # A write that is cancelled may have sent a part: nobody can tell what the far side has seen.
+            # A write that is cancelled may have sent a part: it is not known what the other side has received.
             self.poisoned = True
             raise
 
@@ -212,7 +218,7 @@ class StreamPeer(Peer):
             self.poisoned = True
             raise ConnectionLost(f"the connection broke: {error}") from error
         self.poisoned = True
-        raise ConnectionLost(f"the far side did nothing for {seconds:g} s")
+        raise ConnectionLost(f"the other side did nothing for {seconds:g} s")
 
     async def receive(self, timeout: float | None = None) -> Message | None:
         if self._out:
@@ -236,16 +242,16 @@ class StreamPeer(Peer):
             connection.receive_data(await self._received(seconds))
 
     async def _received(self, seconds: float) -> bytes | bytearray:
-        """The next bytes from the far side."""
+        """The next bytes from the other side."""
         if self._receive_nowait is not None and seconds != math.inf:
-            # What is there already needs no deadline, which costs as much as to read, and to understand, a line.
+            # Bytes that have arrived need no deadline. Setting one takes as long as reading and parsing a line.
             await trio.lowlevel.checkpoint_if_cancelled()
             try:
                 data = self._receive_nowait()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                data = None  # receive_some will find the same
+                data = None  # receive_some will fail as well, and knows the reason
             if data:
-                return data  # of an end, receive_some knows what it means
+                return data  # at the end of the stream, receive_some may raise an error that explains it
         return await self._in_time(self.stream.receive_some, SMALL_BODY, seconds)
 
     async def wait_left(self) -> None:
@@ -258,7 +264,7 @@ class StreamPeer(Peer):
             connection.receive_data(data)
             if not data:
                 return
-        await trio.sleep_forever()  # who sends ahead that much cannot be watched any more
+        await trio.sleep_forever()  # the buffer is full: a disconnect can no longer be detected
 
     async def read_body(self, view: memoryview) -> int:
         connection = self.connection
@@ -272,14 +278,14 @@ class StreamPeer(Peer):
         count = await self._read_into(view[:want])
         if not count:
             self.poisoned = True
-            raise ConnectionLost(f"the far side closed with {connection.incoming} bytes still to come")
+            raise ConnectionLost(f"the other side closed the connection with {connection.incoming} bytes still to come")
         connection.body_received(count)
         return count
 
     async def _read_into(self, view: memoryview) -> int:
         if self._receive_into is not None:
             return await self._in_time(self._receive_into, view, self.timeout)
-        # Never more than the body holds: what follows it is a line.
+        # Never read beyond the body: the bytes after it are a line.
         data = await self._in_time(self.stream.receive_some, len(view), self.timeout)
         view[: len(data)] = data
         return len(data)
@@ -301,7 +307,7 @@ class StreamPeer(Peer):
         try:
             sent = await self._sending(lambda range_: send_file(*range_), (source, offset, count))
         except OSError:
-            self.poisoned = False  # the file cannot be read, and nothing of it was sent
+            self.poisoned = False  # the file could not be read, so no part of it was sent
             raise
         self.connection.body_sent(sent)
         return sent
@@ -323,7 +329,7 @@ class StreamPeer(Peer):
                 target.connection.body_sent(moved)
                 await trio.lowlevel.checkpoint_if_cancelled()
                 return moved
-            # Either of the two may be what there is to wait for; the other is ready then.
+            # Nothing moved because one of the two streams is not ready. Waiting for a ready one returns immediately.
             await self._ready(self._splices.wait_receive_might_not_block)
             await target._ready(target.stream.wait_send_all_might_not_block)
         return None
@@ -333,7 +339,7 @@ class StreamPeer(Peer):
 
     @property
     def reusable(self) -> bool:
-        # Bytes that came unasked, or an end that was already seen, say that the far side is not where we think.
+        # If bytes arrived without a request, or the stream has ended, the other side is not between requests.
         at_end = getattr(self.stream, "at_end", None)
         return super().reusable and not self.connection.buffered and not (at_end is not None and at_end())
 

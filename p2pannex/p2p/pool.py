@@ -1,4 +1,4 @@
-"""Connections to one remote, kept for the next request."""
+"""A pool of connections to one remote repository. They are kept open for further requests."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PEER_CLOSE_TIMEOUT = 5.0
 
 
 class PeerPool:
-    """Opens peers as they are needed, at most `limit` at a time, and keeps up to `keep` idle ones.
+    """Opens peers when they are needed, at most `limit` at a time, and keeps up to `keep` idle ones.
 
-    Whoever `acquire`s a peer gives it back with `release`, whatever state it is in: those that cannot be used again
-    are closed.
+    The caller of `acquire` must give the peer back with `release`, in whatever state it is. A peer that cannot be used
+    again is closed. `timeout`, in seconds, limits the wait for a free connection.
     """
 
     def __init__(self, dial: Callable[[], Awaitable[Peer]], *, limit: int, keep: int, timeout: float) -> None:
@@ -29,7 +29,7 @@ class PeerPool:
         self._closed = False
 
     async def acquire(self, *, fresh: bool = False) -> tuple[Peer, bool]:
-        """A peer between requests, and whether it was used before. `fresh` insists on a new connection."""
+        """A peer between requests, and whether it was used before. With `fresh` it is a new connection."""
         with trio.move_on_after(self._timeout) as scope:
             await self._slots.acquire()
         if scope.cancelled_caught:
@@ -48,7 +48,7 @@ class PeerPool:
             raise
 
     async def release(self, peer: Peer) -> None:
-        """Take a peer back."""
+        """Give a peer back to the pool."""
         self._slots.release()
         if peer.reusable and len(self._idle) < self._keep and not self._closed:
             self._idle.append(peer)
@@ -56,17 +56,17 @@ class PeerPool:
             await close(peer)
 
     async def aclose(self) -> None:
-        """Close the idle peers; those in use are closed as they come back."""
+        """Close the idle peers. Peers in use are closed when they are released."""
         self._closed = True
         while self._idle:
             await close(self._idle.pop())
 
 
 class PinnedPool(PeerPool):
-    """One peer of another pool, from the first request on: between two of them nobody else gets it.
+    """Keeps one peer of another pool from the first request on, so that no other caller gets it between two requests.
 
-    Where the connection is lost between two requests, the second is not made: who answers a new one may have restarted,
-    and know nothing of the first. Give the peer back with `aclose`.
+    If the connection is lost between two requests, the second raises ConnectionLost instead of using a new connection:
+    the server may have restarted and then knows nothing of the first request. `aclose` gives the peer back.
     """
 
     def __init__(self, pool: PeerPool) -> None:
@@ -98,6 +98,6 @@ class PinnedPool(PeerPool):
 
 
 async def close(peer: Peer) -> None:
-    """Close a peer, also while being cancelled, within a few seconds."""
+    """Close a peer within PEER_CLOSE_TIMEOUT, also during cancellation."""
     with trio.move_on_after(PEER_CLOSE_TIMEOUT, shield=True):
         await peer.aclose()

@@ -1,11 +1,14 @@
-"""A remote repository as a Service: every command, spoken over a peer from a pool.
+"""A remote repository as a Service: each request is sent over a connection from a pool.
 
-One request holds one connection, a `Download`, an `Upload` or a `Lock` for as long as it is open. A connection that
-was left in the middle of something is closed, never used again.
+A request uses one connection. A `Download`, an `Upload` or a `Lock` uses it until it is closed. A connection that was
+abandoned in the middle of a message or a request is closed and not used again.
 
-A request whose kept connection turns out to be dead is sent once more over a new one, where repeating does no harm.
-REMOVE is never repeated: the first may have been done, the client's proof that enough copies exist may have expired
-meanwhile, and REMOVE-BEFORE's deadline means nothing to a server that rebooted in between.
+If a pooled connection turns out to be dead, the request is sent once more over a new connection, unless it is REMOVE or
+REMOVE-BEFORE. Repeating these is not safe, for three reasons:
+
+- the server may have processed the first request;
+- the client's evidence that enough copies exist may have expired meanwhile;
+- the deadline of REMOVE-BEFORE has no meaning for a server that has rebooted in between.
 """
 
 from __future__ import annotations
@@ -28,19 +31,19 @@ from p2pannex.protocol import messages as m
 from p2pannex.service import AlreadyHave, Download, Lock, Removal, Service, Upload
 
 Dial = Callable[[], Awaitable[Peer]]
-"""Makes a new peer, of the client's side, with which nothing was spoken yet."""
+"""Opens a connection and returns the client's peer, before any message was sent or received."""
 
 
 CONNECTIONS = 10
-"""Connections in use at a time, unless set otherwise, and how many are kept at most when they are not."""
+"""How many connections may be in use at a time, by default, and how many idle ones are kept at most."""
 
 
 class Remote(Service):
-    """A repository on the far side of connections that `dial` makes.
+    """The repository that `dial` connects to.
 
-    At most `connections` are in use at a time; further requests wait for one, up to `timeout` seconds. `uuid` is the
-    repository expected; without it `open` asks the server. `version` is the highest protocol version to speak.
-    Close it with `aclose`, or use it as an ``async with`` block.
+    At most `connections` are in use at a time; further requests wait for one, for up to `timeout` seconds. `timeout`
+    also limits the time to connect. `uuid` is the repository's UUID; if it is not known, use `open`. `version` is the
+    highest protocol version to speak. The caller closes it with `aclose`, or uses it as an ``async with`` block.
     """
 
     def __init__(
@@ -65,7 +68,10 @@ class Remote(Service):
 
     @classmethod
     async def open(cls, dial: Dial, uuid: str | None = None, **settings: object) -> Self:
-        """Connect, and learn the UUID where it is not given. Takes the settings that the class takes."""
+        """Connect to the repository. Its UUID comes from the server, and must be `uuid` if that is given.
+
+        `settings` are the keyword arguments of the class.
+        """
         remote = cls(dial, uuid or "", **settings)  # type: ignore[arg-type]
         try:
             peer, _ = await remote._pool.acquire()
@@ -97,14 +103,14 @@ class Remote(Service):
             raise
 
     async def version(self) -> int:
-        """What was agreed upon with the server; it is connected to, where it is not yet."""
+        """The version negotiated with the server. Connects to it if there is no connection."""
         peer, _ = await self._pool.acquire()
         version = peer.conversation.version
         await self._pool.release(peer)
         return version
 
     def bypassing(self, uuids: frozenset[str]) -> Remote:
-        """The same repository over connections of its own, on which the gateways are told of first."""
+        """The same repository, over separate connections that start with BYPASS and these gateways."""
         return Remote(
             self._dial,
             self.uuid,
@@ -132,70 +138,70 @@ class Remote(Service):
     async def _request(
         self, message: m.Message, *, repeatable: bool = True, timeout: float | None = None
     ) -> tuple[Peer, m.Message]:
-        """Send a request; the peer, to be given back, and the first answer. RemoteError for an ERROR."""
+        """Send a request. Returns its first reply and the peer, which the caller releases. RemoteError for ERROR."""
         peer, used_before = await self._pool.acquire()
         try:
-            return peer, await self._first_answer(peer, message, timeout)
+            return peer, await self._exchange(peer, message, timeout)
         except BaseException as error:
             await self._pool.release(peer)
             if not (isinstance(error, ConnectionLost) and used_before and repeatable):
                 raise
         peer, _ = await self._pool.acquire(fresh=True)
         try:
-            return peer, await self._first_answer(peer, message, timeout)
+            return peer, await self._exchange(peer, message, timeout)
         except BaseException:
             await self._pool.release(peer)
             raise
 
-    async def _first_answer(self, peer: Peer, message: m.Message, timeout: float | None) -> m.Message:
+    async def _exchange(self, peer: Peer, message: m.Message, timeout: float | None) -> m.Message:
         if message.since > peer.conversation.version:
             raise Unsupported(
                 f"{message.verb.decode()} needs protocol version {message.since}, "
                 f"repository {self.uuid} speaks {peer.conversation.version}"
             )
         await peer.send(message)
-        answer = await receive(peer, timeout)
-        if isinstance(answer, m.Error):
-            raise RemoteError(answer.message)
-        return answer
+        reply = await receive(peer, timeout)
+        if isinstance(reply, m.Error):
+            raise RemoteError(reply.message)
+        return reply
 
-    async def _ask(self, message: m.Message, *, repeatable: bool = True, timeout: float | None = None) -> m.Message:
-        peer, answer = await self._request(message, repeatable=repeatable, timeout=timeout)
+    async def _reply(self, message: m.Message, *, repeatable: bool = True, timeout: float | None = None) -> m.Message:
+        peer, reply = await self._request(message, repeatable=repeatable, timeout=timeout)
         await self._pool.release(peer)
-        return answer
+        return reply
 
     async def check_present(self, key: Key) -> bool:
-        return isinstance(await self._ask(m.CheckPresent(key)), m.Success)
+        return isinstance(await self._reply(m.CheckPresent(key)), m.Success)
 
     async def lock(self, key: Key) -> Lock | None:
-        peer, answer = await self._request(m.LockContent(key))
-        if isinstance(answer, m.Success):
+        peer, reply = await self._request(m.LockContent(key))
+        if isinstance(reply, m.Success):
             return RemoteLock(self._pool, peer)
         await self._pool.release(peer)
         return None
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         request = m.Remove(key) if before is None else m.RemoveBefore(before, key)
-        answer = await self._ask(request, repeatable=False)
-        return Removal(isinstance(answer, m.Success | m.SuccessPlus), others(answer, self.uuid))
+        reply = await self._reply(request, repeatable=False)
+        return Removal(isinstance(reply, m.Success | m.SuccessPlus), others(reply, self.uuid))
 
     async def timestamp(self) -> int:
-        answer = await self._ask(m.GetTimestamp())
-        assert isinstance(answer, m.Timestamp)
-        return answer.seconds
+        reply = await self._reply(m.GetTimestamp())
+        assert isinstance(reply, m.Timestamp)
+        return reply.seconds
 
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
-        peer, answer = await self._request(m.Put(file, key))
-        if isinstance(answer, m.PutFrom):
-            return RemoteUpload(self.uuid, self._pool, peer, answer.offset)
-        assert isinstance(answer, m.AlreadyHaveReply | m.AlreadyHavePlusReply)
+        peer, reply = await self._request(m.Put(file, key))
+        if isinstance(reply, m.PutFrom):
+            return RemoteUpload(self.uuid, self._pool, peer, reply.offset)
+        assert isinstance(reply, m.AlreadyHaveReply | m.AlreadyHavePlusReply)
         await self._pool.release(peer)
-        return AlreadyHave(others(answer, self.uuid))
+        return AlreadyHave(others(reply, self.uuid))
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        peer, answer = await self._request(m.Get(offset, file, key))
-        assert isinstance(answer, m.Data)
-        return RemoteDownload(self._pool, peer, answer.length, missing=looks_missing(key, offset, answer.length))
+        peer, reply = await self._request(m.Get(offset, file, key))
+        assert isinstance(reply, m.Data)
+        return RemoteDownload(self._pool, peer, reply.length, missing=looks_missing(key, offset, reply.length))
 
     async def connect(self, program: str, stream: trio.abc.HalfCloseableStream) -> int:
         from p2pannex.p2p.tunnel import relay
@@ -208,15 +214,15 @@ class Remote(Service):
             await self._pool.release(peer)
 
     async def changes(self) -> AsyncGenerator[tuple[str, ...], None]:
-        # The server collects what changes between two requests for one connection: it is held all the time.
-        peer, answer = await self._request(m.NotifyChange(), timeout=math.inf)
+        # The server collects changes between two requests per connection, so all requests use the same connection.
+        peer, reply = await self._request(m.NotifyChange(), timeout=math.inf)
         try:
             while True:
-                assert isinstance(answer, m.Changed)
-                yield answer.refs
-                answer = await self._first_answer(peer, m.NotifyChange(), math.inf)
+                assert isinstance(reply, m.Changed)
+                yield reply.refs
+                reply = await self._exchange(peer, m.NotifyChange(), math.inf)
         finally:
-            peer.poisoned = True  # the server watches for as long as the connection is there
+            peer.poisoned = True  # the server watches for changes until the connection is closed
             await self._pool.release(peer)
 
 

@@ -1,4 +1,4 @@
-"""What a `Remote` hands out: downloads, uploads and locks, each of which holds a connection until it is closed."""
+"""The downloads, uploads and locks of a `Remote`. Each one uses a connection until it is closed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from p2pannex.protocol import messages as m
 from p2pannex.service import DirectBody, Download, Lock, NotStored, Stored, Upload
 
 
-def others(answer: m.Message, uuid: str) -> frozenset[str]:
-    """The repositories an answer names, besides the one that gave it."""
-    uuids: tuple[str, ...] = getattr(answer, "uuids", ())
+def others(reply: m.Message, uuid: str) -> frozenset[str]:
+    """The repositories that a reply names, except `uuid`, which sent it."""
+    uuids: tuple[str, ...] = getattr(reply, "uuids", ())
     return frozenset(uuids) - {uuid}
 
 
 def looks_missing(key: Key, offset: int, length: int) -> bool:
-    """Version 0 has no word for "not here" but a body of no bytes; for a key that has bytes there, it is one."""
+    """Whether an empty body means that the content is not present, because the key has bytes at this offset.
+
+    Version 0 has no other way to report that.
+    """
     return length == 0 and (key.size is None or offset < key.size)
 
 
 class _CheckedOutPeer:
-    """A peer that is held for the length of a download, an upload or a lock, and given back once."""
+    """Base of a download, upload or lock: it owns a peer of the pool and releases it once."""
 
     def __init__(self, pool: PeerPool, peer: Peer) -> None:
         self._pool = pool
@@ -76,11 +79,11 @@ class RemoteDownload(_CheckedOutPeer, Download):
             if self._peer.conversation.version < 1:
                 self._valid = not self._missing
             else:
-                answer = await receive(self._peer)
-                if isinstance(answer, m.Error):
+                reply = await receive(self._peer)
+                if isinstance(reply, m.Error):
                     await self.aclose()
-                    raise RemoteError(answer.message)
-                self._valid = isinstance(answer, m.Valid)
+                    raise RemoteError(reply.message)
+                self._valid = isinstance(reply, m.Valid)
         return self._valid
 
     async def finish(self, received: bool) -> None:
@@ -119,19 +122,19 @@ class RemoteUpload(_CheckedOutPeer, Upload):
         return await self._outcome()
 
     async def _outcome(self) -> Stored | NotStored:
-        answer = await receive(self._peer)
+        reply = await receive(self._peer)
         await self.aclose()
-        if isinstance(answer, m.Error):
-            raise RemoteError(answer.message)
-        named = others(answer, self._uuid)
-        if isinstance(answer, m.Success | m.SuccessPlus):
+        if isinstance(reply, m.Error):
+            raise RemoteError(reply.message)
+        named = others(reply, self._uuid)
+        if isinstance(reply, m.Success | m.SuccessPlus):
             return Stored(named)
-        assert isinstance(answer, m.Failure | m.FailurePlus)
+        assert isinstance(reply, m.Failure | m.FailurePlus)
         return NotStored(named)
 
     async def aclose(self) -> None:
-        # Where it is left in the middle, what was sent is to arrive: a later upload resumes from there. At version 0
-        # the last byte would be a promise that all of them are good.
+        # Send the queued part of an unfinished upload: a later upload resumes from there. Not so at version 0 if the
+        # body is complete: without VALID, its last byte states that all bytes are good.
         peer = self._checked_out
         if peer is not None and not peer.poisoned and (peer.conversation.version or peer.conversation.outgoing):
             with trio.move_on_after(PEER_CLOSE_TIMEOUT, shield=True), contextlib.suppress(ConnectionLost):

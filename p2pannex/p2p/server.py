@@ -1,11 +1,15 @@
-"""A server: one peer's requests, answered by a Service (protocol-spec sections 4 to 10).
+"""A server: it replies to the requests of one peer with the results of a Service (protocol-spec sections 4 to 10).
 
 ``serve(peer, store)`` is a server, ``serve(peer, remote)`` a proxy, ``serve(peer, cluster)`` a gateway.
 
-Nothing a client sends ends more than its own request, with three exceptions that the protocol foresees: its ERROR, a
-stream that stops in the middle of something, and content of ours that fails while it is being sent. A fourth is VERSION
-where a proxied repository cannot be reached. What a service refuses (`RemoteError`) is answered with ERROR, and the
-conversation goes on.
+If a request fails (`RemoteError`) or a line is not allowed, the server replies ERROR and the conversation continues. An
+error ends the connection only in these cases:
+
+- The client sends ERROR, or a line that is not allowed, where that ends the conversation (protocol-spec section 3), or
+  a line that is too long.
+- The client disconnects in the middle of a request, or times out.
+- The content fails while the server sends it: the protocol allows no ERROR in the middle of a body.
+- The client sends VERSION and a proxied repository cannot be reached (see `_Session.version`).
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ APPEND_ONLY_ERROR = "this repository is append-only; removal denied"
 
 
 class ClientGaveUp(Exception):
-    """The client sent ERROR: its request is over, and where the protocol says so the connection."""
+    """The client sent ERROR. That ends its request and, in some states, the conversation."""
 
 
 async def serve(
@@ -42,11 +46,11 @@ async def serve(
     max_version: int = m.LATEST_VERSION,
     idle_timeout: float = math.inf,
 ) -> None:
-    """Answer an authenticated client until it goes away, then close the peer.
+    """Serve an authenticated client until it disconnects, then close the peer.
 
-    `idle_timeout`, in seconds, is how long a client may be silent between requests, or holding a lock; what it keeps
-    waiting inside a request is bounded by the peer's own timeout. ConnectionLost where it left in the middle of
-    something.
+    `max_version` is the highest protocol version to speak. `idle_timeout`, in seconds, is how long the client may be
+    silent between requests or while it holds a lock; within a request the peer's own timeout applies. ConnectionLost if
+    the client disconnects in the middle of a request.
     """
     session = _Session(peer, service, mode, max_version, idle_timeout)
     try:
@@ -60,13 +64,13 @@ async def serve(
 
 
 class _Session:
-    """One client. Its methods, one a request, are called by `HANDLERS`."""
+    """One client's conversation. `HANDLERS` lists which method handles which request."""
 
     def __init__(self, peer: Peer, service: Service, mode: Mode, max_version: int, idle_timeout: float) -> None:
         self.peer = peer
         self.service = service
         self.given = service
-        """The one that our caller closes; what `bypassing` made of it is ours to close."""
+        """The caller's service, which the caller closes. Services that `bypassing` returned are closed here."""
         self.mode = mode
         self.max_version = max_version
         self.idle_timeout = idle_timeout
@@ -74,7 +78,7 @@ class _Session:
 
     @property
     def plus(self) -> bool:
-        """Whether answers may name repositories."""
+        """Whether replies may name other repositories (the ...-PLUS messages)."""
         return self.peer.conversation.version >= 2
 
     async def run(self) -> None:
@@ -96,28 +100,28 @@ class _Session:
                     raise ConnectionLost(str(error)) from error
             except (RemoteError, ConnectionLost) as error:
                 if isinstance(error, ConnectionLost) and peer.poisoned:
-                    raise  # it is this connection that is lost, not one that the service has behind it
+                    raise  # the client's connection is lost, not a connection of the service
                 await self.failed(error)
             if CLIENT not in TABLE[peer.conversation.state]:
                 return
 
     async def failed(self, error: RemoteError | ConnectionLost) -> None:
-        """Tell the client that its request failed, where it waits for an answer."""
+        """Reply ERROR to the request that failed, if the client waits for a reply."""
         conversation = self.peer.conversation
         if m.Error in conversation.allowed(SERVER):
             await self.peer.send(m.Error(str(error)))
         elif conversation.state not in {*BETWEEN_REQUESTS, State.ENDED}:
-            # In the middle of our body nobody can say anything, and closing is what the protocol leaves us.
+            # In the middle of our body the protocol allows no message: all that is left is to close the connection.
             self.peer.poisoned = True
-            raise ConnectionLost(f"failed in the middle of an answer: {error}") from error
-        # Otherwise the request was answered already, or has no answer: nobody waits for the news.
+            raise ConnectionLost(f"failed in the middle of a reply: {error}") from error
+        # Otherwise the reply was sent already, or the request has none: the client does not wait for an ERROR.
 
     async def next_message(self, timeout: float | None = None) -> m.Message:
         """The client's next message within a request."""
         message = await self.peer.receive(timeout)
         if message is None:
             self.peer.poisoned = True
-            raise ConnectionLost("the client left in the middle of a request")
+            raise ConnectionLost("the client disconnected in the middle of a request")
         if isinstance(message, m.Error):
             raise ClientGaveUp(message.message)
         return message
@@ -132,12 +136,12 @@ class _Session:
         raise ClientGaveUp(request.message)
 
     async def version(self, request: m.Version) -> None:
-        # A client must not be offered what a repository that we are a proxy of does not understand.
+        # If the service is a proxied repository, the client may use no higher version than that repository speaks.
         try:
             known = await self.service.version()
         except (RemoteError, ConnectionLost) as error:
-            # ERROR would tell the client that we know no versions, and it would go on without deadlines and without
-            # VALID, for as long as the connection lives.
+            # After ERROR the client would use version 0, without deadlines and without VALID, for as long as the
+            # connection exists. So the connection ends instead.
             self.peer.poisoned = True
             raise ConnectionLost(str(error)) from error
         self.peer.queue(m.Version(min(request.version, self.max_version, known)))
@@ -151,9 +155,10 @@ class _Session:
         self.peer.queue(m.Success() if await self.service.check_present(request.key) else m.Failure())
 
     async def lock_content(self, request: m.LockContent) -> None:
-        # SUCCESS is a promise on which the client may delete its only other copy. The service has the retention
-        # record on disk before lock() returns; the lock ends early in one place only, the release() below, which
-        # nothing but the client's own UNLOCKCONTENT reaches. Whatever else happens, the lock is left to expire.
+        # After SUCCESS the client may delete its only other copy, so the lock must not end early:
+        # 1. The service has the retention record on disk before lock() returns.
+        # 2. Only release() below ends the lock early, and only the client's UNLOCKCONTENT leads there.
+        # 3. In all other cases (an error, a disconnect, cancellation) the lock is left to expire.
         lock = await self.service.lock(request.key)
         if lock is None:
             self.peer.queue(m.Failure())
@@ -206,7 +211,7 @@ class _Session:
             self.outcome(isinstance(outcome, Stored), outcome.uuids)
 
     async def receive_body(self, upload: Upload, length: int) -> Stored | NotStored:
-        """A client cannot be stopped in the middle of its body: where the upload fails, the rest is read past."""
+        """Receive a body. The client cannot be stopped in the middle: if the upload fails, the rest is discarded."""
         peer = self.peer
         failure: RemoteError | ConnectionLost | None = None
         try:
@@ -230,17 +235,17 @@ class _Session:
             self.peer.queue(m.Success() if ok else m.Failure())
 
     async def notify_change(self, request: m.NotifyChange) -> None:
-        # One iteration serves all the requests of a connection, so that what changes between two is not missed.
+        # All NOTIFYCHANGE requests of a connection use one generator: changes between two requests are not lost.
         if self.changes is None:
             self.changes = self.service.changes()
         refs: tuple[str, ...] | None = None
         failure: RemoteError | ConnectionLost | None = None
-        left = False
+        disconnected = False
 
         async def watch_client() -> None:
-            nonlocal left
+            nonlocal disconnected
             await self.peer.wait_left()
-            left = True
+            disconnected = True
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -252,9 +257,9 @@ class _Session:
             except (RemoteError, ConnectionLost) as error:
                 failure = error
             nursery.cancel_scope.cancel()
-        if left:
+        if disconnected:
             self.peer.poisoned = True
-            raise ConnectionLost("the client left while it waited for changes")
+            raise ConnectionLost("the client disconnected while it waited for changes")
         if refs is None:
             await self.stop_watching()
             assert failure is not None
@@ -294,4 +299,4 @@ HANDLERS: dict[type[m.Message], Callable[[_Session, Any], Awaitable[None]]] = {
     m.RemoveBefore: _Session.remove,
     m.Version: _Session.version,
 }
-"""Which method answers which request. A test holds it against the table's IDLE state."""
+"""The method that handles each request. A test compares it with the IDLE state of the table."""

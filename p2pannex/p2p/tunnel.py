@@ -1,8 +1,8 @@
-"""CONNECT (protocol-spec section 10): a byte stream carried in DATA messages, both ways at once.
+"""CONNECT (protocol-spec section 10): a byte stream inside DATA messages, in both directions at once.
 
-It is the only part of the protocol that is not half duplex, and the last thing that a connection does. No deadline
-stands on the far side's next message: the one waits in silence while the other packs, sends or runs hooks. Each body,
-once announced, and each write have the peer's.
+It is the only part of the protocol that is not half duplex, and it uses a connection to its end. There is no timeout on
+the other side's next message, because git is silent while it packs objects or runs hooks. The peer's timeout applies to
+each write, and to each body that was announced.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from p2pannex.transports.pump import SMALL_BODY
 
 
 class TunnelStream(trio.abc.HalfCloseableStream):
-    """What the far side of a CONNECT sends and takes, as a stream. One task may send while another receives.
+    """The bytes of a CONNECT, as a stream. One task may send while another receives.
 
-    Raises ConnectionLost where the connection breaks, and RemoteError where the far side says ERROR. `exit_code` is
-    set at its end on the client.
+    Raises ConnectionLost if the connection breaks, and RemoteError if the other side sends ERROR. On the client,
+    `exit_code` is set when the server has sent CONNECTDONE.
     """
 
     def __init__(self, peer: Peer) -> None:
@@ -32,7 +32,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         self.exit_code: int | None = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """At least one byte; empty once the far side is done."""
+        """At least one byte; empty when the other side has finished."""
         peer = self._peer
         while not peer.conversation.incoming:
             if peer.conversation.state is not State.CONNECTED:
@@ -54,11 +54,11 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         return bytes(block[:count])
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of `data` in messages of their own."""
+        """Send all of `data`, in one or more DATA messages."""
         async with self._sending:
             for start in range(0, len(data), SMALL_BODY):
                 if self._peer.conversation.state is not State.CONNECTED:
-                    raise ConnectionLost("the far side takes no more: the git program has ended")
+                    raise ConnectionLost("the git program has ended and accepts no more bytes")
                 part = memoryview(data)[start : start + SMALL_BODY]
                 self._peer.queue(Data(len(part)))
                 await self._peer.write_body(part)
@@ -68,20 +68,20 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
     async def send_eof(self) -> None:
-        """The protocol has no way to say it: the end of CONNECT is the server's to say, with CONNECTDONE."""
+        """Does nothing: the protocol has no message for it. The server ends CONNECT with CONNECTDONE."""
         await trio.lowlevel.checkpoint()
 
     async def aclose(self) -> None:
-        """The peer stays open: whoever made the stream says how the conversation ends."""
+        """Does nothing: the creator of the stream owns the peer and closes it."""
         await trio.lowlevel.checkpoint()
 
 
 async def relay(peer: Peer, stream: trio.abc.HalfCloseableStream) -> int:
-    """A client's part after CONNECT: relay `stream` both ways until the server says CONNECTDONE; the exit code.
+    """The client's part of CONNECT: relay `stream` both ways until CONNECTDONE. Returns the git program's exit code.
 
-    RemoteError where the server refuses; ConnectionLost where either side breaks.
+    RemoteError if the server refuses; ConnectionLost if the connection or `stream` breaks.
     """
-    carried = TunnelStream(peer)
+    tunnel = TunnelStream(peer)
     failure: RemoteError | ConnectionLost | None = None
 
     async def send() -> None:
@@ -89,26 +89,26 @@ async def relay(peer: Peer, stream: trio.abc.HalfCloseableStream) -> int:
         try:
             async for data in stream:
                 try:
-                    await carried.send_all(data)
+                    await tunnel.send_all(data)
                 except ConnectionLost as error:
-                    # A server closes once it has said how the program ended: that is perhaps on its way to us.
+                    # The server closes after CONNECTDONE. That message may still arrive, so wait for it.
                     failure = error
                     nursery.cancel_scope.deadline = trio.current_time() + peer.timeout
                     return
         except (RemoteError, ConnectionLost, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            failure = ConnectionLost(f"the local side is gone: {error}")
+            failure = ConnectionLost(f"the local side broke: {error}")
             nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
         try:
-            async for data in carried:
+            async for data in tunnel:
                 await stream.send_all(data)
         except (RemoteError, ConnectionLost) as error:
             failure = error
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            failure = ConnectionLost(f"the local side is gone: {error}")
+            failure = ConnectionLost(f"the local side broke: {error}")
         nursery.cancel_scope.cancel()
-    if carried.exit_code is not None:
-        return carried.exit_code
+    if tunnel.exit_code is not None:
+        return tunnel.exit_code
     raise failure or ConnectionLost("the server closed the connection before the git program ended")

@@ -1,4 +1,4 @@
-"""The law of the P2P protocol, sans-IO: imports neither trio, os, nor a clock."""
+"""The rules of the P2P protocol, sans-IO: nothing here imports trio, os or a clock."""
 
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.protocol.connection import CLOSED, NEED_DATA, PAUSED, Connection, Wait

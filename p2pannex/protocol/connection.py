@@ -1,17 +1,18 @@
-"""A conversation over bytes, and nothing but: no clock, no file, no socket (that is what sans-IO means).
+"""One end of a conversation over bytes, sans-IO: it uses no clock, no file and no socket.
 
-Five steps to embed it:
+To embed it:
 
-1. make one: ``Connection(Side.CLIENT, authenticated=True)``;
-2. hand it what arrived: ``receive_data(data)``, with ``b""`` at the end of the stream;
-3. call ``next_event()`` until it returns `NEED_DATA`, `PAUSED` or `CLOSED`;
-4. send the bytes that ``send(message)`` returns;
-5. after a `Data` message, move the body yourself. Of the bytes of a body that we receive, some may have come
-   together with the line: ``take_body(n)`` gives those. Read the rest from where you like and tell
-   ``body_received(n)``. For a body that we send, tell ``body_sent(n)``. When none are left the state moves.
+1. Create it: ``Connection(Side.CLIENT, authenticated=True)``.
+2. Pass it the bytes that arrive: ``receive_data(data)``, with ``b""`` at the end of the stream.
+3. Call ``next_event()`` until it returns `NEED_DATA`, `PAUSED` or `CLOSED`.
+4. To send a message, send the bytes that ``send(message)`` returns.
+5. After a `Data` message, move the body yourself. To receive it, first call ``take_body(n)``, which returns the bytes
+   that arrived together with the line. Then read the rest and report each part with ``body_received(n)``. To send it,
+   report each part with ``body_sent(n)``. When the whole body was moved, the state changes.
 
-The connection never answers by itself. After a `RemoteProtocolError` with a `reply`, send ``Error(reply)`` and go on.
-The state moves as an event is handed out, never ahead of it; lines that came early wait for their turn (`PAUSED`).
+The connection never replies by itself. After a `RemoteProtocolError` with a `reply`, send ``Error(reply)`` and go on.
+The state changes when ``next_event()`` returns a message, not when its bytes arrive. Lines that arrive early are kept
+until their turn (`PAUSED`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from p2pannex.protocol.messages import MAX_LINE, Message, UnparsableMessage, par
 
 
 class Wait(Enum):
-    """Why there is no event."""
+    """Why `Connection.next_event` returns no message."""
 
     NEED_DATA = "need data"
     PAUSED = "paused"
@@ -32,15 +33,15 @@ class Wait(Enum):
 
 
 NEED_DATA, PAUSED, CLOSED = Wait.NEED_DATA, Wait.PAUSED, Wait.CLOSED
-"""NEED_DATA: receive more. PAUSED: it is our turn. CLOSED: the stream ended between two lines, or
-the conversation has ended."""
+"""NEED_DATA: receive more bytes. PAUSED: it is our turn to send, or a body has to be moved first. CLOSED: the stream
+ended between two lines, or the conversation has ended."""
 
 
 class Connection(Conversation):
-    """One end of the line-based serialization (protocol-spec section 2).
+    """One end of a conversation, serialized as lines (protocol-spec section 2).
 
-    `authenticated` tells whether the transport has authenticated the client already (ssh, stdio); `state` overrides
-    where the conversation begins, for a program that has written AUTH-SUCCESS before it loaded this module.
+    `authenticated` is true if the transport has authenticated the client already (ssh, stdio). `state` overrides the
+    state in which the conversation starts, for a program that sent AUTH-SUCCESS before it imported this module.
     """
 
     __slots__ = ("_data", "_eof", "_failed", "_start")
@@ -48,12 +49,15 @@ class Connection(Conversation):
     def __init__(self, side: Side, *, authenticated: bool = True, state: State | None = None) -> None:
         super().__init__(side, state if state is not None else opening_state(authenticated=authenticated))
         self._data = b""
-        self._start = 0  # what lies before it in _data was consumed
+        self._start = 0  # the bytes of _data before this index are consumed
         self._eof = False
         self._failed = False
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Take what arrived; empty means that the stream has ended. Bound what you pass: it is kept until consumed."""
+        """Take bytes that arrived; empty means that the stream has ended.
+
+        The bytes are kept until they are consumed, so the caller should limit how many it passes at a time.
+        """
         if not data:
             self._eof = True
         elif self._eof:
@@ -64,13 +68,13 @@ class Connection(Conversation):
 
     @property
     def buffered(self) -> int:
-        """Bytes that were received and not yet consumed."""
+        """How many bytes were received and not yet consumed."""
         return len(self._data) - self._start
 
     def next_event(self) -> Message | Wait:
-        """The next message from the far side, or why there is none.
+        """The next message from the other side, or the reason why there is none.
 
-        RemoteProtocolError for a line that is not allowed; when `fatal` the connection is of no further use.
+        RemoteProtocolError for a line that is not allowed. If the error is `fatal`, the connection can only be closed.
         """
         if self.state is ENDED or self._failed:
             return CLOSED
@@ -111,7 +115,7 @@ class Connection(Conversation):
         return error
 
     def send(self, message: Message) -> bytes:
-        """The bytes to send for `message`. LocalProtocolError where it is not allowed: then nothing has moved."""
+        """The bytes to send for `message`. LocalProtocolError, with the state unchanged, if it is not allowed now."""
         try:
             line = message.format()
         except ValueError as problem:
@@ -120,9 +124,9 @@ class Connection(Conversation):
         return line
 
     def take_body(self, limit: int | None = None) -> bytes:
-        """Bytes of the body that arrived with the lines before it, at most `limit`; counted as received.
+        """Bytes of the body that arrived together with earlier lines, at most `limit`. They are counted as received.
 
-        Empty once they are spent: the rest of the body is the caller's to read.
+        Empty if there are none left: the caller then reads the rest of the body itself.
         """
         count = min(self.incoming, self.buffered)
         if limit is not None:
@@ -136,7 +140,7 @@ class Connection(Conversation):
 
     @property
     def ended(self) -> bool:
-        """True once nothing more can be said by either side."""
+        """True if neither side can send anything more."""
         return self.state is ENDED or self._failed
 
 

@@ -1,18 +1,18 @@
-"""The law, as one literal table.
+"""The protocol rules, as one literal table.
 
-Apart from CONNECT the protocol is half duplex, so client and server share one state, and in each state it is one
-side's turn. `TABLE` maps a state to the side (or sides) that may speak and, for each message it may say, to the state
-that follows. Nothing else in the project knows what may come after what: the connection checks both what the far side
-sends and what we send against it; the documents, the diagrams, the fuzzers and the exhaustive tests read it.
+Apart from CONNECT the protocol is half duplex: client and server share one state, and in each state it is one side's
+turn. `TABLE` maps each state to the side (or sides) that may send, and each message that it may send to the next state.
+No other module contains such rules. The connection checks every message against the table, sent or received; the
+documents, the diagrams, the fuzzers and the exhaustive tests read it.
 
-A request and its answer, for example PUT at version 1 or later::
+A request and its replies, for example PUT at version 1 or later::
 
-    client  IDLE --PUT--> PUT_OFFER            server  PUT_OFFER --PUT-FROM--> PUT_DATA
-    client  PUT_DATA --DATA n--> PUT_BODY      (n bytes)  PUT_BODY --> PUT_VALIDITY
-    client  PUT_VALIDITY --VALID--> PUT_ANSWER server  PUT_ANSWER --SUCCESS--> IDLE
+    client  IDLE --PUT--> PUT_OFFER              server     PUT_OFFER --PUT-FROM--> PUT_DATA
+    client  PUT_DATA --DATA n--> PUT_BODY        (n bytes)  PUT_BODY --> PUT_VALIDITY
+    client  PUT_VALIDITY --VALID--> ANSWER_PLUS  server     ANSWER_PLUS --SUCCESS--> IDLE
 
-What does not fit in (state, message) pairs is below the table, each a literal of its own: which state follows a body
-(it depends on the version), and where an ERROR that answers a bad line leaves the conversation.
+Two rules do not fit in (state, message) pairs. Each is a literal below the table: the state after a body, which depends
+on the version (`AFTER_BODY`), and the state after an ERROR that replies to a bad line (`AFTER_BAD_LINE`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
 
 
 class Side(Enum):
-    """Who opened the connection and sends requests, and who answers them."""
+    """The client opened the connection and sends requests; the server replies to them."""
 
     CLIENT = "client"
     SERVER = "server"
@@ -37,7 +37,7 @@ class Side(Enum):
 
 
 class State(Enum):
-    """Where a conversation stands. Both sides are always in the same one."""
+    """The state of a conversation. Both sides are always in the same state."""
 
     AUTHENTICATION = "authentication"
     AUTHENTICATION_ANSWER = "authentication answer"
@@ -86,11 +86,11 @@ REQUESTS: Rules = {
 }
 
 TABLE: dict[State, dict[Side, Rules]] = {
-    # Opening: on a socket the client authenticates; a pipe made by ssh is authenticated, the server greets.
+    # Opening. On a socket the client sends AUTH first. If ssh has authenticated the client, the server sends first.
     S.AUTHENTICATION: {CLIENT: {m.Auth: S.AUTHENTICATION_ANSWER, m.Error: S.ENDED}},
     S.AUTHENTICATION_ANSWER: {SERVER: {m.AuthSuccess: S.IDLE, m.AuthFailure: S.ENDED, m.Error: S.ENDED}},
     S.GREETING: {SERVER: {m.AuthSuccess: S.IDLE, m.Error: S.ENDED}},
-    # Between requests. git-annex answers the refusal of a PUT with an ERROR of its own, and wants to go on.
+    # Between requests. If the server refuses a PUT with ERROR, git-annex's client sends an ERROR too and continues.
     S.IDLE: {CLIENT: {**REQUESTS, m.Error: S.ENDED}},
     S.PUT_REFUSED: {CLIENT: {**REQUESTS, m.Error: S.IDLE}},
     S.VERSION_ANSWER: {SERVER: {m.Version: S.IDLE, m.Error: S.IDLE}},
@@ -121,7 +121,7 @@ TABLE: dict[State, dict[Side, Rules]] = {
     S.PUT_DATA: {CLIENT: {m.Data: S.PUT_BODY, m.DataPresent: S.ANSWER_PLUS, m.Error: S.IDLE}},
     S.PUT_BODY: {CLIENT: {}},
     S.PUT_VALIDITY: {CLIENT: {m.Valid: S.ANSWER_PLUS, m.Invalid: S.ANSWER_PLUS, m.Error: S.ENDED}},
-    # Where a git repository is behind the server.
+    # NOTIFYCHANGE and CONNECT, which need a git repository
     S.WATCHING: {SERVER: {m.Changed: S.IDLE, m.Error: S.IDLE}},
     S.CONNECTED: {
         CLIENT: {m.Data: S.CONNECTED, m.Error: S.ENDED},
@@ -131,15 +131,15 @@ TABLE: dict[State, dict[Side, Rules]] = {
 }
 
 AFTER_BODY: dict[State, tuple[tuple[int, State], ...]] = {
-    # what follows the last byte of a body: (from this version on, state), the highest that applies
+    # The state after the last byte of a body: (from this version on, state). The last pair that applies counts.
     S.GET_BODY: ((0, S.GET_RECEIPT), (1, S.GET_VALIDITY)),
     S.PUT_BODY: ((0, S.ANSWER_PLUS), (1, S.PUT_VALIDITY)),
     S.CONNECTED: ((0, S.CONNECTED),),
 }
 
 AFTER_BAD_LINE: dict[State, tuple[str, State]] = {
-    # A line from the client that it should not have sent: what the server's ERROR says, and where that leaves both.
-    # Unknown verbs and fields that do not parse say "unknown command" instead, in the states that say "unexpected".
+    # A line that the client was not allowed to send: the text of the server's ERROR, and the state after it. If the
+    # line is malformed, the text is "unknown command" instead of "unexpected command".
     S.AUTHENTICATION: ("unexpected command", S.AUTHENTICATION),
     S.IDLE: ("unexpected command", S.IDLE),
     S.PUT_REFUSED: ("unexpected command", S.IDLE),
@@ -151,31 +151,31 @@ AFTER_BAD_LINE: dict[State, tuple[str, State]] = {
 }
 
 BETWEEN_REQUESTS = frozenset({S.IDLE, S.PUT_REFUSED})
-"""The states in which the client may begin a request."""
+"""The states in which the client may send a request."""
 
 ANY_VERSION = BETWEEN_REQUESTS | {S.TIMESTAMP_ANSWER}
-"""The states in which messages of a later version than the negotiated one are taken, and answered, as git-annex does:
-a request explains itself. Within a request they are not."""
+"""The states in which a message of a later version than the negotiated one is accepted from the client, and sent by the
+server (protocol-spec section 11). git-annex does the same. Within other requests such a message is a bad line."""
 
 BODIES = frozenset({S.GET_BODY, S.PUT_BODY})
-"""The half duplex states in which bytes move, and no messages."""
+"""The half-duplex states in which the bytes of a body move, and no messages."""
 
 
 def opening_state(*, authenticated: bool) -> State:
-    """Where a conversation begins: over a pre-authenticated pipe the server speaks first (section 4)."""
+    """The state in which a conversation starts. If the client is authenticated, the server sends first (section 4)."""
     return S.GREETING if authenticated else S.AUTHENTICATION
 
 
 def after_body(state: State, version: int) -> State:
-    """The state after the last byte of a body that began in `state`."""
+    """The state after the last byte of a body that was sent in `state`."""
     return [follows for since, follows in AFTER_BODY[state] if since <= version][-1]
 
 
 class Conversation:
-    """One conversation's state and version, seen from one side. It holds messages to the table; it knows no bytes.
+    """The state and version of one conversation, seen from one side. It handles messages, not their bytes.
 
-    `sending` and `receiving` check a message and move the state. A body's bytes are counted with `body_sent` and
-    `body_received`; when none are left the state moves on.
+    `sending` and `receiving` check a message against the table and change the state. `body_sent` and `body_received`
+    count the bytes of a body; the last byte changes the state.
     """
 
     __slots__ = ("_bad_line", "_offered", "_other", "incoming", "outgoing", "side", "state", "version")
@@ -184,80 +184,87 @@ class Conversation:
         self.side = side
         self.state = state
         self.version = 0
-        """The negotiated protocol version; 0 until VERSION was answered."""
+        """The negotiated protocol version; 0 until the server has replied to VERSION."""
         self.incoming = 0
-        """Bytes of the far side's body that are still to come."""
+        """Bytes of the other side's body that we have not received yet."""
         self.outgoing = 0
-        """Bytes of our body that are still to be sent."""
+        """Bytes of our body that we have not sent yet."""
         self._offered = m.LATEST_VERSION
         self._other = side.other
         self._bad_line = False
 
     @property
     def our_turn(self) -> bool:
-        """True where we may send a message or, in a body of ours, bytes."""
+        """True if we may send a message or, within a body of ours, bytes."""
         return self.side in TABLE[self.state]
 
     @property
     def their_turn(self) -> bool:
-        """True where the next line, or the next bytes of a body, are the far side's."""
+        """True if the other side may send a message or, within a body of its own, bytes."""
         return self._other in TABLE[self.state]
 
     def allowed(self, side: Side) -> Rules:
-        """What `side` may say now, at the negotiated version, with the states that follow."""
+        """The messages that `side` may send now, at the negotiated version, with the state that follows each."""
         rules = TABLE[self.state].get(side, {})
         return {message: state for message, state in rules.items() if message.since <= self.version}
 
     def sending(self, message: m.Message) -> None:
-        """We are about to send `message`: moves the state, or raises LocalProtocolError and moves nothing."""
+        """Check a message that we are about to send, and change the state.
+
+        LocalProtocolError, with the state unchanged, if it is not allowed.
+        """
         cls = type(message)
         rules = TABLE[self.state].get(self.side)
         if cls is m.Error and self._bad_line and self.state in AFTER_BAD_LINE and (rules is None or cls not in rules):
-            # The answer to a client's bad line: the only message that may be sent out of turn.
+            # The reply to a client's bad line: the only message that may be sent out of turn.
             self._bad_line = False
             self.state = AFTER_BAD_LINE[self.state][1]
             return
         if self.outgoing:
-            raise LocalProtocolError(f"{message.verb.decode()} in the middle of a body: {self.outgoing} bytes are owed")
+            verb = message.verb.decode()
+            raise LocalProtocolError(f"{verb} in the middle of a body: {self.outgoing} bytes are still to be sent")
         following = rules.get(cls) if rules is not None else None
         if following is None:
             verb = message.verb.decode()
             raise LocalProtocolError(f"{self.side.value} may not send {verb} in state {self.state.value}")
         if cls.since > self.version and not (self.side is SERVER and self.state in ANY_VERSION):
             raise LocalProtocolError(f"{message.verb.decode()} needs version {cls.since}, this is {self.version}")
-        if not self._was_offered(self.side, message):
-            raise LocalProtocolError(f"{message} was not offered")
+        if not self._version_allowed(self.side, message):
+            raise LocalProtocolError(f"{message}: the client did not offer this version")
         self._follow(self.side, message, following)
 
     def receiving(self, message: m.Message) -> None:
-        """The far side sent `message`: moves the state, or raises RemoteProtocolError and moves nothing."""
+        """Check a message that the other side sent, and change the state.
+
+        RemoteProtocolError, with the state unchanged, if it is not allowed.
+        """
         cls = type(message)
         rules = TABLE[self.state].get(self._other)
         following = rules.get(cls) if rules is not None and not self.incoming else None
         if following is None or (cls.since > self.version and self.state not in ANY_VERSION):
             raise self.bad_line(f"unexpected {message.verb.decode()} in state {self.state.value}", unknown=False)
-        if not self._was_offered(self._other, message):
-            raise self.bad_line(f"{message} was not offered", unknown=False)
+        if not self._version_allowed(self._other, message):
+            raise self.bad_line(f"{message}: the client did not offer this version", unknown=False)
         self._bad_line = False
         self._follow(self._other, message, following)
 
-    def _was_offered(self, speaker: Side, message: m.Message) -> bool:
-        """Whether a server's VERSION, if `message` is one, is one that the client asked for."""
+    def _version_allowed(self, sender: Side, message: m.Message) -> bool:
+        """False if `message` is a server's VERSION with a higher version than the client offered."""
         return (
             type(message) is not m.Version
-            or speaker is CLIENT
+            or sender is CLIENT
             or message.version <= min(self._offered, m.LATEST_VERSION)
         )
 
-    def _follow(self, speaker: Side, message: m.Message, following: State) -> None:
-        """Move on: `message` is allowed."""
+    def _follow(self, sender: Side, message: m.Message, following: State) -> None:
+        """Change the state after a message that is allowed."""
         if type(message) is m.Version:
-            if speaker is CLIENT:
+            if sender is CLIENT:
                 self._offered = message.version
             else:
                 self.version = message.version
         elif type(message) is m.Data:
-            if speaker is self.side:
+            if sender is self.side:
                 self.outgoing = message.length
             else:
                 self.incoming = message.length
@@ -266,9 +273,9 @@ class Conversation:
         self.state = following
 
     def bad_line(self, problem: str, *, unknown: bool) -> RemoteProtocolError:
-        """The error for a line that breaks the law, with what a server answers to it (section 3)."""
+        """The error for a line that is not allowed, with the reply that a server sends to it (section 3)."""
         if self.side is CLIENT:
-            # A client cannot tell what such a server means by its next line: the connection can only end.
+            # The client cannot know the state of such a server any more, so it can only close the connection.
             return RemoteProtocolError(problem, reply=None, fatal=True)
         self._bad_line = self.state in AFTER_BAD_LINE
         text, _ = AFTER_BAD_LINE.get(self.state, ("unexpected command", self.state))
@@ -277,21 +284,21 @@ class Conversation:
         return RemoteProtocolError(problem, reply=text)
 
     def body_sent(self, count: int) -> None:
-        """`count` bytes of our body were sent."""
+        """Count `count` bytes of our body as sent."""
         if not 0 <= count <= self.outgoing:
-            raise LocalProtocolError(f"{count} bytes sent, {self.outgoing} were owed")
+            raise LocalProtocolError(f"{count} bytes sent, {self.outgoing} were still to be sent")
         self.outgoing -= count
         if count and not self.outgoing:
             self._body_ended()
 
     def body_received(self, count: int) -> None:
-        """`count` bytes of the far side's body were received."""
+        """Count `count` bytes of the other side's body as received."""
         if not 0 <= count <= self.incoming:
-            raise LocalProtocolError(f"{count} bytes received, {self.incoming} were to come")
+            raise LocalProtocolError(f"{count} bytes received, {self.incoming} were still to be received")
         self.incoming -= count
         if count and not self.incoming:
             self._body_ended()
 
     def _body_ended(self) -> None:
-        if self.state is not ENDED:  # CONNECT can end while a body is on its way
+        if self.state is not ENDED:  # CONNECT can end in the middle of a body
             self.state = after_body(self.state, self.version)

@@ -1,7 +1,7 @@
-"""Violations of the protocol, told apart by which side committed them.
+"""Violations of the protocol: one class for this side, one for the other side.
 
 `LocalProtocolError` is a bug in the program that uses this library. `RemoteProtocolError` is a line that the
-far side should not have sent; it carries the reply that the protocol defines for it.
+other side was not allowed to send; it contains the reply that the protocol defines for it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ class ProtocolError(Exception):
 
 
 class LocalProtocolError(ProtocolError):
-    """We tried to send what the protocol does not allow now. Nothing was sent, no state has moved."""
+    """The caller tried to send what the protocol does not allow now. Nothing was sent, and the state is unchanged."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The far side sent what the protocol does not allow now.
+    """The other side sent what the protocol does not allow now.
 
-    `reply` is the text of the ERROR to answer with (protocol-spec section 3), or None where no answer can help.
-    After `fatal` ones the connection can only be closed; after the others the conversation goes on.
+    `reply` is the text of the ERROR to reply with (protocol-spec section 3), or None if no reply is possible.
+    If `fatal` is true, the connection can only be closed; otherwise the conversation continues.
     """
 
     def __init__(self, problem: str, *, reply: str | None, fatal: bool = False) -> None:

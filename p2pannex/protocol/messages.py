@@ -1,8 +1,8 @@
-"""The messages, a frozen class each: what they carry, how they are written, since which version they exist.
+"""The messages of the protocol, one frozen class each: verb, fields, and the version that introduced the message.
 
-A message is one line: the verb, then fields parted by single spaces, the last of which takes the rest of the line
-(protocol-spec section 2). `parse_message` reads a line without its line feed; `Message.format` writes one with it.
-Neither knows which messages are allowed when: that is `conversation.py`.
+A message is one line: the verb, then the fields, separated by single spaces (protocol-spec section 2). In some messages
+the last field takes the rest of the line, spaces included. `parse_message` parses a line without its line feed;
+`Message.format` returns the line with it. Which message is allowed when is not decided here but in `conversation.py`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ MAX_LINE = 32 * 1024
 
 
 class UnparsableMessage(ValueError):
-    """The line is no message at all: an unknown verb, or fields that do not fit the verb."""
+    """The line is not a message: its verb is unknown, or its fields do not fit the verb."""
 
 
-# Fields: how each kind of value is read and written -------------------------------------------------------------
+# Fields: how each kind of value is parsed and formatted -------------------------------------------------------------
 
 
 class Codec(NamedTuple):
-    """How a field is read from bytes (ValueError when it cannot be) and written to them."""
+    """How a field is parsed from bytes and formatted to bytes. Both raise ValueError for what is not allowed."""
 
     parse: Callable[[bytes], Any]
     format: Callable[[Any], bytes]
     rest: bool = False
-    """True where the field takes the rest of the line, spaces and all."""
+    """True if the field takes the rest of the line, spaces included."""
 
 
 def _parse_number(raw: bytes) -> int:
@@ -55,7 +55,7 @@ def _parse_exit_code(raw: bytes) -> int:
 
 def _checked_word(raw: bytes) -> bytes:
     if not raw or b" " in raw or b"\n" in raw or b"\r" in raw:
-        raise ValueError("a word is neither empty nor holds spaces or line breaks")
+        raise ValueError("a word cannot be empty or contain spaces or line breaks")
     return raw
 
 
@@ -80,13 +80,16 @@ def _parse_text(raw: bytes) -> str:
 
 
 def _format_text(value: str) -> bytes:
-    """Text for people: what would break the line becomes a space, and the line is kept short."""
+    """Text for people. Line breaks and NULs become spaces, and the text is cut after 2048 bytes."""
     flat = value.replace("\n", " ").replace("\r", " ").replace("\0", " ")
     return flat.encode("utf-8", "surrogateescape")[:2048]
 
 
 def parse_associated_file(raw: bytes) -> bytes | None:
-    """Undo `format_associated_file` (protocol-spec section 2.3). Empty is none; an absolute path is refused."""
+    """The path in a field (protocol-spec section 2.3), or None if the field is empty. ValueError for an absolute path.
+
+    A `%%` becomes `%`. A single `%`, which stands for some white space, and control characters become `_`.
+    """
     if not raw:
         return None
     if raw.startswith(b"/"):
@@ -99,7 +102,10 @@ def parse_associated_file(raw: bytes) -> bytes | None:
 
 
 def format_associated_file(path: bytes | None) -> bytes:
-    """White space becomes `%` and `%` becomes `%%`, so that the field holds no space. An absolute path is not sent."""
+    """The field for a path: white space becomes `%` and `%` becomes `%%`, so that it contains no space.
+
+    An absolute path is not sent: the field is empty, as for None.
+    """
     if not path or path.startswith(b"/"):
         return b""
     path = path.replace(b"%", b"%%")
@@ -107,9 +113,9 @@ def format_associated_file(path: bytes | None) -> bytes:
 
 
 def _checked_key(key: Key) -> Key:
-    # The far side drops a CR at the end of a line, and would do to another key what was meant for this one.
+    # The receiver drops a CR at the end of a line. It would then act on another key than the sender meant.
     if key.raw.endswith(b"\r"):
-        raise ValueError("a key that ends in CR cannot be told apart from one that does not")
+        raise ValueError("a key that ends in CR cannot be sent: the receiver would drop the CR")
     return key
 
 
@@ -130,7 +136,7 @@ def _format_optional_key(key: Key | None) -> bytes:
 
 
 GIT_SERVICES = ("git-upload-pack", "git-receive-pack")
-"""The programs that CONNECT can ask for."""
+"""The programs that a client can request with CONNECT."""
 
 
 def _parse_git_service(raw: bytes) -> str:
@@ -160,18 +166,18 @@ GIT_SERVICE = Codec(_parse_git_service, _format_git_service)
 
 @frozen
 class Message:
-    """A line of the protocol. Subclasses name their fields in the order in which the line holds them."""
+    """A line of the protocol. A subclass declares its fields in their order on the line."""
 
     verb: ClassVar[bytes]
     since: ClassVar[int] = 0
-    """The protocol version that the message came with."""
+    """The protocol version that introduced the message."""
     codecs: ClassVar[tuple[Codec, ...]] = ()
-    """How each field is read and written, in the order of the line, and"""
+    """The codec of each field, in their order on the line."""
     names: ClassVar[tuple[str, ...]] = ()
-    """the names of the fields."""
+    """The name of each field, in the same order."""
 
     def format(self) -> bytes:
-        """The line, line feed included. ValueError for a value that no line can carry."""
+        """The line, line feed included. ValueError if a field has a value that cannot be sent."""
         codecs = self.codecs
         if not codecs:
             return self.verb + b"\n"
@@ -186,7 +192,7 @@ class Message:
 
 M = TypeVar("M", bound=type[Message])
 MESSAGES: dict[bytes, type[Message]] = {}
-"""Every message there is, by verb."""
+"""All messages, by verb."""
 
 
 def _line(verb: str, *codecs: Codec, since: int = 0) -> Callable[[M], M]:
@@ -202,19 +208,19 @@ def _line(verb: str, *codecs: Codec, since: int = 0) -> Callable[[M], M]:
 @_line("AUTH", WORD, WORD)
 @frozen
 class Auth(Message):
-    """Client: who I am, and the token that lets me in."""
+    """Client: its UUID, and the token that authenticates it."""
 
     uuid: str
     token: str
 
-    def __repr__(self) -> str:  # the token is a secret: never in a log
+    def __repr__(self) -> str:  # the token is a secret, which must not appear in a log
         return f"Auth(uuid={self.uuid!r}, token=...)"
 
 
 @_line("AUTH-SUCCESS", WORD)
 @frozen
 class AuthSuccess(Message):
-    """Server: you may speak to this repository."""
+    """Server: the client is authenticated; the repository has this UUID."""
 
     uuid: str
 
@@ -222,13 +228,13 @@ class AuthSuccess(Message):
 @_line("AUTH-FAILURE")
 @frozen
 class AuthFailure(Message):
-    """Server: no."""
+    """Server: the token is not valid."""
 
 
 @_line("VERSION", NUMBER)
 @frozen
 class Version(Message):
-    """Client: the highest version I speak. Server: the one we shall use."""
+    """Client: the highest version that it speaks. Server: the version to use from now on."""
 
     version: int
 
@@ -236,7 +242,7 @@ class Version(Message):
 @_line("BYPASS", WORDS, since=2)
 @frozen
 class Bypass(Message):
-    """Client: do not go through these gateways again. Nothing answers it."""
+    """Client: do not send requests through these gateways again. The server does not reply."""
 
     uuids: tuple[str, ...] = ()
 
@@ -244,7 +250,7 @@ class Bypass(Message):
 @_line("CONNECT", GIT_SERVICE)
 @frozen
 class Connect(Message):
-    """Client: run git-upload-pack or git-receive-pack, and relay both ways."""
+    """Client: run git-upload-pack or git-receive-pack, and relay bytes both ways."""
 
     service: str
 
@@ -252,7 +258,7 @@ class Connect(Message):
 @_line("CONNECTDONE", EXIT_CODE)
 @frozen
 class ConnectDone(Message):
-    """Server: the git program ended, with this exit code."""
+    """Server: the git program ended with this exit code."""
 
     exit_code: int
 
@@ -260,13 +266,13 @@ class ConnectDone(Message):
 @_line("NOTIFYCHANGE")
 @frozen
 class NotifyChange(Message):
-    """Client: tell me when refs change."""
+    """Client: reply when git refs have changed."""
 
 
 @_line("CHANGED", WORDS)
 @frozen
 class Changed(Message):
-    """Server: refs changed to these objects (git-annex calls their names refs too)."""
+    """Server: git refs now point to these objects. (git-annex calls the names of the objects refs, too.)"""
 
     refs: tuple[str, ...]
 
@@ -274,7 +280,7 @@ class Changed(Message):
 @_line("CHECKPRESENT", KEY)
 @frozen
 class CheckPresent(Message):
-    """Client: have you verified content of this key?"""
+    """Client: is verified content of this key present?"""
 
     key: Key
 
@@ -282,7 +288,7 @@ class CheckPresent(Message):
 @_line("LOCKCONTENT", KEY)
 @frozen
 class LockContent(Message):
-    """Client: promise to keep it until I say otherwise, or for ten minutes."""
+    """Client: lock the content until UNLOCKCONTENT or, if the client is lost before, for ten minutes."""
 
     key: Key
 
@@ -290,7 +296,7 @@ class LockContent(Message):
 @_line("UNLOCKCONTENT", OPTIONAL_KEY)
 @frozen
 class UnlockContent(Message):
-    """Client: you may remove it again. The key is not sent by git-annex, but taken when it comes."""
+    """Client: the content may be removed again. git-annex sends no key; a key that is sent is accepted."""
 
     key: Key | None = None
 
@@ -298,7 +304,7 @@ class UnlockContent(Message):
 @_line("REMOVE", KEY)
 @frozen
 class Remove(Message):
-    """Client: remove the content; I have checked that enough copies remain."""
+    """Client: remove the content. The client has verified that enough other copies exist."""
 
     key: Key
 
@@ -306,7 +312,7 @@ class Remove(Message):
 @_line("REMOVE-BEFORE", NUMBER, KEY, since=3)
 @frozen
 class RemoveBefore(Message):
-    """Client: remove it, unless your clock has reached this time (seconds, as TIMESTAMP told)."""
+    """Client: remove the content, unless the server's clock (see TIMESTAMP) has reached this time, in seconds."""
 
     timestamp: int
     key: Key
@@ -315,13 +321,13 @@ class RemoveBefore(Message):
 @_line("GETTIMESTAMP", since=3)
 @frozen
 class GetTimestamp(Message):
-    """Client: what does your monotonic clock say?"""
+    """Client: reply with the server's monotonic clock."""
 
 
 @_line("TIMESTAMP", NUMBER, since=3)
 @frozen
 class Timestamp(Message):
-    """Server: this many seconds."""
+    """Server: its monotonic clock, in whole seconds."""
 
     seconds: int
 
@@ -329,7 +335,7 @@ class Timestamp(Message):
 @_line("GET", NUMBER, FILE, KEY)
 @frozen
 class Get(Message):
-    """Client: send the content, from this byte on."""
+    """Client: send the content, from byte `offset` on."""
 
     offset: int
     file: bytes | None
@@ -339,7 +345,7 @@ class Get(Message):
 @_line("PUT", FILE, KEY)
 @frozen
 class Put(Message):
-    """Client: I have content to send."""
+    """Client: it has content to send."""
 
     file: bytes | None
     key: Key
@@ -348,7 +354,7 @@ class Put(Message):
 @_line("PUT-FROM", NUMBER)
 @frozen
 class PutFrom(Message):
-    """Server: send it from this byte on."""
+    """Server: send the content from byte `offset` on."""
 
     offset: int
 
@@ -356,13 +362,13 @@ class PutFrom(Message):
 @_line("ALREADY-HAVE")
 @frozen
 class AlreadyHaveReply(Message):
-    """Server: no need to send it."""
+    """Server: the content is present already."""
 
 
 @_line("ALREADY-HAVE-PLUS", WORDS, since=2)
 @frozen
 class AlreadyHavePlusReply(Message):
-    """Server: no need, and these repositories have it too."""
+    """Server: the content is present already, in these other repositories too."""
 
     uuids: tuple[str, ...] = ()
 
@@ -370,7 +376,7 @@ class AlreadyHavePlusReply(Message):
 @_line("DATA", NUMBER)
 @frozen
 class Data(Message):
-    """Either: this many bytes follow, right after the line feed."""
+    """Either side: `length` bytes follow directly after the line feed."""
 
     length: int
 
@@ -384,25 +390,25 @@ class DataPresent(Message):
 @_line("VALID", since=1)
 @frozen
 class Valid(Message):
-    """Sender of a body: those bytes are good, as far as I know."""
+    """Sender of a body: as far as the sender knows, the bytes are good."""
 
 
 @_line("INVALID", since=1)
 @frozen
 class Invalid(Message):
-    """Sender of a body: the content changed while I sent it; do not trust it."""
+    """Sender of a body: the content changed while it was sent; the bytes may be wrong."""
 
 
 @_line("SUCCESS")
 @frozen
 class Success(Message):
-    """The request was done, or the answer is yes."""
+    """The request was fulfilled, or the reply is yes."""
 
 
 @_line("SUCCESS-PLUS", WORDS, since=2)
 @frozen
 class SuccessPlus(Message):
-    """Done, in these repositories too."""
+    """The request was fulfilled, by these other repositories too."""
 
     uuids: tuple[str, ...] = ()
 
@@ -410,13 +416,13 @@ class SuccessPlus(Message):
 @_line("FAILURE")
 @frozen
 class Failure(Message):
-    """The request was not done, or the answer is no."""
+    """The request was not fulfilled, or the reply is no."""
 
 
 @_line("FAILURE-PLUS", WORDS, since=2)
 @frozen
 class FailurePlus(Message):
-    """Not done, but these repositories did it."""
+    """The request was not fulfilled, except by these other repositories."""
 
     uuids: tuple[str, ...] = ()
 
@@ -424,13 +430,13 @@ class FailurePlus(Message):
 @_line("ERROR", TEXT)
 @frozen
 class Error(Message):
-    """Server: the request failed, and why. Client: I give up; the connection ends."""
+    """Server: the request failed, for this reason. Client: it cannot continue. Section 3 says what that ends."""
 
     message: str
 
 
 def parse_message(line: bytes) -> Message:
-    """The message on a line (given without its line feed). UnparsableMessage for everything else."""
+    """Parse a line, given without its line feed. UnparsableMessage if it is not a message."""
     if line.endswith(b"\r"):
         line = line[:-1]
     verb, _, rest = line.partition(b" ")

@@ -401,7 +401,7 @@ ERRORS = [
     ("check STORE", exit_codes.USAGE, "check --help"),
     ("check exec:no-such-command KEY", exit_codes.UNREACHABLE, "command not found"),
     ("check exec:false KEY", exit_codes.UNREACHABLE, "false"),
-    ("check 'exec:echo hello' KEY", exit_codes.UNREACHABLE, "broke the protocol"),
+    ("check 'exec:echo hello' KEY", exit_codes.UNREACHABLE, "violated the protocol"),
     ("check 'exec:sleep 60' KEY --timeout 0.1", exit_codes.UNREACHABLE, "exec:sleep 60: "),
     ("check unix:/no/such/socket KEY", exit_codes.UNREACHABLE, "/no/such/socket"),
     ("check tcp://127.0.0.1:1 KEY", exit_codes.UNREACHABLE, "127.0.0.1:1"),

@@ -130,7 +130,7 @@ def test_git_annex_reaches_p2pannex(peers: Peers) -> None:
     assert process.returncode == 0
     said = peers.log.read_text()
     assert said.splitlines()[0] == peers.address
-    assert "let in with token" in said
+    assert "accepted with token" in said
     assert peers.token not in said
     assert not peers.socket.exists(), "the network's program was ended as well"
     assert peers.locations() == {uuid}
