@@ -137,7 +137,8 @@ class Peer(abc.ABC):
     async def pass_body(self, target: DirectBody, count: int) -> int | None:
         """Send the next bytes of the other side's body as bytes of `target`'s body. Returns how many, at most `count`.
 
-        None if these peers cannot do it, or if one of them has failed; `read_body` or `write_body` then raises the error.
+        None if these peers cannot do it, or if one of them has failed: `read_body` or `write_body` then raises the
+        error.
         """
         return None
 
