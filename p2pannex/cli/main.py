@@ -12,8 +12,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        # The library needs no click: who installed it alone has this program all the same.
-        sys.exit("p2pannex: the command line needs more packages; install them with: pip install 'p2pannex[cli]'")
+        # Installed without its dependencies: the library works so, and this program is there all the same.
+        sys.exit("p2pannex: the package click is missing; install it with: pip install click rich")
     except KeyboardInterrupt:
         sys.exit(130)
     program()
