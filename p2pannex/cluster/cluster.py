@@ -132,8 +132,8 @@ class Cluster(Gateway):
         return ranked(best)
 
     def _service(self, node: Node, asked: Sequence[Node]) -> Service:
-        """The node's service, which bypasses the gateways that the request came through, this gateway, and what others
-        of `asked`, the nodes that get the same request, cover (`p2pannex.cluster.topology`)."""
+        """The node's service for a request that all of `asked` get. It bypasses the gateways that the request came
+        through, this gateway, and what `p2pannex.cluster.topology` assigns to the other nodes of `asked`."""
         bypass = self._bypass if self.gateway is None else self._bypass | {self.gateway}
         bypass = to_bypass(node, asked, self.nodes, bypass)
         if not bypass:

@@ -2,10 +2,10 @@
 
 A request names the gateways that it came through (BYPASS, protocol-spec section 4.4), and it is not sent to those
 again. This ends cycles. A diamond needs more: two gateways that get the same request from us may have the same node
-behind them, and neither knows of the other's request. So the nodes behind our gateways are assigned before any request
-is sent, to one gateway each. One gateway after the other is assigned all that it reaches, except through the other
-gateways that get the request from us, and except what was assigned before. The other gateways are told to bypass what
-is assigned to it.
+behind them, and neither knows of the other's request. So before we send any request, we assign each node behind our
+gateways to one gateway. This is done for one gateway after the other. Each is assigned all that it reaches, except what
+was assigned before, and except what it reaches only through another gateway that also gets the request from us. The
+other gateways are told to bypass what is assigned to it.
 
 **No node is left out.** Take any route from us to a node, and the last gateway or node on it that is assigned:
 

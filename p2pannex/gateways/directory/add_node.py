@@ -1,7 +1,7 @@
-"""Add a node to a gateway directory, once the node has replied to a request.
+"""Adds a node to a gateway directory, after the node has replied to a request.
 
-The configuration names a node by the UUID of its repository. `add_node` gets the UUID from the repository itself, or
-sets a special remote up, before it writes the configuration. A node that does not reply is not added.
+The configuration identifies a node by the UUID of its repository. Before `add_node` writes the configuration, it gets
+this UUID from the repository, or sets up the special remote. A node that does not reply is not added.
 """
 
 from __future__ import annotations
@@ -29,22 +29,24 @@ async def add_node(
     *,
     reported_cost: bool = False,
 ) -> NodeConfig:
-    """Add `node` to the gateway directory as `name`; returns the node as the configuration has it now.
+    """Add `node` to the gateway directory as `name`. Returns the node as it is in the configuration now.
 
     `node` is either a URL or a special remote (`external`, with its `settings`). A relative path, of a directory or of
     the special remote's program, is made absolute, because the gateway may be served from another directory.
 
     `node.uuid` may be empty. For a URL, `open_url` (`p2pannex.urls.open_url`) opens the repository, which reports its
-    UUID; a UUID that was given has to be the same. For a special remote a new UUID is made where none is given, and
-    the remote is set up now (`set_up_special`). With `reported_cost`, the cost that its program reports replaces
-    `node.cost`.
+    UUID; if `node.uuid` is given, it must be the same. A special remote is set up now (`set_up_special`), with a new
+    UUID if none is given. With `reported_cost`, the cost that its program reports replaces `node.cost`.
 
     A gateway that is running opens the node within a second.
 
-    RemoteError, and the configuration is unchanged, where the name is taken or is not one line of text, where the
-    repository is a node already, or is the cluster itself, or is a gateway directory of this machine, where a setting
-    is invalid, and where the special remote cannot be set up. ConnectionLost where a remote repository cannot be
-    reached. ValueError where `node` has both a URL and a special remote, or neither.
+    If an error is raised, the configuration is unchanged:
+
+    - RemoteError if the name is taken or is not one line of text; if the repository is a node already, is the cluster
+      itself, or is a gateway directory of this machine; if a setting is invalid; or if the special remote cannot be set
+      up.
+    - ConnectionLost if a remote repository cannot be reached.
+    - ValueError if `node` has both a URL and a special remote, or neither.
     """
     check_node_name(name)
     if node.url and node.external:
@@ -77,11 +79,11 @@ async def add_node(
 
 
 async def set_up_special(directory: str | os.PathLike[str], name: str, node: NodeConfig) -> int | None:
-    """Have the program of a special remote set it up; returns the cost that the program reports, None for none.
+    """Have the program of a special remote set it up. Returns the cost that the program reports, or None.
 
-    The program gets this process's environment, from which most programs read passwords. What it keeps is in
-    `special_state`. RemoteError where there is no such program, or the program reports a failure; no state is left
-    behind then, unless there was some before.
+    The program gets this process's environment, from which most programs read passwords. It stores its state in the
+    directory `special_state`. RemoteError if there is no such program, or if the program reports a failure. After an
+    error the state is removed, unless it existed before.
     """
     directory = os.path.abspath(directory)
     state = special_state(directory, node)
@@ -96,7 +98,7 @@ async def set_up_special(directory: str | os.PathLike[str], name: str, node: Nod
 
 
 def check_node_name(name: str) -> None:
-    """RemoteError for a text that cannot name a node."""
+    """RemoteError if `name` cannot be the name of a node."""
     if not name.isprintable() or not name.strip():
         raise RemoteError("a node's name is one line of text")
 

@@ -57,7 +57,7 @@ so the inner cluster needs a process of its own."""
 
 
 class OpenURL(Protocol):
-    """`p2pannex.urls.open_url`, which a gateway is given to open its nodes with. Where `uuid` is None, the repository
+    """`p2pannex.urls.open_url`, which is passed to a gateway to open its nodes. If `uuid` is None, the repository
     reports its UUID."""
 
     def __call__(self, url: str, /, *, uuid: str | None, timeout: float, connections: int) -> Awaitable[Service]: ...

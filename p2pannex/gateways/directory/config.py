@@ -168,17 +168,17 @@ class GatewayConfig:
             raise RemoteError(str(error)) from error
 
     def node(self, name: str) -> NodeConfig:
-        """The node of that name. RemoteError where there is none."""
+        """The node of that name. RemoteError if there is none."""
         if name not in self.nodes:
             raise RemoteError(f"there is no node {name}; there are: {', '.join(self.nodes) or 'none'}")
         return self.nodes[name]
 
     def with_node(self, name: str, node: NodeConfig) -> Self:
-        """The configuration with this node, in place of one of the same name. To add a new one, call `add_node`."""
+        """The configuration with this node, which replaces one of the same name. To add a new node, call `add_node`."""
         return attrs.evolve(self, nodes={**self.nodes, name: node})
 
     def without_node(self, name: str) -> Self:
-        """The configuration without the node of that name. RemoteError where there is none."""
+        """The configuration without the node of that name. RemoteError if there is none."""
         self.node(name)
         return attrs.evolve(self, nodes={other: node for other, node in self.nodes.items() if other != name})
 

@@ -1,4 +1,4 @@
-"""How the nodes of a gateway directory are: whether each replies, how far its clock is from ours, how much it holds.
+"""The status of a gateway directory's nodes: whether each replies, how far its clock is from ours, how much it holds.
 
 `status.py` is about the processes that serve the directory; this is about the nodes. `p2pannex cluster status` prints
 what `StatusReader` reads.
@@ -24,7 +24,7 @@ RECOUNT = 60.0
 
 @attrs.frozen
 class NodeStatus:
-    """One node. `node` is None where the node could not be opened; then `problem` says why, and nothing else is known.
+    """One node. `node` is None if the node could not be opened; then `problem` says why, and nothing else is known.
 
     A node that was opened but does not reply has a `problem` too.
     """
@@ -32,17 +32,18 @@ class NodeStatus:
     name: str
     node: Node | None = None
     wanted: str = ""
-    """Its preferred content expression; empty where it has none."""
+    """Its preferred content expression; empty if it has none."""
     transfers: int = 0
-    """Those under way, in all processes of this machine that serve the directory."""
+    """Its running transfers, in all processes of this machine that serve the directory."""
     milliseconds: float | None = None
-    """How long the reply took; None where none came."""
+    """How long the reply took; None if no reply came."""
     clock_offset: int | None = None
-    """Seconds by which its clock is ahead of ours; None where it has no clock that removal deadlines could use."""
+    """Seconds by which its clock is ahead of ours; None if it has no clock that removal deadlines could use."""
     keys: int | None = None
-    """None where they cannot be counted: the protocol has no request for it, so only stores on this machine can."""
+    """How many keys it holds; None if they cannot be counted. The protocol has no request for it, so only stores on
+    this machine can be counted."""
     problem: str | None = None
-    """Why there is no reply; None where all is well."""
+    """Why there is no reply; None if there is one."""
 
 
 @attrs.frozen
@@ -54,17 +55,17 @@ class ClusterStatus:
 
 
 class StatusReader:
-    """Reads the status of a gateway's nodes as often as wanted. Keys are counted once a minute at most, because that
-    takes reading all of a store's directories. The `gateway` has to be open, and stay open, while `read` runs."""
+    """Reads the status of a gateway's nodes each time that `read` is called. Keys are counted once a minute at most,
+    because counting reads all directories of a store. The caller keeps `gateway` open while `read` runs."""
 
     def __init__(self, gateway: GatewayDirectory) -> None:
         self._gateway = gateway
         self._counted: dict[str, tuple[float, int]] = {}
 
     async def read(self) -> ClusterStatus:
-        """Send a request to every node at the same time, and wait for the replies, a node's timeout at most.
+        """Send a request to every node at the same time, and wait for each reply, for the node's timeout at most.
 
-        It raises no error that concerns a node: `NodeStatus.problem` has it.
+        A node's error is not raised; it is in `NodeStatus.problem`.
         """
         gateway = self._gateway
         processes = serving(gateway.path)
@@ -82,7 +83,7 @@ class StatusReader:
         return ClusterStatus(tuple(sorted(nodes, key=lambda each: each.name)), len(processes))
 
     async def _of(self, node: Node) -> NodeStatus:
-        config = self._gateway.config.nodes.get(node.name)  # None where it has just been removed
+        config = self._gateway.config.nodes.get(node.name)  # None if it has just been removed
         status = NodeStatus(node.name, node, config.wanted if config is not None else "")
         began = time.perf_counter()
         try:
@@ -94,7 +95,9 @@ class StatusReader:
             return attrs.evolve(status, problem=str(error))
 
     async def _clock_offset(self, service: Service) -> int | None:
-        if isinstance(service, ExternalStore):  # it uses our clock: send its program another request instead
+        if isinstance(
+            service, ExternalStore
+        ):  # it uses our clock, so another request shows whether its program replies
             await service.availability()
             return 0
         try:

@@ -41,7 +41,7 @@ def count(table: Mapping[str, object], name: str, default: int, *, least: int = 
 
 
 def words(table: Mapping[str, object], name: str) -> tuple[str, ...]:
-    """A list of words, empty where there is none."""
+    """A list of words; empty if it is missing."""
     value = table.get(name, [])
     if not isinstance(value, list) or not all(isinstance(each, str) and each and each.isprintable() for each in value):
         raise ValueError(f"{name} has to be a list of words")
@@ -49,7 +49,7 @@ def words(table: Mapping[str, object], name: str) -> tuple[str, ...]:
 
 
 def texts(table: Mapping[str, object], name: str) -> dict[str, str]:
-    """A table of lines of text, empty where there is none."""
+    """A table of lines of text; empty if it is missing."""
     value = table.get(name, {})
     if not isinstance(value, dict) or not all(isinstance(each, str) and each.isprintable() for each in value.values()):
         raise ValueError(f"{name} has to be a table of texts")
@@ -62,7 +62,7 @@ def quoted(value: str | tuple[str, ...]) -> str:
 
 
 def lines_of(title: str, values: Mapping[str, str]) -> list[str]:
-    """A table of texts as TOML; no lines where it is empty."""
+    """A table of texts as lines of TOML; no lines if it is empty."""
     return (
         ["", f"[{title}]", *(f"{quoted(name)} = {quoted(value)}" for name, value in values.items())] if values else []
     )

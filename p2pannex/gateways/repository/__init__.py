@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def open_served(path: str | bytes | os.PathLike[str], uuid: str, *, disk_work: DiskWork | None = None) -> Service:
-    """The repository `uuid` that the one in `path` stands for: a cluster, or one behind it. RemoteError for another.
+    """Open what the gateway repository in `path` serves as `uuid`: a cluster, or a repository behind the gateway.
 
-    Use it in ``async with``. `disk_work` says how its stores and its location log wait for the disk;
-    `InThreads` if None.
+    Use it in ``async with``. RemoteError if the gateway does not serve `uuid`. `disk_work` says how its stores and its
+    location log wait for the disk; `InThreads` if None.
     """
     from p2pannex.errors import RemoteError
     from p2pannex.gateways.repository.reading import read_served
@@ -44,7 +44,7 @@ def open_served(path: str | bytes | os.PathLike[str], uuid: str, *, disk_work: D
 
 
 def service_of(served: Served, *, disk_work: DiskWork | None = None) -> Service:
-    """The same, where it was found out already what is served."""
+    """As `open_served`, if `read_served` was called already."""
     from p2pannex.gateways.repository.cluster import RepositoryCluster
     from p2pannex.gateways.repository.proxied import ProxiedRemote
 

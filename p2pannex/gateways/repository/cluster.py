@@ -87,9 +87,11 @@ class _Known:
 class RepositoryCluster(Cluster):
     """The cluster `uuid`, of which the git-annex repository of `config` is a gateway.
 
-    Use it in ``async with``. RemoteError where the repository cannot be used; NotAGatewayRepository, in the block's
-    entry, where it is no gateway of that cluster. `disk_work` says how
-    its stores and its location log wait for the disk, `InThreads` if None. `client` is the client's uuid, if known.
+    Use it in ``async with``. RemoteError if the repository cannot be used. Entering the block raises
+    NotAGatewayRepository if it is not a gateway of that cluster.
+
+    `disk_work` says how its stores and its location log wait for the disk; `InThreads` if None. `client` is the
+    client's UUID, if known.
     """
 
     def __init__(

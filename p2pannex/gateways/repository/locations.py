@@ -23,7 +23,7 @@ from p2pannex.service import AlreadyHave, DirectBody, Download, Lock, NotStored,
 
 
 class NodeLog:
-    """The location log of the `members`; of other repositories that are named nothing is logged."""
+    """The location log of the `members`. Nothing is logged about other repositories."""
 
     def __init__(self, branch: Branch, members: Iterable[str]) -> None:
         self.members = frozenset(members)

@@ -55,8 +55,8 @@ async def open_route(
 ) -> Service:
     """Open `route` from the repository of `config` as a Service. The caller closes it.
 
-    `uuid` is what is asked for behind a gateway, where that is not the way's own: the cluster. `disk_work`
-    says how a store on this machine waits for the disk. Where it cannot be opened, the answer is `Unavailable`.
+    `uuid` is the repository to request behind a gateway, if it is not the route's own: the cluster. `disk_work` says
+    how a store on this machine waits for the disk. If the route cannot be opened, the result is an `Unavailable`.
     """
     uuid = uuid or route.uuid
     try:

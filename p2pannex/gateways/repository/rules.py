@@ -14,7 +14,7 @@ The nodes of a cluster are the repositories in cluster.log that one of the first
 annex-ignore has no effect here: it is about the transfers that this repository starts itself.
 
 Difference from git-annex: if a cluster is in proxy.log but not configured here, git-annex serves it as a cluster
-without nodes, and so reports content as absent that is in the cluster. We refuse the request.
+without nodes, and so reports all content of the cluster as absent. We refuse the request.
 """
 
 from __future__ import annotations

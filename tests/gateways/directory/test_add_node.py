@@ -99,7 +99,7 @@ async def test_a_given_uuid_has_to_be_that_of_the_repository(gateway: Path, tmp_
         ("new", NodeConfig("", "exec:false"), ConnectionLost, "exit status 1"),
         ("new", NodeConfig(""), InvalidURL, "empty URL"),
         ("new", NodeConfig("", "http://x"), InvalidURL, "not supported"),
-        ("new", NodeConfig("", "exec:false", wanted="url=x"), RemoteError, "node new: url=x cannot be judged"),
+        ("new", NodeConfig("", "exec:false", wanted="url=x"), RemoteError, "node new: url=x cannot be evaluated"),
         ("new", NodeConfig("", "exec:false", external=("x",)), ValueError, "either a URL or a special remote"),
         ("new", NodeConfig("a b", external=("x",)), RemoteError, "cannot be a uuid"),
         ("new", NodeConfig("", external=("no-such-program",)), RemoteError, "there is no program no-such-program"),
