@@ -59,7 +59,7 @@ class Verifier:
     conclusive: whether a digest is compared. If it is False, `valid` compares only the size; if the size
         is not known either, all bytes are valid.
     missing_package: the package on PyPI that is needed to compute the digest and is not installed, or None.
-        `p2pannex[hashes]` installs all such packages.
+        `p2pannex` installs all such packages.
     received: how many bytes were passed so far.
     size: the size of the content in bytes, or None if the key has no size.
 
