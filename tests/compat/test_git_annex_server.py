@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import trio
-from annex_environment import AnnexEnvironment, SshServer
 
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.keys.key import Key
@@ -21,6 +20,7 @@ from p2pannex.transfer.transfer import NotPresent, retrieve, send
 from p2pannex.transports.process import ProcessEnded, Unreachable
 from p2pannex.transports.pump import move
 from p2pannex.urls import open_url
+from tests.compat.annex_environment import AnnexEnvironment, SshServer
 
 pytestmark = pytest.mark.compat
 
