@@ -10,23 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pannex.access import ALPHABET, Mode, TokenFile, TokensUnreadable
 from p2pannex.errors import RemoteError
-
-
-@define
-class SetClock:
-    now: float = 1_000_000.0
-
-    def wall(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        raise AssertionError("an expiry is a time of day")
+from tests.support.clocks import ManualClock
 
 
 def test_a_token_grants_its_mode(tmp_path: Path) -> None:
@@ -91,14 +80,14 @@ def test_nothing_secret_is_kept_or_shown(tmp_path: Path) -> None:
 
 
 def test_an_expired_token_grants_nothing(tmp_path: Path) -> None:
-    clock = SetClock()
+    clock = ManualClock(wall_now=1_000_000.0, never_read="monotonic")
     tokens = TokenFile(tmp_path, clock=clock)
-    token, grant = tokens.create(expires=clock.now + 10.9)
+    token, grant = tokens.create(expires=clock.wall_now + 10.9)
     assert grant.expires == 1_000_010
-    clock.now = 1_000_009.999
+    clock.wall_now = 1_000_009.999
     assert tokens.verify(token) == grant
     assert tokens.surviving({grant}) == {grant}
-    clock.now = 1_000_010
+    clock.wall_now = 1_000_010
     assert tokens.verify(token) is None
     assert tokens.surviving({grant}) == set()
     assert tokens.grants() == [grant]

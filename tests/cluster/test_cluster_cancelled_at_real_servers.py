@@ -30,6 +30,8 @@ from p2pannex.service import Service
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, key_of, offer, sample, store
 from p2pannex.transports.sockets import UnixAddress
+from tests.support.descriptors import count_descriptors
+from tests.support.waiting import until
 
 PRESENT = sample(300_000, 1)
 ABSENT = sample(300_000, 2)
@@ -62,17 +64,13 @@ class Server:
 
     @property
     def descriptors(self) -> int:
-        return descriptors(self.process.pid)
+        return count_descriptors(self.process.pid)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(30) == 0
         assert self.process.stdout is not None
         self.process.stdout.close()
-
-
-def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 @pytest.fixture
@@ -134,13 +132,6 @@ async def cancelled(cluster: Cluster, count: int) -> int:
     return completed
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what other processes do."""
-    with trio.fail_after(30):
-        while not condition():  # noqa: ASYNC110 - no event of ours
-            await trio.sleep(0.01)
-
-
 def living() -> int:
     return trio.lowlevel.current_statistics().tasks_living
 
@@ -152,7 +143,7 @@ async def test_a_thousand_cancelled_requests_to_real_servers(servers: list[Serve
         async with server.remote() as remote:
             await remote.check_present(key_of(PRESENT))  # what a server opens once, it has open now
     await trio.sleep(0.2)
-    tasks, ours = living(), descriptors(os.getpid())
+    tasks, ours = living(), count_descriptors(os.getpid())
     theirs = [server.descriptors for server in servers]
     remotes = [server.remote() for server in servers]
     async with Cluster("cluster", [Node(remote.uuid, remote) for remote in remotes]) as cluster:
@@ -167,5 +158,5 @@ async def test_a_thousand_cancelled_requests_to_real_servers(servers: list[Serve
         await remote.aclose()
     assert completed, "not all were cancelled before they had begun"
     await until(lambda: living() == tasks)
-    assert descriptors(os.getpid()) == ours
+    assert count_descriptors(os.getpid()) == ours
     await until(lambda: [server.descriptors for server in servers] == theirs)

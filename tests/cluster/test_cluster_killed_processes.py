@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from p2pannex.testing.samples import fetch, key_of, sample, send_pieces, store
 from p2pannex.testing.serving import served
 from p2pannex.transports.process import ProcessStream
 from p2pannex.transports.pump import BLOCK, FILE_RANGE, SMALL_BODY
+from tests.support.waiting import until
 
 SHELL = [sys.executable, "-m", "p2pannex.cli.shell.main"]
 SIZE = 12 << 20
@@ -264,13 +265,6 @@ async def test_a_gateway_that_is_killed_with_a_lock(tmp_path: Path, gateway: Pat
     kept = [each.uuid for each in stores if await each.check_present(key)]
     assert len(kept) == 1
     assert removal.uuids == {each.uuid for each in stores} - set(kept)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what other processes do."""
-    with trio.fail_after(30):
-        while not condition():  # noqa: ASYNC110 - no event of ours
-            await trio.sleep(0.01)
 
 
 def partial(store: DirectoryStore, key: Key) -> int:

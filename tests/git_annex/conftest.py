@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from p2pannex.stores.annex.store import AnnexStore
-from tests.git_annex.served_repository import git
 from tests.stores.conftest import repository
+from tests.support.git import git
 
 __all__ = ["repository"]
 
@@ -20,9 +20,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"GIT_{name}_NAME", "me")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "me@localhost")
     path = tmp_path / "repository"
-    git("init", "-q", "--bare", path)
-    git("-C", path, "config", "annex.uuid", "aaaaaaaa-1111-4222-8333-bbbbbbbbbbbb")
-    git("-C", path, "config", "annex.version", "10")
+    git(tmp_path, "init", "-q", "--bare", path)
+    git(path, "config", "annex.uuid", "aaaaaaaa-1111-4222-8333-bbbbbbbbbbbb")
+    git(path, "config", "annex.version", "10")
     return path
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from p2pannex.stores.annex.store import AnnexStore, UnusableAnnex
-from tests.stores.annex.repository import git, make
+from tests.stores.annex.repository import make
+from tests.support.git import git
 
 
 def refused(path: Path) -> str:
@@ -37,7 +38,7 @@ def test_tuned_repositories(tmp_path: Path) -> None:
 
 
 def test_no_uuid(tmp_path: Path) -> None:
-    git("init", "-q", tmp_path / "r")
+    git(tmp_path, "init", "-q", "r")
     assert refused(tmp_path / "r") == "@/r has no annex.uuid; make it a git-annex repository with: git annex init"
 
 
@@ -60,8 +61,8 @@ def test_corrupt_config(tmp_path: Path) -> None:
 
 def test_worktrees(tmp_path: Path) -> None:
     repository = make(tmp_path / "r")
-    git("-C", repository, "commit", "-q", "--allow-empty", "-m", "first")
-    git("-C", repository, "worktree", "add", "-q", tmp_path / "tree")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "first")
+    git(repository, "worktree", "add", "-q", tmp_path / "tree")
     assert refused(tmp_path / "tree") == (
         "@/tree is a worktree or submodule whose .git is a file; serve the repository that it belongs to"
     )

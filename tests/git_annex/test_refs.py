@@ -16,7 +16,8 @@ from p2pannex.errors import RemoteError
 from p2pannex.git_annex import refs
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.testing.serving import served
-from tests.git_annex.served_repository import commit, git
+from tests.git_annex.served_repository import commit
+from tests.support.git import git
 
 
 @pytest.fixture(params=["told by the kernel", "looking"])
@@ -55,11 +56,11 @@ async def test_what_changes_while_nobody_waits(path: Path, changes: Changes) -> 
 async def test_refs_that_are_packed_or_deleted_have_not_changed(path: Path, changes: Changes) -> None:
     first = commit(path, "first", "refs/heads/main", "refs/heads/other/one")
     assert await anext(changes) == (first,)
-    git("-C", path, "pack-refs", "--all", "--prune")
-    git("-C", path, "update-ref", "-d", "refs/heads/other/one")
+    git(path, "pack-refs", "--all", "--prune")
+    git(path, "update-ref", "-d", "refs/heads/other/one")
     second = commit(path, "second", "refs/heads/other/one")
     assert await anext(changes) == (second,)
-    git("-C", path, "pack-refs", "--all", "--prune")
+    git(path, "pack-refs", "--all", "--prune")
     third = commit(path, "third", "refs/heads/main")
     assert await anext(changes) == (third,)
 

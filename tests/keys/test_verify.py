@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from p2pannex.keys.key import Key, hash_backend_names
 from p2pannex.transfer.file_keys import key_for_file
-from tests.keys.strategies import HELLO_SHA256
+from tests.support.keys import HELLO_SHA256
 
 # What calckey says of a file that contains `hello`.
 HELLO = {

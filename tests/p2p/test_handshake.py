@@ -15,7 +15,8 @@ from p2pannex.p2p.remote import CONNECTIONS, AuthenticationFailed, Remote, Wrong
 from p2pannex.p2p.server import serve
 from p2pannex.protocol.messages import Auth, AuthFailure, AuthSuccess
 from p2pannex.testing.pair import PEERS, peer_pair
-from tests.p2p.remote.scripted import CHECK, K, Scripted, U, free_slots, hello_store, scripted
+from tests.p2p.remote.scripted import CHECK, Scripted, U, free_slots, hello_store, scripted
+from tests.support.keys import HELLO_KEY as K
 
 
 async def test_the_uuid_is_asked_for() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import resource
@@ -28,18 +27,12 @@ from p2pannex.p2p.remote import AuthenticationFailed, Remote
 from p2pannex.protocol.messages import Auth
 from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.memory import MemoryStore
+from p2pannex.testing.samples import key_of
 from p2pannex.transports.listeners import SocketListener, open_listeners, server_tls
 from p2pannex.transports.sockets import SocketAddress, TcpAddress, UnixAddress, client_tls
+from tests.support.descriptors import count_descriptors
 
 QUICK = Limits(delay=0.05)
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-def key_of(content: bytes) -> Key:
-    return Key.parse(b"SHA256-s%d--%s" % (len(content), hashlib.sha256(content).hexdigest().encode()))
 
 
 class Server:
@@ -144,7 +137,7 @@ async def rest(stream: trio.abc.ReceiveStream) -> bytes:
 
 @pytest.mark.parametrize("address", [None, TcpAddress("127.0.0.1", 0)], ids=["unix", "tcp"])
 async def test_300_clients_at_once_do_real_work(tmp_path: Path, address: SocketAddress | None) -> None:
-    before = descriptors()
+    before = count_descriptors()
     together = 0
     all_here = trio.Event()
 
@@ -174,12 +167,12 @@ async def test_300_clients_at_once_do_real_work(tmp_path: Path, address: SocketA
             for number in range(300):
                 nursery.start_soon(client, number)
         assert server.store.contents == {}
-    assert descriptors() == before
+    assert count_descriptors() == before
 
 
 async def test_a_thousand_come_and_go(tmp_path: Path) -> None:
     async with serving(tmp_path, TcpAddress("127.0.0.1", 0)) as server:
-        baseline = descriptors()
+        baseline = count_descriptors()
 
         async def client(number: int) -> None:
             if number % 2:
@@ -194,7 +187,7 @@ async def test_a_thousand_come_and_go(tmp_path: Path) -> None:
                 for number in range(start, start + 50):
                     nursery.start_soon(client, number)
         with trio.fail_after(20):
-            while descriptors() > baseline:  # noqa: ASYNC110 - the kernel sets no event
+            while count_descriptors() > baseline:  # noqa: ASYNC110 - the kernel sets no event
                 await trio.sleep(0.01)
 
 
@@ -337,13 +330,13 @@ async def test_strangers_do_not_keep_clients_out(tmp_path: Path) -> None:
 
 
 async def test_strangers_that_have_time_left_keep_others_waiting(tmp_path: Path) -> None:
-    before = descriptors()
+    before = count_descriptors()
     async with serving(tmp_path, limits=Limits(unauthenticated=3, unauthenticated_grace=1000)) as server:
-        listening = descriptors() - before
+        listening = count_descriptors() - before
         silent = [await server.raw(b"AUTH") for _ in range(20)]
         await trio.testing.wait_all_tasks_blocked(0.02)
         # Three, and the one that was accepted to see whether there is room for it.
-        assert descriptors() == before + listening + len(silent) + 4
+        assert count_descriptors() == before + listening + len(silent) + 4
         for stream in silent[:18]:
             await stream.aclose()
         async with server.remote() as remote:
@@ -419,7 +412,7 @@ async def test_more_connections_than_allowed_wait(tmp_path: Path) -> None:
 
 
 async def test_who_shows_a_token_when_all_places_are_taken_waits(tmp_path: Path) -> None:
-    before = descriptors()
+    before = count_descriptors()
     async with serving(tmp_path, limits=Limits(connections=1)) as server:
         streams = [await server.raw() for _ in range(3)]
         await trio.testing.wait_all_tasks_blocked(0.02)
@@ -438,7 +431,7 @@ async def test_who_shows_a_token_when_all_places_are_taken_waits(tmp_path: Path)
         assert await rest(third) == b""
         await second.aclose()
         await third.aclose()
-    assert descriptors() == before
+    assert count_descriptors() == before
 
 
 async def test_an_idle_client_is_closed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -503,7 +496,7 @@ async def test_no_descriptors_left_is_waited_out(tmp_path: Path, caplog: pytest.
 
 
 async def test_cancelling_leaves_nothing_open(tmp_path: Path) -> None:
-    before = descriptors()
+    before = count_descriptors()
     async with serving(tmp_path) as server:
         key = key_of(b"x")
         server.store.contents[key] = b"x"
@@ -524,13 +517,13 @@ async def test_cancelling_leaves_nothing_open(tmp_path: Path) -> None:
         for stream in streams:
             assert b"FAILURE" not in await rest(stream)
             await stream.aclose()
-    assert descriptors() == before
+    assert count_descriptors() == before
     assert not (tmp_path / "s").exists()
     assert not (await server.store.remove(key)).ok  # cut off is not unlocked
 
 
 async def test_stopping_lets_requests_end(tmp_path: Path) -> None:
-    before = descriptors()
+    before = count_descriptors()
     async with serving(tmp_path) as server:
         key = key_of(b"0123456789")
         idle, stranger = await server.raw(server.auth()), await server.raw(b"AUTH")
@@ -551,7 +544,7 @@ async def test_stopping_lets_requests_end(tmp_path: Path) -> None:
         for stream in (idle, stranger, busy):
             await stream.aclose()
     assert server.store.contents == {key: b"0123456789"}
-    assert descriptors() == before
+    assert count_descriptors() == before
 
 
 async def test_stopping_does_not_wait_for_ever(tmp_path: Path) -> None:
@@ -576,7 +569,7 @@ async def test_tls_from_end_to_end(tmp_path: Path, caplog: pytest.LogCaptureFixt
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "chain.pem"))
     tls = server_tls(str(tmp_path / "chain.pem"))
-    before = descriptors()
+    before = count_descriptors()
     limits = Limits(authentication=0.5)
     async with serving(tmp_path, TcpAddress("127.0.0.1", 0), tls=tls, limits=limits) as server:
         silent = await server.raw()
@@ -591,5 +584,5 @@ async def test_tls_from_end_to_end(tmp_path: Path, caplog: pytest.LogCaptureFixt
             await stream.aclose()
         assert "TLS failed" in await logged(caplog, "TLS failed")
         await logged(caplog, "no AUTH within 0.5 s")
-    assert descriptors() == before
+    assert count_descriptors() == before
     assert all("\n" not in record.getMessage() for record in caplog.records)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,6 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.keys.key import Key
 from p2pannex.p2p.peer import Peer, StreamPeer
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import Side, State
@@ -24,8 +22,9 @@ from p2pannex.testing.faults import Fault, FaultyStream, Operation, cancel_every
 from p2pannex.testing.pair import PEERS, Pair, peer_pair
 from p2pannex.testing.samples import sample
 from p2pannex.transports.pump import SMALL_BODY
+from tests.support.descriptors import count_descriptors
+from tests.support.keys import HELLO_KEY as K
 
-K = Key(b"SHA256-s5--2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
 every_transport = pytest.mark.parametrize("transport", PEERS)
 streams = pytest.mark.parametrize("transport", [name for name in PEERS if name != "memory"])
 SIZES = [0, 1, 5, SMALL_BODY - 10, SMALL_BODY, SMALL_BODY + 1, 3 * SMALL_BODY + 7]
@@ -500,14 +499,10 @@ async def answer_once(server: Peer, body: bytes) -> None:
 # Descriptors -------------------------------------------------------------------------------------------------------
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 @pytest.mark.parametrize("transport", ["socket", "pipe"])
 async def test_closing_twice_and_leaking_nothing(transport: str) -> None:
     gc.collect()
-    before = descriptors()
+    before = count_descriptors()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(20):
@@ -515,4 +510,4 @@ async def test_closing_twice_and_leaking_nothing(transport: str) -> None:
             await close(client, server, client, server)
             del client, server
         gc.collect()
-    assert descriptors() == before
+    assert count_descriptors() == before

@@ -13,7 +13,8 @@ from p2pannex.keys.key import Key
 from p2pannex.service import Stored
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.directory_config import read_uuid
-from tests.stores.directories import files_below, key_of, upload_all
+from p2pannex.testing.samples import key_of
+from tests.stores.directories import files_below, upload_all
 
 # The directory itself -------------------------------------------------------------------------------------------
 

@@ -14,20 +14,9 @@ from p2pannex.service import RETENTION, NotStored, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.faults import Operation, cancel_everywhere
 from p2pannex.testing.samples import fetch, key_of, store
-
-HELLO = b"hello"
-K = key_of(HELLO)
-
-
-class Hands:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        raise AssertionError("promises do not depend on the time of day")
+from tests.support.clocks import ManualClock
+from tests.support.keys import HELLO
+from tests.support.keys import HELLO_KEY as K
 
 
 async def uploading(here: MemoryStore, key: Key = K) -> Upload:
@@ -101,36 +90,36 @@ async def test_data_present_is_looked_at() -> None:
 
 
 async def test_locks_in_time() -> None:
-    clock = Hands()
+    clock = ManualClock(never_read="wall")
     here = MemoryStore(clock=clock)
     await store(here, HELLO)
     is_retained, lost = await here.lock(K), await here.lock(K)
     assert is_retained is not None
     assert lost is not None
-    clock.now += RETENTION / 2
+    clock.advance(RETENTION / 2)
     await lost.aclose()
     await is_retained.release()
     assert not (await here.remove(K)).ok, "the lost one's promise is not over"
-    clock.now += RETENTION / 2
+    clock.advance(RETENTION / 2)
     assert (await here.remove(K)).ok, "ten minutes from when it was given, it is"
 
 
 async def test_deadlines_are_in_whole_seconds() -> None:
-    clock = Hands()
+    clock = ManualClock(never_read="wall")
     here = MemoryStore(clock=clock)
     await store(here, HELLO)
-    clock.now = 999.999
+    clock.monotonic_now = 999.999
     assert await here.timestamp() == 999
-    clock.now = 1000.0
+    clock.monotonic_now = 1000.0
     assert not (await here.remove(K, before=1000)).ok
-    clock.now = 999.999
+    clock.monotonic_now = 999.999
     assert (await here.remove(K, before=1000)).ok
 
 
 async def test_cancelled_anywhere() -> None:
     @asynccontextmanager
     async def world() -> AsyncIterator[Operation]:
-        clock = Hands()
+        clock = ManualClock(never_read="wall")
         here = MemoryStore(clock=clock)
         locked = released = removed = False
 
@@ -153,7 +142,7 @@ async def test_cancelled_anywhere() -> None:
         if locked and not released:
             assert not (await here.remove(K)).ok
         assert removed <= released <= locked
-        clock.now += RETENTION
+        clock.advance(RETENTION)
         assert (await here.remove(K)).ok
         await store(here, HELLO)
         assert await fetch(here, K) == HELLO

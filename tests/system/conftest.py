@@ -1,4 +1,4 @@
-"""File systems that are mounted somewhere."""
+"""A directory store."""
 
 from __future__ import annotations
 

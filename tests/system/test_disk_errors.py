@@ -15,7 +15,8 @@ from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import Upload
 from p2pannex.stores.directory import DirectoryStore
-from tests.stores.directories import key_of, upload_all
+from p2pannex.testing.samples import key_of
+from tests.stores.directories import upload_all
 
 
 @pytest.fixture

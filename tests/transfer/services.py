@@ -5,7 +5,6 @@ The connections are real socket pairs, spoken over by `serve` and `Remote`.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -27,10 +26,6 @@ from p2pannex.transports.descriptor import DescriptorStream
 
 SMALL_CONTENT = random.Random(1).randbytes(300)
 LARGE_CONTENT = random.Random(2).randbytes(5_000_011)
-
-
-def key_of(content: bytes) -> Key:
-    return Key.make("SHA256", hashlib.sha256(content).hexdigest(), size=len(content))
 
 
 class BreakingStream(trio.abc.Stream):

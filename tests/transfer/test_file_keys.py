@@ -8,7 +8,7 @@ import pytest
 
 from p2pannex.keys.key import InvalidKey, Key
 from p2pannex.transfer.file_keys import key_for_file
-from tests.keys.strategies import HELLO_SHA256
+from tests.support.keys import HELLO_SHA256
 
 # Keys of files
 

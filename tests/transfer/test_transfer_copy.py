@@ -8,8 +8,9 @@ from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, NotStored, Stored
 from p2pannex.stores.memory import MemoryStore
+from p2pannex.testing.samples import key_of
 from p2pannex.transfer.transfer import NotPresent, Transferred, WrongContent, copy
-from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, WHOLE, Doubting, Watched, key_of, remote_to
+from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, WHOLE, Doubting, Watched, remote_to
 
 
 @pytest.mark.parametrize("content", [b"", b"x", SMALL_CONTENT, LARGE_CONTENT], ids=len)

@@ -11,8 +11,9 @@ import trio
 from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
 from p2pannex.stores.memory import MemoryStore
+from p2pannex.testing.samples import key_of
 from p2pannex.transfer.transfer import NotPresent, Transferred, WrongContent, retrieve
-from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, Doubting, Watched, key_of, partials, remote_to
+from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, Doubting, Watched, partials, remote_to
 
 
 @pytest.mark.parametrize("content", [b"", b"x", SMALL_CONTENT, LARGE_CONTENT], ids=len)

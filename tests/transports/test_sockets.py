@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 
@@ -20,11 +19,8 @@ from p2pannex.protocol.messages import Error
 from p2pannex.transports.descriptor import DescriptorStream
 from p2pannex.transports.listeners import open_listeners, server_tls
 from p2pannex.transports.sockets import TcpAddress, TlsStream, UnixAddress, client_tls
+from tests.support.descriptors import open_descriptors
 from tests.transports.connections import LOOPBACK, connected
-
-
-def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
 
 
 class Certificates:
@@ -184,7 +180,7 @@ async def test_a_cut_tls_connection_is_no_goodbye(certificates: Certificates) ->
 @pytest.mark.parametrize("case", ["unknown authority", "other host"])
 async def test_a_certificate_that_is_not_valid(certificates: Certificates, case: str) -> None:
     [listener] = await open_listeners(LOOPBACK, tls=certificates.server)
-    before = descriptors()
+    before = open_descriptors()
 
     async def accept() -> None:
         stream, _ = await listener.accept()
@@ -197,7 +193,7 @@ async def test_a_certificate_that_is_not_valid(certificates: Certificates, case:
         tls, name = (client_tls(), None) if case == "unknown authority" else (certificates.client, "other.example")
         with pytest.raises(ConnectionLost, match=r"its certificate is not valid here: .*(issuer|mismatch)"):
             await open_socket_peer(listener.address, tls=tls, server_name=name)
-    assert descriptors() == before
+    assert open_descriptors() == before
     listener.close()
 
 
@@ -218,10 +214,10 @@ async def test_a_server_without_tls(certificates: Certificates) -> None:
 
 async def test_a_server_that_says_nothing(certificates: Certificates) -> None:
     [listener] = await open_listeners(LOOPBACK)
-    before = descriptors()
+    before = open_descriptors()
     with pytest.raises(ConnectionLost, match=r"nothing happened for 0\.1 s"):
         await open_socket_peer(listener.address, tls=certificates.client, timeout=0.1)
-    assert descriptors() == before
+    assert open_descriptors() == before
     listener.close()
 
 

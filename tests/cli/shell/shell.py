@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import p2pannex
+from tests.support.keys import HELLO_KEY
 
 CLIENT = "11111111-2222-3333-4444-555555555555"
 PROGRAM = "import sys; from p2pannex.cli.shell.main import main; sys.exit(main())"
-KEY = "SHA256-s5--2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+KEY = str(HELLO_KEY)
 
 
 class Shell:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-
-import trio
 
 from p2pannex.gateways.repository import open_served
 from p2pannex.gateways.repository.cluster import RepositoryCluster
@@ -94,9 +91,3 @@ class Gateway:
 
     def has(self, name: str, key: Key = KEY) -> bool:
         return DirectoryStore(self.nodes / name).present(key)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(30):
-        while not condition():  # noqa: ASYNC110 - of files, or of what is done by and by
-            await trio.sleep(0.01)

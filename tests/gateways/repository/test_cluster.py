@@ -10,7 +10,8 @@ from p2pannex.git_annex.branch.branch import BlockingBranch
 from p2pannex.git_annex.branch.sizes import repository_sizes
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, key_of, store
-from tests.gateways.repository.gateway import KEY, Gateway, until
+from tests.gateways.repository.gateway import KEY, Gateway
+from tests.support.waiting import until
 
 
 async def test_what_is_stored_and_removed_is_in_the_log_of_the_nodes(gateway: Gateway) -> None:

@@ -7,7 +7,8 @@ import trio
 
 from p2pannex.gateways.repository.cluster import NotAGatewayRepository
 from p2pannex.testing.samples import store
-from tests.gateways.repository.gateway import Gateway, until
+from tests.gateways.repository.gateway import Gateway
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import trio
 
 from p2pannex.git_annex.branch.branch import BlockingBranch, Branch
 from p2pannex.git_annex.logs.names import location_log_path
-from tests.git_annex.branch.repositories import git, push
+from tests.git_annex.branch.repositories import push
 from tests.git_annex.logs.examples import KEY, A, B
+from tests.support.git import git
 
 
 def test_the_pure_parts_do_not_load_trio() -> None:
@@ -32,7 +33,7 @@ async def test_a_change_is_read_back_before_and_after_its_commit(repository: Pat
         assert await branch.log_location(KEY, A, True) is False
         assert await branch.log_location(KEY, B, False) is True, "that it is absent is news, as it is to git-annex"
         assert await branch.locations(KEY) == {A}
-        assert git(repository, "for-each-ref") == b""
+        assert git(repository, "for-each-ref") == ""
         assert await branch.commit("a message") is True
         assert await branch.locations(KEY) == {A}
         assert await branch.commit() is False
@@ -41,9 +42,9 @@ async def test_a_change_is_read_back_before_and_after_its_commit(repository: Pat
         assert await branch.locations(KEY) == set()
     assert os.listdir(repository / "annex/journal") == []
     assert os.listdir(repository / "annex/p2pannex") == []
-    assert (repository / "annex/index.lck").read_bytes() == git(repository, "rev-parse", "git-annex")
-    assert git(repository, "log", "--format=%s", "git-annex") == b"update\na message\nbranch created\n"
-    assert git(repository, "fsck", "--strict") == b""
+    assert (repository / "annex/index.lck").read_text() == git(repository, "rev-parse", "git-annex")
+    assert git(repository, "log", "--format=%s", "git-annex") == "update\na message\nbranch created\n"
+    assert git(repository, "fsck", "--strict") == ""
 
 
 async def test_logs_of_any_path(repository: Path) -> None:

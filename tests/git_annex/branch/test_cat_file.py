@@ -15,8 +15,9 @@ from p2pannex.git_annex.branch.branch import BlockingBranch, Branch
 from p2pannex.git_annex.branch.cat_file import CatFile
 from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.keys.key import Key
-from tests.git_annex.branch.repositories import git, push
+from tests.git_annex.branch.repositories import push
 from tests.git_annex.logs.examples import KEY, A, B
+from tests.support.git import git
 
 OTHER_KEY = Key("SHA256-s3--2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae")
 
@@ -92,7 +93,7 @@ def test_what_was_expected_is_never_stale(
         for key in expected:
             blocking.prefetch(key)
         event(repository, path)
-        assert blocking.read(path) == git(repository, "cat-file", "blob", f"git-annex:{path.decode()}")
+        assert blocking.read(path).decode() == git(repository, "cat-file", "blob", f"git-annex:{path.decode()}")
         assert blocking.read(location_log_path(OTHER_KEY)) == b""
         push(repository, path, before)
 

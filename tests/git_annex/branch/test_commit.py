@@ -10,8 +10,9 @@ from p2pannex.git_annex.branch.branch import BlockingBranch
 from p2pannex.git_annex.branch.commit import commit_journal
 from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.keys.key import Key
-from tests.git_annex.branch.repositories import git, push
+from tests.git_annex.branch.repositories import push
 from tests.git_annex.logs.examples import KEY, A, B
+from tests.support.git import git
 
 
 def test_what_is_pushed_to_the_branch_meanwhile_is_merged(repository: Path, blocking: BlockingBranch) -> None:
@@ -27,7 +28,7 @@ def test_what_is_pushed_to_the_branch_meanwhile_is_merged(repository: Path, bloc
     assert blocking.locations(KEY) == {"pushed"}
     assert set(blocking.read(b"uuid.log").split()) == {b"ours", b"theirs"}
     assert blocking.read(b"other.log") == b"other\n"
-    assert git(repository, "rev-list", "--count", "git-annex") == b"6\n"
+    assert git(repository, "rev-list", "--count", "git-annex") == "6\n"
 
 
 def test_a_ref_that_moves_during_the_commit(
@@ -50,7 +51,7 @@ def test_a_ref_that_moves_during_the_commit(
     blocking.log_location(KEY, B, True)
     assert commit_journal(blocking.git, blocking.journal, "update")
     assert blocking.locations(KEY) == {A, B, "pushed1", "pushed2", "pushed3"}
-    assert git(repository, "rev-list", "--count", "git-annex") == b"6\n", "each push, and one commit of ours"
+    assert git(repository, "rev-list", "--count", "git-annex") == "6\n", "each push, and one commit of ours"
 
 
 def test_an_older_journal_does_not_undo_what_was_merged_since(repository: Path, blocking: BlockingBranch) -> None:
@@ -59,7 +60,7 @@ def test_an_older_journal_does_not_undo_what_was_merged_since(repository: Path, 
     blocking.commit()
     blocking.log_location(KEY, B, True)
     push(repository, location_log_path(KEY), blocking._cat_file.read(location_log_path(KEY)) + b"5s 1 pushed\n")
-    (repository / "annex/index.lck").write_bytes(git(repository, "rev-parse", "git-annex"))
+    (repository / "annex/index.lck").write_text(git(repository, "rev-parse", "git-annex"))
     blocking.commit()
     assert blocking.locations(KEY) == {A, B, "pushed"}
 
@@ -89,4 +90,4 @@ def test_the_branch_is_made_of_origins(repository: Path, blocking: BlockingBranc
     assert blocking.locations(KEY) == set()
     blocking.commit()
     assert blocking.locations(KEY) == {A}
-    assert git(repository, "rev-list", "--count", "git-annex") == b"3\n"
+    assert git(repository, "rev-list", "--count", "git-annex") == "3\n"

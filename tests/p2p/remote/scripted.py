@@ -16,25 +16,15 @@ from p2pannex.protocol.conversation import Side
 from p2pannex.service import Service
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import fetch, key_of, store
+from tests.support.clocks import ManualClock
+from tests.support.keys import HELLO
+from tests.support.keys import HELLO_KEY as K
 
 U = "00000000-0000-4000-8000-000000000001"
-HELLO = b"hello"
-K = key_of(HELLO)
 A = key_of(b"absent")
 
 
-class Hands:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.now
-
-
-def hello_store(clock: Hands | None = None) -> MemoryStore:
+def hello_store(clock: ManualClock | None = None) -> MemoryStore:
     here = MemoryStore(U, clock=clock)
     here.contents[K] = HELLO
     return here

@@ -16,7 +16,9 @@ from p2pannex.testing.faults import Fault, FaultyStream
 from p2pannex.testing.pair import Pair
 from p2pannex.testing.samples import fetch, sample, store
 from p2pannex.testing.serving import served
-from tests.p2p.remote.scripted import HELLO, A, K, free_slots, hello_store, use
+from tests.p2p.remote.scripted import A, free_slots, hello_store, use
+from tests.support.keys import HELLO
+from tests.support.keys import HELLO_KEY as K
 
 
 @pytest.mark.parametrize("fault", Fault)

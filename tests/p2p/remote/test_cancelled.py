@@ -16,7 +16,10 @@ from p2pannex.service import RETENTION
 from p2pannex.testing.faults import Operation, cancel_everywhere
 from p2pannex.testing.samples import fetch, key_of, sample, store
 from p2pannex.testing.serving import served
-from tests.p2p.remote.scripted import HELLO, Hands, K, free_slots, hello_store, use
+from tests.p2p.remote.scripted import free_slots, hello_store, use
+from tests.support.clocks import ManualClock
+from tests.support.keys import HELLO
+from tests.support.keys import HELLO_KEY as K
 
 
 async def upload_big(remote: Remote) -> None:
@@ -49,7 +52,7 @@ async def test_cancelled_anywhere(transport: str, name: str) -> None:
 
     @asynccontextmanager
     async def world() -> AsyncIterator[Operation]:
-        clock = Hands()
+        clock = ManualClock()
         here = hello_store(clock)
         here.contents[key_of(BIG)] = BIG
         async with served(here, transport=transport, connections=2) as remote:
@@ -64,7 +67,7 @@ async def test_cancelled_anywhere(transport: str, name: str) -> None:
             for key, content in here.contents.items():
                 assert key_of(content) == key
             assert here.contents[K] == HELLO
-            clock.now += 2 * RETENTION
+            clock.advance(2 * RETENTION)
             await use(remote)
             assert free_slots(remote) == 2
 

@@ -12,7 +12,8 @@ from p2pannex.p2p.remote import CONNECTIONS
 from p2pannex.testing.pair import PEERS
 from p2pannex.testing.serving import served
 from tests.p2p.remote.git_store import Git, local_side
-from tests.p2p.remote.scripted import K, free_slots, hello_store
+from tests.p2p.remote.scripted import free_slots, hello_store
+from tests.support.keys import HELLO_KEY as K
 
 
 @pytest.mark.parametrize("transport", PEERS)

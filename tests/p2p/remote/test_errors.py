@@ -10,7 +10,8 @@ import trio.testing
 
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p.remote import CONNECTIONS, Remote
-from tests.p2p.remote.scripted import CHECK, REMOVE, REPEATABLE, K, Script, free_slots, scripted
+from tests.p2p.remote.scripted import CHECK, REMOVE, REPEATABLE, Script, free_slots, scripted
+from tests.support.keys import HELLO_KEY as K
 
 
 @pytest.mark.parametrize("name", [*REPEATABLE, "remove"])

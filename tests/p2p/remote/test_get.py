@@ -11,7 +11,8 @@ from p2pannex.keys.key import Key
 from p2pannex.p2p.remote import CONNECTIONS
 from p2pannex.testing.samples import fetch, key_of
 from p2pannex.testing.serving import served
-from tests.p2p.remote.scripted import GET, A, K, free_slots, hello_store, scripted
+from tests.p2p.remote.scripted import GET, A, free_slots, hello_store, scripted
+from tests.support.keys import HELLO_KEY as K
 
 
 async def test_version_0_tells_absent_from_empty_by_the_key() -> None:

@@ -14,12 +14,14 @@ from p2pannex.service import RETENTION
 from p2pannex.testing.faults import Operation, cancel_everywhere
 from p2pannex.testing.pair import PEERS
 from p2pannex.testing.serving import served
-from tests.p2p.remote.scripted import Hands, K, hello_store
+from tests.p2p.remote.scripted import hello_store
+from tests.support.clocks import ManualClock
+from tests.support.keys import HELLO_KEY as K
 
 
 @pytest.mark.parametrize("transport", PEERS)
 async def test_a_lock_whose_holder_is_lost_is_kept(transport: str) -> None:
-    clock = Hands()
+    clock = ManualClock()
     here = hello_store(clock)
     async with served(here, transport=transport) as remote:
         lock = await remote.lock(K)
@@ -27,9 +29,9 @@ async def test_a_lock_whose_holder_is_lost_is_kept(transport: str) -> None:
         await lock.aclose()
         await trio.testing.wait_all_tasks_blocked()
         assert not (await remote.remove(K)).ok
-        clock.now += RETENTION - 1
+        clock.advance(RETENTION - 1)
         assert not (await remote.remove(K)).ok
-        clock.now += 1
+        clock.advance(1)
         assert (await remote.remove(K)).ok
 
 
@@ -47,7 +49,7 @@ async def test_a_cancelled_holder_keeps_the_lock() -> None:
 
     @asynccontextmanager
     async def world() -> AsyncIterator[Operation]:
-        clock = Hands()
+        clock = ManualClock()
         here = hello_store(clock)
         held = released = False
 
@@ -64,7 +66,7 @@ async def test_a_cancelled_holder_keeps_the_lock() -> None:
             await trio.testing.wait_all_tasks_blocked()
             if held and not released:
                 assert not (await here.remove(K)).ok
-            clock.now += RETENTION
+            clock.advance(RETENTION)
             assert (await here.remove(K)).ok, "and no longer"
 
     assert await cancel_everywhere(world) > 3

@@ -15,7 +15,8 @@ from p2pannex.p2p.server import serve
 from p2pannex.testing.pair import peer_pair
 from p2pannex.testing.samples import begin_upload, key_of, sample, send_pieces, store
 from p2pannex.testing.serving import served
-from tests.p2p.remote.scripted import K, U, hello_store
+from tests.p2p.remote.scripted import U, hello_store
+from tests.support.keys import HELLO_KEY as K
 
 
 async def test_a_proxy_outlives_what_is_behind_it() -> None:

@@ -10,7 +10,9 @@ from p2pannex.service import AlreadyHave, NotStored, Removal, Stored, Upload
 from p2pannex.testing.pair import PEERS
 from p2pannex.testing.samples import begin_upload, key_of, sample
 from p2pannex.testing.serving import served
-from tests.p2p.remote.scripted import CHECK, GET, HELLO, PUT, REMOVE, A, K, free_slots, hello_store, scripted
+from tests.p2p.remote.scripted import CHECK, GET, PUT, REMOVE, A, free_slots, hello_store, scripted
+from tests.support.keys import HELLO
+from tests.support.keys import HELLO_KEY as K
 
 
 async def test_an_upload_that_could_not_be_present_can_be_sent() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from p2pannex.errors import ConnectionLost
 from p2pannex.p2p.remote import CONNECTIONS
-from tests.p2p.remote.scripted import CHECK, REMOVE, K, free_slots, scripted
+from tests.p2p.remote.scripted import CHECK, REMOVE, free_slots, scripted
+from tests.support.keys import HELLO_KEY as K
 
 
 @pytest.mark.parametrize("before", [None, 99])

@@ -16,7 +16,8 @@ from p2pannex.protocol.messages import LATEST_VERSION
 from p2pannex.service import NotStored, Upload
 from p2pannex.testing.pair import peer_pair
 from p2pannex.testing.serving import served
-from tests.p2p.remote.scripted import A, K, U, free_slots, hello_store
+from tests.p2p.remote.scripted import A, U, free_slots, hello_store
+from tests.support.keys import HELLO_KEY as K
 
 VERSIONS = range(LATEST_VERSION + 1)
 

@@ -8,7 +8,9 @@ from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
-from tests.p2p.server.talk import HELLO, K, U
+from tests.p2p.server.talk import U
+from tests.support.keys import HELLO
+from tests.support.keys import HELLO_KEY as K
 
 
 class Failing(MemoryStore):

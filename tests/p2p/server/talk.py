@@ -17,26 +17,14 @@ from p2pannex.protocol.messages import LATEST_VERSION
 from p2pannex.service import Service
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of
+from tests.support.clocks import ManualClock
+from tests.support.keys import HELLO
+from tests.support.keys import HELLO_KEY as K
 
 U = "00000000-0000-4000-8000-000000000001"
-HELLO = b"hello"
-K = key_of(HELLO)
 A = key_of(b"absent")
 RAW, ABSENT = K.raw, A.raw
 VERSIONS = range(LATEST_VERSION + 1)
-
-
-class Hands:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.now
 
 
 class Talk:
@@ -118,7 +106,7 @@ async def talking(
         assert not scope.cancelled_caught, "the server does not end when its client leaves"
 
 
-def store(*contents: bytes, clock: Hands | None = None) -> MemoryStore:
+def store(*contents: bytes, clock: ManualClock | None = None) -> MemoryStore:
     made = MemoryStore(U, clock=clock)
     for content in contents or (HELLO,):
         made.contents[key_of(content)] = content

@@ -18,7 +18,10 @@ from p2pannex.protocol.messages import LATEST_VERSION
 from p2pannex.service import RETENTION
 from p2pannex.testing.faults import Operation, cancel_everywhere
 from p2pannex.testing.samples import key_of, sample
-from tests.p2p.server.talk import HELLO, RAW, Hands, K, Talk, line, store
+from tests.p2p.server.talk import RAW, Talk, line, store
+from tests.support.clocks import ManualClock
+from tests.support.keys import HELLO
+from tests.support.keys import HELLO_KEY as K
 
 
 @pytest.mark.parametrize("size", [2000, 2_500_000])
@@ -28,7 +31,7 @@ async def test_a_server_cancelled_anywhere_leaves_a_store_that_is_right(size: in
 
     @asynccontextmanager
     async def world() -> AsyncIterator[Operation]:
-        clock = Hands()
+        clock = ManualClock()
         here = store(clock=clock)
         one, other = trio.testing.memory_stream_pair()
         talk = Talk(one)
@@ -67,7 +70,7 @@ async def test_a_server_cancelled_anywhere_leaves_a_store_that_is_right(size: in
             assert key in here.contents
         if "kept" in said:
             assert not (await here.remove(key)).ok
-            clock.now += RETENTION
+            clock.advance(RETENTION)
             assert (await here.remove(key)).ok
 
     assert await cancel_everywhere(world) > 10

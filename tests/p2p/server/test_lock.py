@@ -14,7 +14,9 @@ from p2pannex.p2p.server import serve
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.service import RETENTION, Service
 from p2pannex.testing.faults import Fault, FaultyStream
-from tests.p2p.server.talk import RAW, Hands, K, Talk, line, store, talking
+from tests.p2p.server.talk import RAW, Talk, line, store, talking
+from tests.support.clocks import ManualClock
+from tests.support.keys import HELLO_KEY as K
 
 
 async def remove(service: Service) -> bool:
@@ -48,7 +50,7 @@ async def say_nonsense(talk: Talk) -> None:
 
 @pytest.mark.parametrize("leave", [end_of_file, close_all, give_up, stop_in_a_line, say_nonsense])
 async def test_only_unlockcontent_ends_a_lock_early(leave: Leave) -> None:
-    clock = Hands()
+    clock = ManualClock()
     here = store(clock=clock)
     async with talking(here) as talk:
         await talk.ask(line(b"LOCKCONTENT", RAW), b"SUCCESS\n")
@@ -57,14 +59,14 @@ async def test_only_unlockcontent_ends_a_lock_early(leave: Leave) -> None:
         with trio.fail_after(5):
             await talk.done.wait()
     assert not await remove(here)
-    clock.now += RETENTION - 1
+    clock.advance(RETENTION - 1)
     assert not await remove(here)
-    clock.now += 1
+    clock.advance(1)
     assert await remove(here)
 
 
 async def test_a_reset_keeps_the_lock() -> None:
-    clock = Hands()
+    clock = ManualClock()
     here = store(clock=clock)
     one, other = trio.testing.memory_stream_pair()
     locking = line(b"LOCKCONTENT", RAW)
@@ -74,12 +76,12 @@ async def test_a_reset_keeps_the_lock() -> None:
         await serve(peer, here)
     assert await one.receive_some(100) == b"SUCCESS\n"
     assert not await remove(here)
-    clock.now += RETENTION
+    clock.advance(RETENTION)
     assert await remove(here)
 
 
 async def test_a_cancelled_server_keeps_the_lock() -> None:
-    clock = Hands()
+    clock = ManualClock()
     here = store(clock=clock)
     one, other = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
@@ -88,16 +90,16 @@ async def test_a_cancelled_server_keeps_the_lock() -> None:
         assert await one.receive_some(100) == b"SUCCESS\n"
         nursery.cancel_scope.cancel()
     assert not await remove(here)
-    clock.now += RETENTION
+    clock.advance(RETENTION)
     assert await remove(here)
 
 
 async def test_a_lock_is_held_for_as_long_as_its_holder_is_there() -> None:
-    clock = Hands()
+    clock = ManualClock()
     here = store(clock=clock)
     async with talking(here) as talk:
         await talk.ask(line(b"LOCKCONTENT", RAW), b"SUCCESS\n")
-        clock.now += 10 * RETENTION
+        clock.advance(10 * RETENTION)
         assert not await remove(here)
         await talk.say(b"UNLOCKCONTENT\n")
         await talk.idle()
@@ -105,12 +107,12 @@ async def test_a_lock_is_held_for_as_long_as_its_holder_is_there() -> None:
 
 
 async def test_a_silent_holder_is_not_waited_for_for_ever(autojump_clock: trio.testing.MockClock) -> None:
-    clock = Hands()
+    clock = ManualClock()
     here = store(clock=clock)
     async with talking(here, idle_timeout=300) as talk:
         await talk.ask(line(b"LOCKCONTENT", RAW), b"SUCCESS\n")
         await talk.closed(within=301)
     assert isinstance(talk.problem, ConnectionLost)
     assert not await remove(here)
-    clock.now += RETENTION
+    clock.advance(RETENTION)
     assert await remove(here)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from p2pannex.access import Mode
-from tests.p2p.server.talk import ABSENT, RAW, A, K, line, store, talking
+from tests.p2p.server.talk import ABSENT, RAW, A, line, store, talking
+from tests.support.keys import HELLO_KEY as K
 
 DENIED = b"ERROR this repository is read-only; write access denied\n"
 NO_REMOVAL = b"ERROR this repository is append-only; removal denied\n"

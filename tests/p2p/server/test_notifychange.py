@@ -9,7 +9,9 @@ import trio.testing
 
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.stores.memory import MemoryStore
-from tests.p2p.server.talk import HELLO, RAW, K, U, line, talking
+from tests.p2p.server.talk import RAW, U, line, talking
+from tests.support.keys import HELLO
+from tests.support.keys import HELLO_KEY as K
 
 
 class Watched(MemoryStore):

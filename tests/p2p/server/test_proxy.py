@@ -29,6 +29,7 @@ from p2pannex.testing.services import check_service
 from p2pannex.testing.serving import served
 from p2pannex.testing.transcripts import load_transcripts
 from p2pannex.transports.descriptor import SPLICE, DescriptorStream
+from tests.support.clocks import ManualClock
 
 VERSIONS = range(LATEST_VERSION + 1)
 OTHER = "00000000-0000-4000-8000-0000000000bb"
@@ -204,18 +205,9 @@ async def test_a_repository_that_cannot_be_reached_ends_the_connection_at_versio
         assert await client.ask("VERSION 4") == ""
 
 
-class Hands:
-    """A clock that stands where no machine's does."""
-
-    def monotonic(self) -> float:
-        return 123_456_789_012.5
-
-    def wall(self) -> float:
-        return 5.0
-
-
 async def test_timestamps_pass_untouched() -> None:
-    store_ = MemoryStore(clock=Hands())
+    clock = ManualClock(123_456_789_012.5, 5.0)  # where no machine's clocks stand
+    store_ = MemoryStore(clock=clock)
     key = await store(store_, b"hello")
     async with trio.open_nursery() as nursery, behind(store_, nursery) as remote, talking(remote) as client:
         await client.hear()

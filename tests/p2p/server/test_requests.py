@@ -8,7 +8,9 @@ from p2pannex.p2p.server import HANDLERS
 from p2pannex.protocol.conversation import TABLE, Side, State
 from p2pannex.testing.samples import key_of
 from tests.p2p.server.failing import TOLD, Failing, each_error
-from tests.p2p.server.talk import ABSENT, RAW, VERSIONS, Hands, K, line, store, talking
+from tests.p2p.server.talk import ABSENT, RAW, VERSIONS, line, store, talking
+from tests.support.clocks import ManualClock
+from tests.support.keys import HELLO_KEY as K
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -50,11 +52,11 @@ async def test_every_request_at_every_version(version: int) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_timestamps_at_every_version(version: int) -> None:
     """git-annex answers them whatever was agreed on: a request explains itself."""
-    clock = Hands()
+    clock = ManualClock()
     here = store(clock=clock)
     async with talking(here, version=version) as talk:
         await talk.ask(b"GETTIMESTAMP\n", b"TIMESTAMP 1000\n")
-        clock.now = 1000.9
+        clock.monotonic_now = 1000.9
         await talk.ask(b"GETTIMESTAMP\n", b"TIMESTAMP 1000\n")
         await talk.ask(line(b"REMOVE-BEFORE 1000", RAW), b"FAILURE\n")
         await talk.ask(line(b"REMOVE-BEFORE 999", RAW), b"FAILURE\n")

@@ -7,7 +7,8 @@ import pytest
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, NotStored, Removal, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
-from tests.p2p.server.talk import ABSENT, RAW, VERSIONS, K, U, line, store, talking
+from tests.p2p.server.talk import ABSENT, RAW, VERSIONS, U, line, store, talking
+from tests.support.keys import HELLO_KEY as K
 
 
 async def test_a_client_that_says_no_version_speaks_version_0() -> None:

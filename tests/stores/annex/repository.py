@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import subprocess
 from pathlib import Path
 
 from p2pannex.keys.key import Key
 from p2pannex.service import Lock
 from p2pannex.stores.annex.store import AnnexStore
+from tests.support.git import git
 
 UUID = "aaaaaaaa-1111-4222-8333-bbbbbbbbbbbb"
 CONTENT = b"content"
@@ -18,27 +18,12 @@ CONTENT = b"content"
 KEY = Key(b"SHA256-s7--" + hashlib.sha256(CONTENT).hexdigest().encode())
 
 
-class SkewedClock:
-    def __init__(self) -> None:
-        self.time = 1_000_000.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def wall(self) -> float:
-        return 1_700_000_000 + self.time
-
-
-def git(*words: str | Path, check: bool = True) -> str:
-    return subprocess.run(["git", *words], check=check, capture_output=True, text=True).stdout
-
-
 def make(path: Path, *options: str, **settings: str) -> Path:
     """A repository of git, with the settings that make it one of git-annex. ``annex_version="8"`` is annex.version."""
-    git("init", "-q", *options, path)
+    git(path.parent, "init", "-q", *options, path)
     values = {"annex.uuid": UUID, "annex.version": "10", "user.name": "me", "user.email": "me@localhost"}
     for name, value in {**values, **{name.replace("_", "."): value for name, value in settings.items()}}.items():
-        git("-C", path, "config", name, value)
+        git(path, "config", name, value)
     return path
 
 

@@ -13,7 +13,8 @@ from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.system.disk_work import DiskWork, Inline, InThreads
 from p2pannex.testing.samples import key_of, store
-from tests.stores.annex.repository import CONTENT, KEY, UUID, annex, git
+from tests.stores.annex.repository import CONTENT, KEY, UUID, annex
+from tests.support.git import git
 
 MORE = key_of(b"more")
 
@@ -25,12 +26,12 @@ async def test_changes_are_logged_before_they_are_reported_and_committed_at_the_
         (journal,) = (annex(repository) / "journal").iterdir()
         assert journal.read_text().endswith(f"s 1 {UUID}\n")
     assert [*(annex(repository) / "journal").iterdir()] == []
-    assert git("-C", repository, "show", f"git-annex:{log}").endswith(f"s 1 {UUID}\n")
+    assert git(repository, "show", f"git-annex:{log}").endswith(f"s 1 {UUID}\n")
     async with AnnexStore(repository, disk_work=Inline()) as one:
         assert (await one.remove(KEY)).ok
         (journal,) = (annex(repository) / "journal").iterdir()
         assert f"s 0 {UUID}\n" in journal.read_text()
-    assert f"s 0 {UUID}\n" in git("-C", repository, "show", f"git-annex:{log}")
+    assert f"s 0 {UUID}\n" in git(repository, "show", f"git-annex:{log}")
 
 
 async def test_the_log_is_committed_when_nothing_happens_any_more(repository: Path) -> None:
@@ -39,7 +40,7 @@ async def test_the_log_is_committed_when_nothing_happens_any_more(repository: Pa
         with trio.fail_after(30):
             while [*(annex(repository) / "journal").iterdir()]:  # noqa: ASYNC110 - git works in a process of its own
                 await trio.sleep(0.1)
-        assert UUID in git("-C", repository, "show", f"git-annex:{os.fsdecode(KEY.hashdir_lower)}/{KEY}.log")
+        assert UUID in git(repository, "show", f"git-annex:{os.fsdecode(KEY.hashdir_lower)}/{KEY}.log")
 
 
 async def test_committed_without_a_block(repository: Path) -> None:

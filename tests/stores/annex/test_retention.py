@@ -11,11 +11,12 @@ import pytest
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.system.file_locks import try_range
 from p2pannex.testing.samples import store
-from tests.stores.annex.repository import CONTENT, KEY, SkewedClock, beside, locked, mode
+from tests.stores.annex.repository import CONTENT, KEY, beside, locked, mode
+from tests.support.clocks import ManualClock
 
 
 async def test_files_of_a_lock(repository: Path) -> None:
-    clock = SkewedClock()
+    clock = ManualClock()
     async with AnnexStore(repository, clock=clock) as one:
         await store(one, CONTENT, KEY)
         async with await locked(one):
@@ -32,30 +33,30 @@ async def test_files_of_a_lock(repository: Path) -> None:
 
 async def test_one_unlock_does_not_end_what_a_lost_client_was_promised(repository: Path) -> None:
     """There is one time for all locks in git-annex's file: it stays while any promise is left."""
-    clock = SkewedClock()
+    clock = ManualClock()
     async with AnnexStore(repository, clock=clock) as one, AnnexStore(repository, clock=clock) as other:
         await store(one, CONTENT, KEY)
         lost = await locked(one)
         await lost.aclose()
-        clock.time += 100
+        clock.advance(100)
         async with await locked(other):
             pass
         assert ".rtm" in beside(one)
         assert not (await other.remove(KEY)).ok
-        clock.time += 499
+        clock.advance(499)
         assert not (await other.remove(KEY)).ok
-        clock.time += 102  # the second promise was for longer, and its time stood for both
+        clock.advance(102)  # the second promise was for longer, and its time stood for both
         assert (await one.remove(KEY)).ok
     assert beside(one) == set()
 
 
 @pytest.mark.parametrize("first", [0, 1])
 async def test_the_last_unlock_takes_the_time_away(repository: Path, first: int) -> None:
-    clock = SkewedClock()
+    clock = ManualClock()
     async with AnnexStore(repository, clock=clock) as one, AnnexStore(repository, clock=clock) as other:
         await store(one, CONTENT, KEY)
         locks = [await locked(one)]
-        clock.time += 100
+        clock.advance(100)
         locks.append(await locked(other))
         async with locks[1 - first]:
             async with locks[first]:

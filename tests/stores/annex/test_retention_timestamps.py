@@ -9,12 +9,13 @@ import pytest
 
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.testing.samples import store
-from tests.stores.annex.repository import CONTENT, KEY, SkewedClock, beside, locked
+from tests.stores.annex.repository import CONTENT, KEY, beside, locked
+from tests.support.clocks import ManualClock
 
 
 @pytest.mark.parametrize("later", [False, True])
 async def test_a_time_that_others_wrote_is_honoured_and_left(repository: Path, later: bool) -> None:
-    clock = SkewedClock()
+    clock = ManualClock()
     async with AnnexStore(repository, clock=clock) as one:
         await store(one, CONTENT, KEY)
         path = Path(os.fsdecode(one.layout.find(KEY)))
@@ -25,9 +26,9 @@ async def test_a_time_that_others_wrote_is_honoured_and_left(repository: Path, l
         async with await locked(one):
             assert float(rtm.read_text().rstrip("s")) == clock.wall() + (700 if later else 600)
         assert beside(one) == {"", ".rtm"}, "theirs was a promise too"
-        clock.time += 499
+        clock.advance(499)
         assert not (await one.remove(KEY)).ok
-        clock.time += 202
+        clock.advance(202)
         assert (await one.remove(KEY)).ok
 
 

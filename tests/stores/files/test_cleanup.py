@@ -12,6 +12,7 @@ from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.files.cleanup import MANY
 from p2pannex.system.disk_work import DiskWork, Inline, InThreads
 from p2pannex.testing.samples import key_of, sample, store
+from tests.support.descriptors import count_descriptors
 
 
 def removed_but_open() -> list[str]:
@@ -21,10 +22,6 @@ def removed_but_open() -> list[str]:
         with suppress(FileNotFoundError):  # that of the listing itself
             targets.append(os.readlink(f"/proc/self/fd/{descriptor}"))
     return [target for target in targets if target.endswith(" (deleted)") and "/annex/" in target]
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def below(directory: bytes) -> list[bytes]:
@@ -37,14 +34,14 @@ async def test_removals_leave_nothing_behind(tmp_path: Path, way: type[DiskWork]
     async with DirectoryStore(tmp_path / "store", disk_work=way()) as service:
         await store(service, b"the first")
         await service.remove(key_of(b"the first"))
-        before = descriptors()
+        before = count_descriptors()
         for number in range(3 * MANY):
             await store(service, b"%d" % number)
             assert (await service.remove(key_of(b"%d" % number))).ok
             assert not await service.check_present(key_of(b"%d" % number))
-            assert descriptors() <= before
+            assert count_descriptors() <= before
             assert len(below(service.path)) < MANY
-    assert descriptors() <= before
+    assert count_descriptors() <= before
     assert below(service.path) == []
 
 
@@ -55,10 +52,10 @@ async def test_the_space_is_free_once_remove_is_answered(tmp_path: Path, size: i
     content = sample(size, 0)
     async with DirectoryStore(tmp_path / "store", disk_work=way()) as service:
         await store(service, content)
-        before = descriptors()
+        before = count_descriptors()
         await service.remove(key_of(content))
         assert removed_but_open() == []
-        assert descriptors() == before
+        assert count_descriptors() == before
 
 
 async def test_content_that_is_stored_again_stays(tmp_path: Path) -> None:

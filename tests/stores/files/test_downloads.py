@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from p2pannex.stores.directory import DirectoryStore
-from tests.stores.directories import key_of, upload_all
+from p2pannex.testing.samples import key_of
+from tests.stores.directories import upload_all
 
 
 async def test_a_download_knows_that_the_file_changed_meanwhile(directory: Path) -> None:

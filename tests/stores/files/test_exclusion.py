@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from p2pannex.stores.directory import DirectoryStore
-from tests.stores.directories import files_below, key_of
+from p2pannex.testing.samples import key_of
+from tests.stores.directories import files_below
 
 
 def test_several_processes_serve_one_directory(directory: Path) -> None:

@@ -10,7 +10,9 @@ import trio
 
 from p2pannex.service import Stored
 from p2pannex.stores.directory import DirectoryStore
-from tests.stores.directories import SkewedClock, key_of, upload_all
+from p2pannex.testing.samples import key_of
+from tests.stores.directories import upload_all
+from tests.support.clocks import ManualClock
 
 
 async def test_an_object_of_the_wrong_size_is_not_here_and_can_be_replaced(directory: Path) -> None:
@@ -31,7 +33,7 @@ async def test_an_object_of_the_wrong_size_is_not_here_and_can_be_replaced(direc
 
 @pytest.mark.parametrize(("ahead", "removed"), [(-100, False), (-1, False), (0, False), (1, True), (100, True)])
 async def test_removal_before_a_deadline(directory: Path, ahead: int, removed: bool) -> None:
-    store = DirectoryStore(directory, clock=SkewedClock(monotonic_now=1000.9))
+    store = DirectoryStore(directory, clock=ManualClock(monotonic_now=1000.9))
     key = key_of(b"content")
     await upload_all(store, key, b"content")
     assert await store.timestamp() == 1000
@@ -45,7 +47,7 @@ async def test_removal_of_what_is_not_here_succeeds_whatever_the_deadline(direct
 
 async def test_the_deadline_is_looked_at_after_the_wait_for_others(directory: Path) -> None:
     """A removal that had to wait for the key's exclusion is judged by the time at the end of its wait."""
-    clock = SkewedClock()
+    clock = ManualClock()
     store = DirectoryStore(directory, clock=clock)
     key = key_of(b"content")
     await upload_all(store, key, b"content")

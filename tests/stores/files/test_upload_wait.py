@@ -10,7 +10,7 @@ import trio
 from p2pannex.errors import RemoteError
 from p2pannex.service import AlreadyHave, Upload
 from p2pannex.stores.directory import DirectoryStore
-from tests.stores.directories import key_of
+from p2pannex.testing.samples import key_of
 
 
 async def test_a_second_upload_waits_for_the_first(directory: Path) -> None:

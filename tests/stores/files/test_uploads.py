@@ -14,7 +14,8 @@ import pytest
 from p2pannex.errors import RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.directory import DirectoryStore
-from tests.stores.directories import files_below, key_of, upload_all
+from p2pannex.testing.samples import key_of
+from tests.stores.directories import files_below, upload_all
 
 # Uploads --------------------------------------------------------------------------------------------------------
 
