@@ -23,16 +23,7 @@ from p2pannex.transports.listeners import open_listeners, server_tls
 from p2pannex.transports.process import ProcessEnded
 from p2pannex.transports.sockets import TcpAddress, UnixAddress
 from p2pannex.url_syntax import (
-    AnyURL,
-    DirectoryURL,
-    ExecURL,
     InvalidURL,
-    NetworkURL,
-    SshURL,
-    TcpURL,
-    TlsURL,
-    UnixURL,
-    parse_url,
 )
 from p2pannex.urls import open_url
 
@@ -43,99 +34,6 @@ KEY = Key.parse(b"WORM-s3--abc")
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GIT_SSH", "GIT_SSH_COMMAND", "P2PANNEX_REMOTE_SHELL", "P2PANNEX_TOKEN", "GIT_ANNEX_P2P_AUTHTOKEN"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.mark.parametrize(
-    ("url", "parsed"),
-    [
-        ("/srv/store", DirectoryURL("/srv/store")),
-        ("store", DirectoryURL("store")),
-        ("./a b", DirectoryURL("./a b")),
-        ("C:x", DirectoryURL("C:x")),
-        ("ssh://host/dir", SshURL("host", "/dir")),
-        ("ssh://me@Host:2222/dir/", SshURL("Host", "/dir/", 2222, "me")),
-        ("ssh://host/~/dir", SshURL("host", "/~/dir")),
-        ("ssh://[::1]:22/dir", SshURL("::1", "/dir", 22)),
-        ("ssh://host/a%20b%23%3f", SshURL("host", "/a b#?")),
-        ("ssh://host/%ff", SshURL("host", "/\udcff")),
-        ("ssh://host/d?shell=p2pannex-shell", SshURL("host", "/d", shell="p2pannex-shell")),
-        ("p2p-annex::net-1:/run/a://b c?d", NetworkURL("net-1", "/run/a://b c?d")),
-        ("ssh://host/d?uuid=U&shell=/opt/x%20-v", SshURL("host", "/d", uuid="U", shell="/opt/x -v")),
-        ("exec:git-annex-shell p2pstdio '/a b' U", ExecURL(("git-annex-shell", "p2pstdio", "/a b", "U"))),
-        ("unix:/run/annex", UnixURL("/run/annex")),
-        ("unix:annex", UnixURL("annex")),
-        ("tcp://host:1234", TcpURL("host", 1234)),
-        ("tcp://[fe80::1%25eth0]:1234/", TcpURL("fe80::1%eth0", 1234)),
-        ("tls://Host:1", TlsURL("Host", 1)),
-        ("tls://host:1?ca=/etc/my%20ca.pem", TlsURL("host", 1, "/etc/my ca.pem")),
-    ],
-)
-def test_a_url_says(url: str, parsed: AnyURL) -> None:
-    assert parse_url(url) == parsed
-
-
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        ("", "empty"),
-        ("http://host/x", "http:// is not supported; write a directory, ssh://HOST/DIR"),
-        ("file:///x", "not supported"),
-        ("ssh://host", "the directory is missing"),
-        ("ssh://host/", "the directory is missing"),
-        ("ssh:///dir", "the host is missing"),
-        ("ssh://-oProxyCommand=x/dir", "the host is missing or not valid"),
-        ("ssh://%2doProxyCommand=x/dir", "the host is missing or not valid"),
-        ("ssh://-l@host/dir", "user's name"),
-        ("ssh://@host/dir", "user's name"),
-        ("ssh://host:port/dir", "(?i)port"),
-        ("ssh://host:99999/dir", "(?i)port"),
-        ("ssh://me:secret@host/dir", "password"),
-        ("ssh://host/dir?nosuch=1", "allowed parameters: \\?shell=VALUE and \\?uuid=VALUE"),
-        ("ssh://host/dir?shell=", "shell= is not a valid parameter"),
-        ("ssh://host/dir#x", "%23"),
-        ("ssh://[::1/dir", "(?i)ipv6"),
-        ("exec:", "the command is missing"),
-        ("exec:   ", "the command is missing"),
-        ("exec:a 'b", "quotation"),
-        ("unix:", "path of the socket"),
-        ("unix:///run/annex", "path of the socket"),
-        ("tcp://host", "the port is missing"),
-        ("tcp://:12", "the host is missing"),
-        ("tcp://host:12/path", "no path"),
-        ("tcp://secret@host:12", "P2PANNEX_TOKEN"),
-        ("tcp://host:12?ca=x", "allowed parameters: none"),
-        ("tls://host:12?x=y", "ca=VALUE"),
-        ("p2p-annex:net:address", "colon"),
-        ("p2p-annex::net", "not empty"),
-        ("p2p-annex::net:", "not empty"),
-        ("p2p-annex::NET:address", "write p2p-annex::NET:ADDRESS"),
-        ("p2p-annex::a/b:address", "small letters"),
-        ("p2p-annex::net:--option", "something else"),
-        ("a\nb", "line breaks"),
-        ("a\0b", "NULs"),
-    ],
-)
-def test_a_url_that_makes_no_sense_is_refused_in_one_line(url: str, problem: str) -> None:
-    with pytest.raises(InvalidURL, match=problem) as caught:
-        parse_url(url)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ssh://me:hunter2@host/dir",
-        "tcp://hunter2@host:12",
-        "tls://x:hunter2@host:12",
-        "ssh://me:hunter2@h:port/d",
-        f"p2p-annex::net:address:{'0123456789abcdef' * 8}",
-    ],
-)
-def test_a_secret_in_a_url_is_not_repeated(url: str) -> None:
-    with pytest.raises(InvalidURL) as caught:
-        parse_url(url)
-    assert "hunter2" not in str(caught.value)
-    assert "0123456789" not in str(caught.value)
 
 
 async def test_a_directory_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

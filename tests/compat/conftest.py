@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from annex_environment import SHELL, AnnexEnvironment, SshServer, environment, program
+
+from tests.compat.annex_environment import SHELL, AnnexEnvironment, SshServer, environment, program
 
 ACCOUNT = "annex"
 """The name of the account whose login shell is p2pannex-shell."""

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from annex_environment import AnnexEnvironment, SshServer
 
 from p2pannex.keys.key import Key
 from p2pannex.service import Lock, Upload
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.testing.samples import fetch, store
+from tests.compat.annex_environment import AnnexEnvironment, SshServer
 
 pytestmark = pytest.mark.compat
 

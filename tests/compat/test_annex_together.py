@@ -14,8 +14,6 @@ from functools import partial
 
 import pytest
 import trio
-from annex_environment import AnnexEnvironment
-from test_annex_store import Repository
 
 from p2pannex.git_annex.logs.location_log import LocationLog
 from p2pannex.git_annex.logs.names import is_location_log
@@ -24,6 +22,8 @@ from p2pannex.p2p.dial import open_process_peer
 from p2pannex.p2p.remote import Remote
 from p2pannex.service import AlreadyHave
 from p2pannex.testing.samples import fetch, key_of, sample
+from tests.compat.annex_environment import AnnexEnvironment
+from tests.compat.test_annex_store import Repository
 
 pytestmark = pytest.mark.compat
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from annex_environment import AnnexEnvironment, program
+
+from tests.compat.annex_environment import AnnexEnvironment, program
 
 pytestmark = pytest.mark.compat
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 import trio
-from annex_environment import AnnexEnvironment
 
 from p2pannex.git_annex.branch.branch import BlockingBranch, Branch
 from p2pannex.git_annex.logs.location_log import LocationLog
 from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.keys.key import Key
+from tests.compat.annex_environment import AnnexEnvironment
 
 pytestmark = pytest.mark.compat
 

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from annex_environment import AnnexEnvironment, SshServer
+
+from tests.compat.annex_environment import AnnexEnvironment, SshServer
 
 pytestmark = pytest.mark.compat
 

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from annex_environment import AnnexEnvironment, SshServer
+
+from tests.compat.annex_environment import AnnexEnvironment, SshServer
+from tests.support.special_remotes import PLAIN
 
 pytestmark = pytest.mark.compat
-
-PLAIN = Path(__file__).parents[1] / "stores" / "special_remotes" / "plain.py"
 
 
 @pytest.fixture

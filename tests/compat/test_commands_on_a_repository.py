@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from annex_environment import AnnexEnvironment
 
 from p2pannex.cli import exit_codes
+from tests.compat.annex_environment import AnnexEnvironment
 
 pytestmark = pytest.mark.compat
 

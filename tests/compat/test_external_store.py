@@ -2,14 +2,14 @@
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
-from annex_environment import AnnexEnvironment, SshServer, program
+
+from tests.compat.annex_environment import AnnexEnvironment, SshServer, program
+from tests.support.special_remotes import PLAIN
 
 pytestmark = pytest.mark.compat
 
-PLAIN = Path(__file__).parents[1] / "stores" / "special_remotes" / "plain.py"
 UUID = "0c0c0c0c-1111-4222-8333-444444444444"
 
 SHELL = f"""#!{sys.executable}

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 
 import pytest
-from annex_environment import AnnexEnvironment, SshServer, program
+
+from tests.compat.annex_environment import AnnexEnvironment, SshServer, program
 
 pytestmark = pytest.mark.compat
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from annex_environment import AnnexEnvironment, SshServer, program
 
 from p2pannex.stores.directory import DirectoryStore
+from tests.compat.annex_environment import AnnexEnvironment, SshServer, program
 
 pytestmark = pytest.mark.compat
 

@@ -1,36 +1,31 @@
 """Our client against the real git-annex-shell: every command at every version, over a pipe and over ssh."""
 
-import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
-from annex_environment import AnnexEnvironment, SshServer
 
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
-from p2pannex.keys.key import Key
 from p2pannex.p2p.dial import open_process_peer
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.remote import Remote, WrongRepository
 from p2pannex.service import AlreadyHave, NotStored, Stored, Upload
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.testing.samples import key_of
 from p2pannex.transfer.drop import remove_while_locked
 from p2pannex.transfer.file_keys import key_for_file
 from p2pannex.transfer.transfer import NotPresent, retrieve, send
 from p2pannex.transports.process import ProcessEnded, Unreachable
 from p2pannex.transports.pump import move
 from p2pannex.urls import open_url
+from tests.compat.annex_environment import AnnexEnvironment, SshServer
 
 pytestmark = pytest.mark.compat
 
 CLIENT = "c1c1c1c1-2222-4333-8444-555555555555"
 HELLO = b"hello, world"
 LARGE = bytes(range(256)) * 30_000
-
-
-def key_of(content: bytes) -> Key:
-    return Key.parse(b"SHA256-s%d--%s" % (len(content), hashlib.sha256(content).hexdigest().encode()))
 
 
 @pytest.fixture

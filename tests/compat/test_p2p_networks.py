@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from annex_environment import AnnexEnvironment, program
+
+from tests.compat.annex_environment import AnnexEnvironment, program
 
 pytestmark = pytest.mark.compat
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from annex_environment import AnnexEnvironment
 
 from p2pannex.cluster.preferred import Facts, load, wants, wants_to_keep
 from p2pannex.git_annex.branch.branch import BlockingBranch
@@ -13,6 +12,7 @@ from p2pannex.git_annex.logs.group_log import parse_group_log
 from p2pannex.git_annex.logs.maxsize_log import parse_maxsize_log
 from p2pannex.git_annex.logs.trust_log import parse_trust_log
 from p2pannex.keys.key import Key
+from tests.compat.annex_environment import AnnexEnvironment
 
 pytestmark = pytest.mark.compat
 

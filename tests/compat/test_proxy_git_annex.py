@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from annex_environment import AnnexEnvironment, SshServer, program
 
 from p2pannex.keys.key import Key
 from p2pannex.p2p.dial import open_process_peer
@@ -17,6 +16,7 @@ from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import fetch, key_of, store
 from p2pannex.testing.serving import served
 from p2pannex.transfer.drop import remove_while_locked
+from tests.compat.annex_environment import AnnexEnvironment, SshServer, program
 
 pytestmark = pytest.mark.compat
 

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
-from annex_environment import AnnexEnvironment, program
 
 from p2pannex.stores.directory import DirectoryStore
+from tests.compat.annex_environment import AnnexEnvironment, program
 
 pytestmark = pytest.mark.compat
 

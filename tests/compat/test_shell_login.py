@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from annex_environment import CHECKOUT, AnnexEnvironment, SshServer, program
 
 from p2pannex.urls import open_url
+from tests.compat.annex_environment import CHECKOUT, AnnexEnvironment, SshServer, program
 
 pytestmark = pytest.mark.compat
 

@@ -29,8 +29,8 @@ from p2pannex.protocol import (
 )
 from p2pannex.protocol import messages as m
 from p2pannex.testing.pair import ConnectionPair
+from tests.support.keys import HELLO_KEY as K
 
-K = Key(b"SHA256-s5--2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
 OTHER = Key(b"WORM-s3--a b")
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 

@@ -8,7 +8,6 @@ import itertools
 
 import pytest
 
-from p2pannex.keys.key import Key
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import (
     AFTER_BAD_LINE,
@@ -24,8 +23,8 @@ from p2pannex.protocol.conversation import (
     opening_state,
 )
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
+from tests.support.keys import HELLO_KEY as K
 
-K = Key(b"SHA256-s5--2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 VERSIONS = range(m.LATEST_VERSION + 1)
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from p2pannex.keys.key import Key
 from p2pannex.protocol import messages as m
+from tests.support.keys import HELLO_KEY as K
 
-K = Key(b"SHA256-s5--2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
 SPACED = Key(b"WORM-s3--a b  c")
 RAW = K.raw
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from p2pannex.protocol.messages import Auth
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.transports import network
 from p2pannex.transports.network import NetworkAddress, network_listener
+from tests.support.waiting import until
 
 PROGRAM = f'''#!{sys.executable}
 """A network whose addresses are unix sockets in a directory. It listens as git-annex wants it, or connects."""
@@ -74,12 +74,6 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
     return directory
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(20):
-        while not condition():  # noqa: ASYNC110 - what another process does sets no event
-            await trio.sleep(0.01)
 
 
 def calls(net: Path) -> list[list[str]]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import socket
-import ssl
-import stat
 from pathlib import Path
 
 import pytest
@@ -21,32 +17,10 @@ from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.errors import RemoteProtocolError
 from p2pannex.protocol.messages import Error
 from p2pannex.transports.descriptor import DescriptorStream
-from p2pannex.transports.listeners import SocketListener, open_listeners, server_tls
+from p2pannex.transports.listeners import open_listeners, server_tls
 from p2pannex.transports.sockets import TcpAddress, TlsStream, UnixAddress, client_tls
-
-LOOPBACK = TcpAddress("127.0.0.1", 0)
-
-
-def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
-
-
-async def connected(
-    listener: SocketListener, client_side: ssl.SSLContext | None = None, server_name: str | None = None
-) -> tuple[StreamPeer, DescriptorStream | TlsStream]:
-    """A client's peer and the stream that the listener made of its connection."""
-    accepted: list[DescriptorStream | TlsStream] = []
-
-    async def accept() -> None:
-        stream, _ = await listener.accept()
-        accepted.append(stream)
-        if isinstance(stream, TlsStream):
-            await stream.do_handshake()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(accept)
-        peer = await open_socket_peer(listener.address, tls=client_side, server_name=server_name, timeout=10)
-    return peer, accepted[0]
+from tests.support.descriptors import open_descriptors
+from tests.transports.connections import LOOPBACK, connected
 
 
 class Certificates:
@@ -96,132 +70,6 @@ async def test_unix_both_ways(tmp_path: Path) -> None:
     assert await stream.receive_some(10) == b""
     await stream.aclose()
     listener.close()
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
-async def test_the_socket_file_has_its_mode_and_goes_at_close(tmp_path: Path, mode: int) -> None:
-    path = tmp_path / "s"
-    [listener] = await open_listeners(UnixAddress(path), mode=mode)
-    assert stat.S_IMODE(path.stat().st_mode) == mode
-    listener.close()
-    assert not path.exists()
-    listener.close()
-
-
-async def test_the_socket_file_is_for_its_owner_unless_told_otherwise(tmp_path: Path) -> None:
-    [listener] = await open_listeners(UnixAddress(tmp_path / "s"))
-    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
-    listener.close()
-
-
-def leave_stale(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
-
-
-async def test_a_dead_servers_socket_is_replaced(tmp_path: Path) -> None:
-    leave_stale(tmp_path / "s")
-    [listener] = await open_listeners(UnixAddress(tmp_path / "s"))
-    peer, stream = await connected(listener)
-    await peer.aclose()
-    await stream.aclose()
-    listener.close()
-
-
-async def test_a_living_servers_socket_is_not_replaced(tmp_path: Path) -> None:
-    [listener] = await open_listeners(UnixAddress(tmp_path / "s"))
-    with pytest.raises(RemoteError, match="another server listens there"):
-        await open_listeners(UnixAddress(tmp_path / "s"))
-    assert (tmp_path / "s").is_socket()
-    listener.close()
-
-
-async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "s").write_text("precious")
-    with pytest.raises(RemoteError, match="something else has this name"):
-        await open_listeners(UnixAddress(tmp_path / "s"))
-    assert (tmp_path / "s").read_text() == "precious"
-
-
-async def test_close_leaves_the_socket_that_another_server_put_there(tmp_path: Path) -> None:
-    [first] = await open_listeners(UnixAddress(tmp_path / "s"))
-    (tmp_path / "s").unlink()
-    [second] = await open_listeners(UnixAddress(tmp_path / "s"))
-    first.close()
-    assert (tmp_path / "s").is_socket()
-    second.close()
-
-
-async def test_of_servers_that_start_at_once_over_a_stale_socket_one_wins(tmp_path: Path) -> None:
-    leave_stale(tmp_path / "s")
-    winners: list[SocketListener] = []
-    refused = 0
-
-    async def start() -> None:
-        nonlocal refused
-        try:
-            winners.extend(await open_listeners(UnixAddress(tmp_path / "s")))
-        except RemoteError:
-            refused += 1
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(20):
-            nursery.start_soon(start)
-    assert (len(winners), refused) == (1, 19)
-    winners[0].close()
-
-
-async def test_who_is_about_to_listen_in_the_same_directory_goes_first(tmp_path: Path) -> None:
-    """Two processes, in truth; the lock belongs to the open directory, so one can play both."""
-    other = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(other, fcntl.LOCK_EX)
-    started: list[SocketListener] = []
-
-    async def start() -> None:
-        started.extend(await open_listeners(UnixAddress(tmp_path / "s")))
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(start)
-        await trio.testing.wait_all_tasks_blocked(0.005)
-        assert not started
-        assert not (tmp_path / "s").exists()
-        os.close(other)
-    started[0].close()
-
-
-async def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
-    address = UnixAddress(tmp_path / ("x" * 110))
-    with pytest.raises(ConnectionLost, match="at most 107 bytes"):
-        await open_socket_peer(address)
-    with pytest.raises(RemoteError, match="at most 107 bytes"):
-        await open_listeners(address)
-
-
-async def test_a_full_queue_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        listening.listen(0)
-        first = await open_socket_peer(UnixAddress(path))
-        with pytest.raises(ConnectionLost, match=r"nothing happened for 0\.1 s"):
-            await open_socket_peer(UnixAddress(path), timeout=0.1)
-
-        peers: list[StreamPeer] = []
-
-        async def call() -> None:
-            peers.append(await open_socket_peer(UnixAddress(path), timeout=30))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(call)
-            await trio.testing.wait_all_tasks_blocked()
-            assert not peers
-            listening.accept()[0].close()
-        await peers[0].stream.send_all(b"here")
-        accepted, _ = listening.accept()
-        assert accepted.recv(10) == b"here"
-        accepted.close()
-        await peers[0].aclose()
-        await first.aclose()
 
 
 async def test_a_busy_connection_lets_others_run(tmp_path: Path) -> None:
@@ -286,56 +134,6 @@ async def test_tcp_both_sides_send_at_once_and_notice_the_dead() -> None:
     listener.close()
 
 
-async def test_tcp_everywhere_and_the_port_that_was_found() -> None:
-    listeners = await open_listeners(TcpAddress("", 0))
-    for listener in listeners:
-        assert isinstance(listener.address, TcpAddress)
-        assert listener.address.port
-        listener.close()
-
-
-async def test_nobody_listens() -> None:
-    [listener] = await open_listeners(LOOPBACK)
-    listener.close()
-    with pytest.raises(ConnectionLost) as caught:
-        await open_socket_peer(listener.address)
-    assert str(caught.value) == f"cannot connect to {listener.address}: Connection refused"
-    with pytest.raises(trio.ClosedResourceError):
-        await listener.accept()
-
-
-async def test_closing_wakes_who_waits_for_a_connection() -> None:
-    [listener] = await open_listeners(LOOPBACK)
-
-    async def accept() -> None:
-        with pytest.raises(trio.ClosedResourceError):
-            await listener.accept()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(accept)
-        await trio.testing.wait_all_tasks_blocked()
-        listener.close()
-
-
-async def test_nobody_is_there(tmp_path: Path) -> None:
-    with pytest.raises(ConnectionLost, match="No such file or directory"):
-        await open_socket_peer(UnixAddress(tmp_path / "s"))
-    with pytest.raises(ConnectionLost, match=r"cannot connect to x{70}"):
-        await open_socket_peer(TcpAddress("x" * 70, 1))
-
-
-async def test_the_port_is_taken() -> None:
-    [listener] = await open_listeners(LOOPBACK)
-    with pytest.raises(RemoteError, match="Address already in use"):
-        await open_listeners(listener.address)
-    listener.close()
-
-
-async def test_only_a_file_can_authenticate() -> None:
-    with pytest.raises(ValueError, match="tokens"):
-        await open_listeners(LOOPBACK, authenticated=True)
-
-
 # TLS ------------------------------------------------------------------------------------------------------------
 
 
@@ -382,7 +180,7 @@ async def test_a_cut_tls_connection_is_no_goodbye(certificates: Certificates) ->
 @pytest.mark.parametrize("case", ["unknown authority", "other host"])
 async def test_a_certificate_that_is_not_valid(certificates: Certificates, case: str) -> None:
     [listener] = await open_listeners(LOOPBACK, tls=certificates.server)
-    before = descriptors()
+    before = open_descriptors()
 
     async def accept() -> None:
         stream, _ = await listener.accept()
@@ -395,7 +193,7 @@ async def test_a_certificate_that_is_not_valid(certificates: Certificates, case:
         tls, name = (client_tls(), None) if case == "unknown authority" else (certificates.client, "other.example")
         with pytest.raises(ConnectionLost, match=r"its certificate is not valid here: .*(issuer|mismatch)"):
             await open_socket_peer(listener.address, tls=tls, server_name=name)
-    assert descriptors() == before
+    assert open_descriptors() == before
     listener.close()
 
 
@@ -416,10 +214,10 @@ async def test_a_server_without_tls(certificates: Certificates) -> None:
 
 async def test_a_server_that_says_nothing(certificates: Certificates) -> None:
     [listener] = await open_listeners(LOOPBACK)
-    before = descriptors()
+    before = open_descriptors()
     with pytest.raises(ConnectionLost, match=r"nothing happened for 0\.1 s"):
         await open_socket_peer(listener.address, tls=certificates.client, timeout=0.1)
-    assert descriptors() == before
+    assert open_descriptors() == before
     listener.close()
 
 

@@ -18,9 +18,7 @@ from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import store
 from p2pannex.url_syntax import InvalidURL
 from p2pannex.urls import open_url
-
-TESTS = next(parent for parent in Path(__file__).parents if parent.name == "tests")
-SPECIAL = TESTS / "stores" / "special_remotes" / "plain.py"
+from tests.support.special_remotes import PLAIN as SPECIAL
 
 
 @pytest.fixture

@@ -1,0 +1,52 @@
+"""`p2pannex cluster status`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from pathlib import Path
+
+from p2pannex.cli import exit_codes
+from tests.cli.cluster.running import P2PANNEX, run
+
+
+def test_status(gateway: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        run("cluster", "add", gateway, name, tmp_path / name)
+    (tmp_path / "file").write_bytes(b"content")
+    run("put", gateway, tmp_path / "file")
+    table = run("cluster", "status", gateway).stdout
+    assert "0 of 8" in table
+    assert "nobody serves it now" in table
+    rows = [json.loads(line) for line in run("cluster", "status", gateway, "--json").stdout.splitlines()]
+    assert [(row["name"], row["keys"], row["transfers"], row["clock_offset"]) for row in rows] == [
+        ("a", 1, 0, 0),
+        ("b", 1, 0, 0),
+    ]
+    (tmp_path / "b").rename(tmp_path / "away")
+    rows = [json.loads(line) for line in run("cluster", "status", gateway, "--json", code=1).stdout.splitlines()]
+    assert "no p2pannex store" in rows[1]["problem"]
+
+
+def test_status_that_is_watched(gateway: Path, tmp_path: Path) -> None:
+    run("cluster", "add", gateway, "attic", tmp_path / "a")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+    command = [*P2PANNEX, "cluster", "status", str(gateway), "--watch"]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment, start_new_session=True) as child:
+        os.close(theirs)
+        shown = b""
+        while shown.count(b"attic") < 2:
+            shown += os.read(ours, 4096)
+        child.send_signal(signal.SIGINT)
+        try:
+            while rest := os.read(ours, 4096):
+                shown += rest
+        except OSError:
+            pass  # it has closed its end
+        assert child.wait(30) == exit_codes.INTERRUPTED
+    os.close(ours)
+    assert b"Traceback" not in shown

@@ -1,0 +1,46 @@
+"""Git repositories that become git-annex repositories when a client asks."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell.shell import CLIENT, Shell, commit
+
+
+@pytest.mark.parametrize("name", ["bare.git", "nonbare"])
+def test_a_git_repository_and_no_more(shell: Shell, name: str) -> None:
+    for fields in ([], ["--"], ["--", "autoinit=0", "--"], ["--", "other=1"]):
+        done = shell.run("configlist", f"@/{name}", *fields)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "annex.uuid=\ncore.gcrypt-id=\n", "")
+    said = shell.refuses("p2pstdio", f"@/{name}", CLIENT)
+    assert said == f"@/{name} has no annex.uuid; make it a git-annex repository with: git annex init"
+
+
+def without_git_annex(home: Path) -> str:
+    """A PATH with git, and without git-annex."""
+    programs = home / "programs"
+    programs.mkdir()
+    git = shutil.which("git")
+    assert git is not None
+    (programs / "git").symlink_to(git)
+    return str(programs)
+
+
+def test_initialisation_without_git_annex(shell: Shell, home: Path) -> None:
+    path = without_git_annex(home)
+    wanted = ("configlist", "@/bare.git", "--", "autoinit=1", "--")
+    problem = "@/bare.git has no annex.uuid, and git-annex, which would initialise it, is not installed here"
+    assert shell.refuses(*wanted, PATH=path) == problem
+    assert shell.refuses(*wanted, GIT_ANNEX_SHELL_READONLY="1") == "action blocked by GIT_ANNEX_SHELL_READONLY"
+    assert shell.run("configlist", "@/bare.git", PATH=path).returncode == 0
+    commit(home / "bare.git", "refs/heads/git-annex", "branch created")
+    assert shell.refuses("configlist", "@/bare.git", PATH=path) == problem
+
+
+def test_an_owner_who_wants_no_initialisation(shell: Shell, home: Path) -> None:
+    subprocess.run(["git", "-C", str(home / "bare.git"), "config", "annex.autoinit", "false"], check=True)
+    commit(home / "bare.git", "refs/heads/git-annex", "branch created")
+    done = shell.run("configlist", "@/bare.git", "--", "autoinit=1", "--")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "annex.uuid=\ncore.gcrypt-id=\n", "")

@@ -1,0 +1,35 @@
+"""`p2pannex` itself: its help, and interrupts."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+from p2pannex.cli import exit_codes
+from p2pannex.cli.program import COMMANDS
+from tests.cli.running import ABSENT, P2PANNEX, run, wait_until
+
+
+def test_an_interrupt_is_one_line(tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    script = f"echo AUTH-SUCCESS u; touch {began}; exec sleep 60"
+    child = subprocess.Popen(
+        [*P2PANNEX, "check", "exec:" + shlex.join(["sh", "-c", script]), ABSENT], stderr=subprocess.PIPE
+    )
+    wait_until(began.exists)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=30)
+    assert child.returncode == exit_codes.INTERRUPTED
+    assert errors == b"p2pannex: interrupted\n"
+
+
+def test_help_of_every_command() -> None:
+    top = run("--help").stdout
+    for name in COMMANDS:
+        assert f"\n  {name} " in top
+        assert "Usage: p2pannex" in run(name, "--help").stdout
+    for code, meaning in exit_codes.MEANINGS.items():
+        assert f"{code} " in top
+        assert meaning in top

@@ -1,0 +1,58 @@
+"""Nodes that are slow, and the memory that they cost."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pannex.cluster import Cluster
+from p2pannex.cluster.uploads import PIECES, QUEUE
+from p2pannex.service import AlreadyHave, NotStored, Stored
+from p2pannex.testing.samples import key_of, sample, send_pieces
+from p2pannex.testing.simulator import Simulation, simulate
+
+
+def test_a_slow_node_holds_nobody_up_while_its_queue_lasts() -> None:
+    async def scenario(world: Simulation) -> dict[str, float]:
+        content = sample(4 << 20)
+        for name, bandwidth in (("a", 1e6), ("b", 1e6), ("slow", 1e5)):
+            world.node(name, bandwidth=bandwidth)
+        async with world.cluster() as cluster:
+            assert isinstance(await put_in_blocks(cluster, content), Stored)
+        return {name: time for time, name, event in world.trace if event.startswith("finish")}
+
+    stored = simulate(scenario)
+    size = 4 << 20
+    assert stored == pytest.approx({"a": size / 1e6, "b": size / 1e6, "slow": size / 1e5})
+
+
+async def put_in_blocks(cluster: Cluster, content: bytes) -> Stored | NotStored:
+    upload = await cluster.put(key_of(content))
+    assert not isinstance(upload, AlreadyHave)
+    async with upload:
+        await upload.begin(len(content))
+        await send_pieces(upload, content, 1 << 20)
+        return await upload.finish(True)
+
+
+@pytest.mark.parametrize(("size", "piece"), [(24 << 20, 1 << 20), (3000, 1)])
+def test_memory_is_bounded_by_the_queue(size: int, piece: int) -> None:
+    """How far the client gets ahead of the slowest node: a queue, what the node is taking, and what is being sent."""
+
+    async def scenario(world: Simulation) -> None:
+        content = sample(size)
+        world.node("fast")
+        slow = world.node("slow", bandwidth=piece)
+        ahead = 0
+        async with world.cluster() as cluster:
+            upload = await cluster.put(key_of(content))
+            assert not isinstance(upload, AlreadyHave)
+            async with upload:
+                await upload.begin(size)
+                for sent in range(piece, size + 1, piece):
+                    await upload.send_all(memoryview(content)[sent - piece : sent])
+                    ahead = max(ahead, sent - slow.taken)
+                assert await upload.finish(True) == Stored(frozenset(node.uuid for node in world.nodes))
+        bound = min(QUEUE, PIECES * piece)
+        assert bound <= ahead <= bound + 2 * piece
+
+    simulate(scenario)

@@ -1,0 +1,101 @@
+"""Gateway directories: clusters without git, from their configuration on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.gateways.directory.cluster import (
+    CONFIG_INTERVAL,
+    GatewayConfig,
+    GatewayDirectory,
+    NodeConfig,
+    NotAGateway,
+    change,
+    create,
+)
+from p2pannex.service import AlreadyHave, Stored
+from p2pannex.stores.directory import DirectoryStore, NotAStore
+from p2pannex.testing.samples import fetch, key_of, store
+from p2pannex.urls import open_url
+from tests.gateways.directory.gateway import gateway, has, node
+
+
+def test_a_gateway_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(NotAStore, match="gateway of a cluster"):
+        DirectoryStore(gateway(tmp_path))
+    DirectoryStore.create(tmp_path / "store")
+    with pytest.raises(RemoteError, match="already"):
+        create(str(tmp_path / "store"), "family")
+
+
+async def test_content_goes_to_every_node_and_is_gone_from_every_node(tmp_path: Path) -> None:
+    path = gateway(tmp_path, "a", "b")
+    key = key_of(b"content")
+    async with await open_url(str(path)) as cluster:
+        await store(cluster, b"content")
+        assert [await has(tmp_path / name, key) for name in "ab"] == [True, True]
+        assert await fetch(cluster, key) == b"content"
+        assert (await cluster.remove(key)).ok
+        assert [await has(tmp_path / name, key) for name in "ab"] == [False, False]
+
+
+async def test_nodes_come_and_go_without_a_restart(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    path = gateway(tmp_path, "a")
+    async with GatewayDirectory(path, open_url) as cluster:
+        config = GatewayConfig.load(path)
+        attrs.evolve(config, nodes={**config.nodes, "b": node(tmp_path, "b")}).save(path)
+        await trio.sleep(2 * CONFIG_INTERVAL)
+        assert {found.name for found in cluster.nodes} == {"a", "b"}
+        (path / "p2pannex.toml").write_text("nonsense")
+        await trio.sleep(2 * CONFIG_INTERVAL)
+        assert {found.name for found in cluster.nodes} == {"a", "b"}
+        attrs.evolve(config, nodes={}).save(path)
+        await trio.sleep(2 * CONFIG_INTERVAL)
+        assert not cluster.nodes
+
+
+async def test_a_node_that_is_taken_away_ends_its_transfers_first(tmp_path: Path) -> None:
+    store_of_a = DirectoryStore.create(tmp_path / "a")
+    command = f"exec:{sys.executable} -m p2pannex.cli.shell.main p2pstdio {tmp_path}/a {store_of_a.uuid}"
+    path = gateway(tmp_path)
+    change(path, lambda config: attrs.evolve(config, nodes={"a": NodeConfig(store_of_a.uuid, command)}))
+    content = b"content" * 10
+    async with GatewayDirectory(path, open_url) as cluster:
+        (node,) = cluster.nodes
+        upload = await cluster.put(key_of(content))
+        assert not isinstance(upload, AlreadyHave)
+        async with upload:
+            await upload.begin(len(content))
+            change(path, lambda config: attrs.evolve(config, nodes={}))
+            await cluster.reload()
+            assert cluster.nodes == ()
+            await upload.send_all(memoryview(content))
+            assert isinstance(await upload.finish(True), Stored)
+        assert await has(tmp_path / "a", key_of(content))
+        with trio.fail_after(20):
+            while node in cluster._nodes._closed:  # noqa: ASYNC110 - its event is gone when it is set
+                await trio.sleep(0.05)
+        with pytest.raises(ConnectionLost, match="closed"):
+            await node.service.check_present(key_of(content))
+
+
+def test_names_of_nodes_are_told_to_those_only_who_do_not_count_the_cluster(tmp_path: Path) -> None:
+    assert not GatewayDirectory(gateway(tmp_path), open_url).name_nodes
+    create(str(tmp_path / "git"), "family", uuid="ac110c8e-33bf-8d85-a1cf-cead626072d5")
+    assert GatewayDirectory(tmp_path / "git", open_url).name_nodes
+
+
+async def test_a_configuration_that_is_spoilt_before_the_block_is_entered(tmp_path: Path) -> None:
+    path = gateway(tmp_path, "a")
+    cluster = GatewayDirectory(path, open_url)
+    (path / "p2pannex.toml").write_text("nonsense")
+    with pytest.raises(NotAGateway):
+        async with cluster:
+            raise AssertionError("it was entered")

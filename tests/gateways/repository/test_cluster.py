@@ -1,0 +1,121 @@
+"""Clusters and proxied repositories of a gateway repository, made with git alone; nodes are stores on this machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pannex.cluster.cluster import NotAllAsked
+from p2pannex.gateways.repository.wanted import Undecidable
+from p2pannex.git_annex.branch.branch import BlockingBranch
+from p2pannex.git_annex.branch.sizes import repository_sizes
+from p2pannex.stores.directory import DirectoryStore
+from p2pannex.testing.samples import fetch, key_of, store
+from tests.gateways.repository.gateway import KEY, Gateway
+from tests.support.waiting import until
+
+
+async def test_what_is_stored_and_removed_is_in_the_log_of_the_nodes(gateway: Gateway) -> None:
+    async with gateway.open() as cluster:
+        await store(cluster, b"content")
+        assert [gateway.has(name) for name in "ab"] == [True, True]
+        assert await fetch(cluster, KEY) == b"content"
+    assert gateway.locations(KEY) == {"a", "b"}
+    async with gateway.open() as cluster:
+        removal = await cluster.remove(KEY)
+        assert removal.ok
+        assert removal.uuids == set(gateway.uuids.values())
+    assert gateway.locations(KEY) == set()
+
+
+async def test_the_log_is_committed_while_a_client_stays(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pannex.git_annex.branch.idle_commits.IDLE", 0.01)
+    async with gateway.open() as cluster:
+        await store(cluster, b"content")
+        await until(lambda: not list((gateway.path / ".git" / "annex" / "journal").iterdir()))
+        assert gateway.locations(KEY) == {"a", "b"}
+
+
+async def test_content_that_is_there_already_is_logged_too(gateway: Gateway) -> None:
+    async with DirectoryStore(gateway.nodes / "a") as node:
+        await store(node, b"content")
+    async with DirectoryStore(gateway.nodes / "b") as node:
+        await store(node, b"content")
+    async with gateway.open() as cluster:
+        await store(cluster, b"content")
+    assert gateway.locations(KEY) == {"a", "b"}
+
+
+async def test_content_that_only_a_silent_node_is_known_to_have(gateway: Gateway) -> None:
+    async with gateway.open(gateway.uuids["a"]) as node:
+        await store(node, b"content")
+    (gateway.nodes / "a").rename(gateway.nodes / "away")
+    async with gateway.open() as cluster:
+        with pytest.raises(NotAllAsked):
+            await cluster.check_present(KEY)
+        assert not await cluster.check_present(key_of(b"other"))
+
+
+async def test_who_is_known_to_have_the_content_is_asked_first(gateway: Gateway) -> None:
+    """Here the other, which is the cheaper, could not even be connected to."""
+    far = "f0f0f0f0-1111-4222-8333-444444444444"
+    gateway.node("far", there=False)
+    gateway.uuids["far"] = far
+    gateway.config("remote.far.url", "ssh://host.invalid/srv/annex")
+    gateway.config("remote.far.annex-uuid", far)
+    gateway.config("remote.far.annex-cost", "1")
+    gateway.node("c")
+    async with gateway.cluster() as cluster:
+        nodes = sorted(cluster.nodes, key=lambda node: (node.cost, node.name))
+        assert nodes[0].name == "far"
+        assert await cluster.order(KEY, nodes) == nodes
+        async with gateway.open(gateway.uuids["c"]) as service:
+            await store(service, b"content")
+        assert [node.name for node in await cluster.order(KEY, nodes)] == ["c", "far", "a", "b"]
+
+
+async def test_where_content_goes_is_what_the_branch_says_at_that_moment(gateway: Gateway) -> None:
+    gateway.write("preferred-content.log", f"{gateway.uuids['a']} include=*.x timestamp=1s")
+    async with gateway.cluster() as cluster:
+        await store(cluster, b"content")
+        assert [gateway.has(name) for name in "ab"] == [False, True]
+        gateway.write("preferred-content.log", f"{gateway.uuids['a']} not copies=1 timestamp=2s")
+        await cluster.reload()
+        await store(cluster, b"other")
+        await cluster.remove(key_of(b"other"))
+        assert gateway.has("b")
+        async with DirectoryStore(gateway.nodes / "b") as node:
+            assert (await node.remove(KEY)).ok
+        await store(cluster, b"content")  # b has one copy as far as is known here
+        assert [gateway.has(name) for name in "ab"] == [False, True]
+
+
+async def test_an_expression_that_cannot_be_judged(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    async with gateway.open() as cluster:
+        await store(cluster, b"content")
+    gateway.write("preferred-content.log", f"{gateway.uuids['b']} metadata=lang=en timestamp=1s")
+    async with gateway.open() as cluster:
+        assert "metadata=lang=en" in caplog.text
+        with pytest.raises(Undecidable, match="what b wants"):
+            await cluster.put(key_of(b"new"))
+        assert await fetch(cluster, KEY) == b"content"
+        assert (await cluster.remove(KEY)).ok
+
+
+async def test_sizes_are_those_of_the_logs(gateway: Gateway) -> None:
+    a, b = gateway.uuids.values()
+    gateway.write("maxsize.log", f"1s {a} 10", f"1s {b} 1000")
+    gateway.write("group.log", f"{a} g timestamp=1s", f"{b} g timestamp=1s")
+    balanced = "fullybalanced=g:2"
+    gateway.write("preferred-content.log", f"{a} {balanced} timestamp=1s", f"{b} {balanced} timestamp=1s")
+    async with gateway.open() as cluster:
+        await store(cluster, b"content")
+        assert [gateway.has(name) for name in "ab"] == [True, True]
+    branch = BlockingBranch(gateway.path / ".git")
+    assert repository_sizes(branch.git, branch.journal) == {a: 7, b: 7}
+    branch.log_location(key_of(b"four"), a, True)
+    branch.log_location(KEY, b, False)
+    assert repository_sizes(branch.git, branch.journal) == {a: 11}
+    branch.close()
+    async with gateway.open() as cluster:
+        await store(cluster, b"12345")  # for which a has no room any more
+    assert [gateway.has(name, key_of(b"12345")) for name in "ab"] == [False, True]

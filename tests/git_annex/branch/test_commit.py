@@ -1,0 +1,93 @@
+"""Committing the journal while others push to the branch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from p2pannex.git_annex.branch.branch import BlockingBranch
+from p2pannex.git_annex.branch.commit import commit_journal
+from p2pannex.git_annex.logs.names import location_log_path
+from p2pannex.keys.key import Key
+from tests.git_annex.branch.repositories import push
+from tests.git_annex.logs.examples import KEY, A, B
+from tests.support.git import git
+
+
+def test_what_is_pushed_to_the_branch_meanwhile_is_merged(repository: Path, blocking: BlockingBranch) -> None:
+    path = location_log_path(KEY)
+    blocking.log_location(KEY, A, True)
+    blocking.commit()
+    blocking.log_location(KEY, A, False)
+    blocking.change(b"uuid.log", lambda text: text + b"ours\n")
+    push(repository, path, b"5s 1 pushed\n")
+    push(repository, b"uuid.log", b"theirs\n")
+    push(repository, b"other.log", b"other\n")
+    blocking.commit()
+    assert blocking.locations(KEY) == {"pushed"}
+    assert set(blocking.read(b"uuid.log").split()) == {b"ours", b"theirs"}
+    assert blocking.read(b"other.log") == b"other\n"
+    assert git(repository, "rev-list", "--count", "git-annex") == "6\n"
+
+
+def test_a_ref_that_moves_during_the_commit(
+    repository: Path, blocking: BlockingBranch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = location_log_path(KEY)
+    blocking.log_location(KEY, A, True)
+    blocking.commit()
+    run = blocking.git.run
+    pushed = 0
+
+    def run_after_a_push(*arguments: bytes | str, **options: object) -> bytes:
+        nonlocal pushed
+        if arguments[0] == "update-ref" and pushed < 3:
+            pushed += 1
+            push(repository, path, blocking._cat_file.read(path) + b"5s 1 pushed%d\n" % pushed)
+        return run(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(blocking.git, "run", run_after_a_push)
+    blocking.log_location(KEY, B, True)
+    assert commit_journal(blocking.git, blocking.journal, "update")
+    assert blocking.locations(KEY) == {A, B, "pushed1", "pushed2", "pushed3"}
+    assert git(repository, "rev-list", "--count", "git-annex") == "6\n", "each push, and one commit of ours"
+
+
+def test_an_older_journal_does_not_undo_what_was_merged_since(repository: Path, blocking: BlockingBranch) -> None:
+    """git-annex may have merged a push into the index, and noted so, while an older version was in the journal."""
+    blocking.log_location(KEY, A, True)
+    blocking.commit()
+    blocking.log_location(KEY, B, True)
+    push(repository, location_log_path(KEY), blocking._cat_file.read(location_log_path(KEY)) + b"5s 1 pushed\n")
+    (repository / "annex/index.lck").write_text(git(repository, "rev-parse", "git-annex"))
+    blocking.commit()
+    assert blocking.locations(KEY) == {A, B, "pushed"}
+
+
+@pytest.mark.parametrize("lost", ["index", "index.lck", "both"])
+def test_files_of_the_index_that_are_gone(repository: Path, blocking: BlockingBranch, lost: str) -> None:
+    blocking.log_location(KEY, A, True)
+    blocking.change(b"uuid.log", lambda _: b"x\n")
+    blocking.commit()
+    for name in ("index", "index.lck"):
+        if lost in (name, "both"):
+            (repository / "annex" / name).unlink()
+    (repository / "annex/index.lock").write_bytes(b"left behind")
+    blocking.log_location(KEY, B, True)
+    blocking.commit()
+    assert blocking.locations(KEY) == {A, B}
+    assert blocking.read(b"uuid.log") == b"x\n"
+
+
+def test_the_branch_is_made_of_origins(repository: Path, blocking: BlockingBranch) -> None:
+    blocking.log_location(KEY, A, True)
+    blocking.commit()
+    git(repository, "update-ref", "refs/remotes/origin/git-annex", "git-annex")
+    git(repository, "update-ref", "-d", "refs/heads/git-annex")
+    (repository / "annex/index").unlink()
+    blocking.log_location(Key("SHA256--other"), B, True)
+    assert blocking.locations(KEY) == set()
+    blocking.commit()
+    assert blocking.locations(KEY) == {A}
+    assert git(repository, "rev-list", "--count", "git-annex") == "3\n"

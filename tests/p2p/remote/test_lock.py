@@ -1,0 +1,72 @@
+"""LOCKCONTENT: holders that are lost or cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from p2pannex.errors import ConnectionLost
+from p2pannex.service import RETENTION
+from p2pannex.testing.faults import Operation, cancel_everywhere
+from p2pannex.testing.pair import PEERS
+from p2pannex.testing.serving import served
+from tests.p2p.remote.scripted import hello_store
+from tests.support.clocks import ManualClock
+from tests.support.keys import HELLO_KEY as K
+
+
+@pytest.mark.parametrize("transport", PEERS)
+async def test_a_lock_whose_holder_is_lost_is_kept(transport: str) -> None:
+    clock = ManualClock()
+    here = hello_store(clock)
+    async with served(here, transport=transport) as remote:
+        lock = await remote.lock(K)
+        assert lock is not None
+        await lock.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not (await remote.remove(K)).ok
+        clock.advance(RETENTION - 1)
+        assert not (await remote.remove(K)).ok
+        clock.advance(1)
+        assert (await remote.remove(K)).ok
+
+
+async def test_a_lock_that_was_lost_cannot_be_released() -> None:
+    async with served(hello_store()) as remote:
+        lock = await remote.lock(K)
+        assert lock is not None
+        await lock.aclose()
+        with pytest.raises(ConnectionLost):
+            await lock.release()
+
+
+async def test_a_cancelled_holder_keeps_the_lock() -> None:
+    """Wherever the holder is cancelled once it has the lock, the content is kept for as long as was promised."""
+
+    @asynccontextmanager
+    async def world() -> AsyncIterator[Operation]:
+        clock = ManualClock()
+        here = hello_store(clock)
+        held = released = False
+
+        async def operation() -> None:
+            nonlocal held, released
+            async with await remote.lock(K):  # type: ignore[union-attr]
+                held = True
+                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
+                released = True
+
+        async with served(here, transport="stream") as remote:
+            yield operation
+            await trio.testing.wait_all_tasks_blocked()
+            if held and not released:
+                assert not (await here.remove(K)).ok
+            clock.advance(RETENTION)
+            assert (await here.remove(K)).ok, "and no longer"
+
+    assert await cancel_everywhere(world) > 3

@@ -1,0 +1,61 @@
+"""Connecting to servers, and to none."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from p2pannex.errors import ConnectionLost
+from p2pannex.p2p.dial import open_socket_peer
+from p2pannex.p2p.peer import StreamPeer
+from p2pannex.transports.listeners import open_listeners
+from p2pannex.transports.sockets import TcpAddress, UnixAddress
+from tests.transports.connections import LOOPBACK
+
+
+async def test_a_full_queue_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(0)
+        first = await open_socket_peer(UnixAddress(path))
+        with pytest.raises(ConnectionLost, match=r"nothing happened for 0\.1 s"):
+            await open_socket_peer(UnixAddress(path), timeout=0.1)
+
+        peers: list[StreamPeer] = []
+
+        async def call() -> None:
+            peers.append(await open_socket_peer(UnixAddress(path), timeout=30))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not peers
+            listening.accept()[0].close()
+        await peers[0].stream.send_all(b"here")
+        accepted, _ = listening.accept()
+        assert accepted.recv(10) == b"here"
+        accepted.close()
+        await peers[0].aclose()
+        await first.aclose()
+
+
+async def test_nobody_listens() -> None:
+    [listener] = await open_listeners(LOOPBACK)
+    listener.close()
+    with pytest.raises(ConnectionLost) as caught:
+        await open_socket_peer(listener.address)
+    assert str(caught.value) == f"cannot connect to {listener.address}: Connection refused"
+    with pytest.raises(trio.ClosedResourceError):
+        await listener.accept()
+
+
+async def test_nobody_is_there(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionLost, match="No such file or directory"):
+        await open_socket_peer(UnixAddress(tmp_path / "s"))
+    with pytest.raises(ConnectionLost, match=r"cannot connect to x{70}"):
+        await open_socket_peer(TcpAddress("x" * 70, 1))

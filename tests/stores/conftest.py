@@ -1,0 +1,22 @@
+"""A repository that git made, and a directory store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from p2pannex.stores.directory import DirectoryStore
+from tests.stores.annex.repository import make
+
+
+@pytest.fixture(params=["bare", "with a work tree"])
+def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return make(tmp_path / "repository", *(["--bare"] if request.param == "bare" else []))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    path = tmp_path / "store"
+    DirectoryStore.create(path)
+    return path

@@ -1,0 +1,22 @@
+"""Downloads of files that change meanwhile."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from p2pannex.stores.directory import DirectoryStore
+from p2pannex.testing.samples import key_of
+from tests.stores.directories import upload_all
+
+
+async def test_a_download_knows_that_the_file_changed_meanwhile(directory: Path) -> None:
+    store = DirectoryStore(directory)
+    key = key_of(b"content")
+    await upload_all(store, key, b"content")
+    async with await store.get(key) as download:
+        path = Path(os.fsdecode(store.layout.find(key)))
+        path.chmod(0o644)
+        with path.open("ab") as file:
+            file.write(b"!")
+        assert not await download.valid()

@@ -1,0 +1,131 @@
+"""Uploads into files: they resume, they verify, and a crash at any moment loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pannex.errors import RemoteError
+from p2pannex.service import NotStored, Stored, Upload
+from p2pannex.stores.directory import DirectoryStore
+from p2pannex.testing.samples import key_of
+from tests.stores.directories import files_below, upload_all
+
+# Uploads --------------------------------------------------------------------------------------------------------
+
+
+async def test_partial_is_resumed_by_another_process(directory: Path) -> None:
+    content = os.urandom(3_000_000)
+    key = key_of(content)
+    upload = await DirectoryStore(directory).put(key)
+    assert isinstance(upload, Upload)
+    async with upload:
+        await upload.begin(len(content))
+        await upload.send_all(memoryview(content)[:2_000_000])
+    again = DirectoryStore(directory)
+    assert not await again.check_present(key)
+    upload = await again.put(key)
+    assert isinstance(upload, Upload)
+    assert upload.offset == 2_000_000
+    await upload.aclose()
+    assert await upload_all(again, key, content) == Stored()
+    assert await again.check_present(key)
+
+
+async def test_wrong_content_is_neither_stored_nor_resumed_from(directory: Path) -> None:
+    store = DirectoryStore(directory)
+    key = key_of(b"right")
+    assert await upload_all(store, key, b"wrong") == NotStored()
+    assert not await store.check_present(key)
+    assert files_below(directory / "annex" / "tmp") == set()
+    assert await upload_all(store, key, b"right", valid=False) == Stored(), "INVALID, yet it verifies"
+
+
+async def test_a_partial_that_was_damaged_is_found_out_and_dropped(directory: Path) -> None:
+    content = os.urandom(500_000)
+    key = key_of(content)
+    store = DirectoryStore(directory)
+    upload = await store.put(key)
+    assert isinstance(upload, Upload)
+    async with upload:
+        await upload.begin(len(content))
+        await upload.send_all(memoryview(content)[:300_000])
+    partial = Path(os.fsdecode(store.layout.partial(key)))
+    partial.write_bytes(bytes(300_000))
+    assert await upload_all(store, key, content) == NotStored()
+    assert await upload_all(store, key, content) == Stored()
+
+
+async def test_a_partial_longer_than_its_key_begins_anew(directory: Path) -> None:
+    store = DirectoryStore(directory)
+    key = key_of(b"short")
+    Path(os.fsdecode(store.layout.partial(key))).write_bytes(b"much too long")
+    assert await upload_all(store, key, b"short") == Stored()
+
+
+async def test_more_than_the_key_holds_is_refused_before_a_byte_is_written(directory: Path) -> None:
+    upload = await DirectoryStore(directory).put(key_of(b"12345"))
+    assert isinstance(upload, Upload)
+    async with upload:
+        with pytest.raises(RemoteError, match="6 bytes announced for a key of 5"):
+            await upload.begin(6)
+
+
+@pytest.mark.parametrize("failing", ["file", "directory"])
+async def test_what_fsync_could_not_write_is_not_trusted(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    real_fsync = os.fsync
+
+    def fsync(fd: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}") == (failing == "directory"):
+            raise OSError(errno.EIO, "input/output error")
+        real_fsync(fd)
+
+    store = DirectoryStore(directory)
+    key = key_of(b"content")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(RemoteError, match="cannot store the content: the disk reports"):
+            await upload_all(store, key, b"content")
+    assert not await store.check_present(key)
+    upload = await store.put(key)
+    assert isinstance(upload, Upload)
+    assert upload.offset == 0
+    await upload.aclose()
+
+
+# Crashes, several processes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("operation", "at_least"), [("put", 15), ("remove", 5), ("lock", 10)])
+def test_kill_9_at_every_system_call(tmp_path: Path, operation: str, at_least: int) -> None:
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "crash_points.py"), operation, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= at_least
+
+
+async def test_a_file_size_limit_in_the_middle_loses_nothing(directory: Path) -> None:
+    content = os.urandom(400_000)
+    key = key_of(content)
+    store = DirectoryStore(directory)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(RemoteError, match="cannot store the content: the content is larger than a file may be"):
+            await upload_all(store, key, content)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert await upload_all(store, key, content) == Stored()

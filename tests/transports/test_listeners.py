@@ -1,0 +1,151 @@
+"""Listening on real sockets, unix and TCP."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.p2p.dial import open_socket_peer
+from p2pannex.transports.listeners import SocketListener, open_listeners
+from p2pannex.transports.sockets import TcpAddress, UnixAddress
+from tests.transports.connections import LOOPBACK, connected
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+async def test_the_socket_file_has_its_mode_and_goes_at_close(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "s"
+    [listener] = await open_listeners(UnixAddress(path), mode=mode)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    listener.close()
+    assert not path.exists()
+    listener.close()
+
+
+async def test_the_socket_file_is_for_its_owner_unless_told_otherwise(tmp_path: Path) -> None:
+    [listener] = await open_listeners(UnixAddress(tmp_path / "s"))
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
+    listener.close()
+
+
+def leave_stale(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+
+
+async def test_a_dead_servers_socket_is_replaced(tmp_path: Path) -> None:
+    leave_stale(tmp_path / "s")
+    [listener] = await open_listeners(UnixAddress(tmp_path / "s"))
+    peer, stream = await connected(listener)
+    await peer.aclose()
+    await stream.aclose()
+    listener.close()
+
+
+async def test_a_living_servers_socket_is_not_replaced(tmp_path: Path) -> None:
+    [listener] = await open_listeners(UnixAddress(tmp_path / "s"))
+    with pytest.raises(RemoteError, match="another server listens there"):
+        await open_listeners(UnixAddress(tmp_path / "s"))
+    assert (tmp_path / "s").is_socket()
+    listener.close()
+
+
+async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("precious")
+    with pytest.raises(RemoteError, match="something else has this name"):
+        await open_listeners(UnixAddress(tmp_path / "s"))
+    assert (tmp_path / "s").read_text() == "precious"
+
+
+async def test_close_leaves_the_socket_that_another_server_put_there(tmp_path: Path) -> None:
+    [first] = await open_listeners(UnixAddress(tmp_path / "s"))
+    (tmp_path / "s").unlink()
+    [second] = await open_listeners(UnixAddress(tmp_path / "s"))
+    first.close()
+    assert (tmp_path / "s").is_socket()
+    second.close()
+
+
+async def test_of_servers_that_start_at_once_over_a_stale_socket_one_wins(tmp_path: Path) -> None:
+    leave_stale(tmp_path / "s")
+    winners: list[SocketListener] = []
+    refused = 0
+
+    async def start() -> None:
+        nonlocal refused
+        try:
+            winners.extend(await open_listeners(UnixAddress(tmp_path / "s")))
+        except RemoteError:
+            refused += 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(start)
+    assert (len(winners), refused) == (1, 19)
+    winners[0].close()
+
+
+async def test_who_is_about_to_listen_in_the_same_directory_goes_first(tmp_path: Path) -> None:
+    """Two processes, in truth; the lock belongs to the open directory, so one can play both."""
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    started: list[SocketListener] = []
+
+    async def start() -> None:
+        started.extend(await open_listeners(UnixAddress(tmp_path / "s")))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start)
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        assert not started
+        assert not (tmp_path / "s").exists()
+        os.close(other)
+    started[0].close()
+
+
+async def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
+    address = UnixAddress(tmp_path / ("x" * 110))
+    with pytest.raises(ConnectionLost, match="at most 107 bytes"):
+        await open_socket_peer(address)
+    with pytest.raises(RemoteError, match="at most 107 bytes"):
+        await open_listeners(address)
+
+
+async def test_tcp_everywhere_and_the_port_that_was_found() -> None:
+    listeners = await open_listeners(TcpAddress("", 0))
+    for listener in listeners:
+        assert isinstance(listener.address, TcpAddress)
+        assert listener.address.port
+        listener.close()
+
+
+async def test_closing_wakes_who_waits_for_a_connection() -> None:
+    [listener] = await open_listeners(LOOPBACK)
+
+    async def accept() -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await listener.accept()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        await trio.testing.wait_all_tasks_blocked()
+        listener.close()
+
+
+async def test_the_port_is_taken() -> None:
+    [listener] = await open_listeners(LOOPBACK)
+    with pytest.raises(RemoteError, match="Address already in use"):
+        await open_listeners(listener.address)
+    listener.close()
+
+
+async def test_only_a_file_can_authenticate() -> None:
+    with pytest.raises(ValueError, match="tokens"):
+        await open_listeners(LOOPBACK, authenticated=True)
