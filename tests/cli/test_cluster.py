@@ -123,8 +123,8 @@ def test_set(gateway: Path, tmp_path: Path) -> None:
     for words, code, problem in (
         (["attic", "--wanted", "metadata=a=b"], exit_codes.FAILED, "node attic: metadata=a=b"),
         (["nobody", "--cost", "1"], exit_codes.FAILED, "there is no node nobody; there are: attic"),
-        (["--cost", "1"], exit_codes.USAGE, "of which node?"),
-        (["attic", "--group", "g", "--no-groups"], exit_codes.USAGE, "two different things"),
+        (["--cost", "1"], exit_codes.USAGE, "the node is missing"),
+        (["attic", "--group", "g", "--no-groups"], exit_codes.USAGE, "exclude each other"),
     ):
         assert problem in run("cluster", "set", gateway, *words, code=code).stderr
 
@@ -161,7 +161,7 @@ def test_status(gateway: Path, tmp_path: Path) -> None:
     run("put", gateway, tmp_path / "file")
     table = run("cluster", "status", gateway).stdout
     assert "0 of 8" in table
-    assert "nobody serves it now" in table
+    assert "no process serves it now" in table
     rows = [json.loads(line) for line in run("cluster", "status", gateway, "--json").stdout.splitlines()]
     assert [(row["name"], row["keys"], row["transfers"], row["clock_offset"]) for row in rows] == [
         ("a", 1, 0, 0),
