@@ -1,4 +1,4 @@
-"""Where the command `p2pannex` starts. The rest is in `p2pannex.cli.program`."""
+"""The entry point of the program `p2pannex`. Its commands are defined in `p2pannex.cli.program`."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_put_with_a_key(store: str, file: str) -> None:
     run("put", store, file, "--key", short, code=exit_codes.WRONG_CONTENT)
     wrong = f"SHA256-s{len(CONTENT)}--" + "0" * 64
     assert "not its content" in run("put", store, file, "--key", wrong, code=exit_codes.NO).stderr
-    assert "--key is for one FILE" in run("put", store, file, file, "--key", worm, code=exit_codes.USAGE).stderr
+    assert "--key takes exactly one FILE" in run("put", store, file, file, "--key", worm, code=exit_codes.USAGE).stderr
 
 
 def test_keys_that_are_not_utf_8(store: str, file: str) -> None:
@@ -235,7 +235,7 @@ def test_lock_holds_while_the_command_runs(full: str, through: Callable[[str], s
 
 def test_lock_of_what_is_not_there(store: str, tmp_path: Path) -> None:
     result = run_child("lock", store, ABSENT, "touch", str(tmp_path / "ran"), code=exit_codes.NO)
-    assert b"nothing was run" in result.stderr
+    assert b"COMMAND was not run" in result.stderr
     assert not (tmp_path / "ran").exists()
 
 
