@@ -12,7 +12,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        # Installed without its dependencies: the library works so, and this program is there all the same.
+        # p2pannex was installed without its dependencies. The library works without click, this program does not.
         sys.exit("p2pannex: the package click is missing; install it with: pip install click rich")
     except KeyboardInterrupt:
         sys.exit(130)
