@@ -1,1 +1,1 @@
-"""The two programs, ``p2pannex`` and ``p2pannex-shell``."""
+"""The two programs. The modules here are the commands of ``p2pannex``; ``shell`` is the program ``p2pannex-shell``."""

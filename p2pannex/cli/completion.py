@@ -1,4 +1,4 @@
-"""`p2pannex completion`."""
+"""`p2pannex completion`: print the completion script of a shell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from p2pannex.cli.output import Output
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @prints
 def completion(shell: str, output: Output) -> None:
-    """Print a shell's completion script.
+    """Print the completion script of a shell.
 
     It completes commands, options, backends, directories and the keys of a directory store.
 
@@ -27,7 +27,7 @@ def completion(shell: str, output: Output) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    # Its template alone: source() would look at the version of a bash that need not be the one meant.
+    # Not completer.source(): it checks the version of the bash in PATH, which may not be the one that runs the script.
     completer = kind(program, {}, "p2pannex", "_P2PANNEX_COMPLETE")
     script = completer.source_template % completer.source_vars()
     output.result(script, shell=shell, script=script)

@@ -1,4 +1,4 @@
-"""`p2pannex put`, `get`, `check` and `copy`: content and where it is."""
+"""`p2pannex put`, `get`, `check` and `copy`: store, fetch, look up and copy content."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ T = TypeVar("T")
 
 
 async def each(items: Sequence[T], do: Callable[[T], Awaitable[int]], output: Output, name: str) -> int:
-    """Do it to every item, also after one that failed; the highest exit code. A lost connection ends it."""
+    """Call `do` for every item, even if an earlier one failed. Returns the highest exit code.
+
+    `name` is the JSON field that says which item failed. A lost connection ends the loop: ConnectionLost is raised.
+    """
     from p2pannex.errors import RemoteError
 
     worst = exit_codes.DONE
@@ -32,7 +35,7 @@ async def each(items: Sequence[T], do: Callable[[T], Awaitable[int]], output: Ou
         try:
             code = await do(item)
         except BrokenPipeError:
-            raise  # our own output's
+            raise  # standard output is closed
         except (RemoteError, OSError) as error:
             code = output.failure(error, **{name: str(item)})
         worst = max(worst, code)
@@ -45,22 +48,22 @@ async def each(items: Sequence[T], do: Callable[[T], Awaitable[int]], output: Ou
 @click.command()
 @click.argument("url", type=URL)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(dir_okay=False))
-@click.option("--backend", type=BACKEND, default="SHA256E", show_default=True, help="How keys are made from files.")
-@click.option("--key", type=KEY, help="The key of the one FILE, instead of making it.")
+@click.option("--backend", type=BACKEND, default="SHA256E", show_default=True, help="How to make keys from files.")
+@click.option("--key", type=KEY, help="The key of the one FILE, instead of making one.")
 @connects
 @prints
 def put(
     url: str, files: tuple[str, ...], backend: str, key: Key | None, connection: ConnectionOptions, output: Output
 ) -> int:
-    """Store files, and print the key of each.
+    """Store files and print the key of each.
 
-    A key is alone on its line, and printed once the repository has all of it, verified. What was interrupted is resumed
-    when it is put again.
+    Each key is printed on a line of its own, once the repository has all of the content and has verified it. After an
+    interruption, the same command continues where it stopped.
     """
     import trio
 
     if key is not None and len(files) > 1:
-        raise click.UsageError("--key is for one FILE")
+        raise click.UsageError("--key takes exactly one FILE")
     return trio.run(_put, url, files, backend, key, connection, output)
 
 
@@ -89,11 +92,11 @@ async def _put_file(service: Service, path: str, key: Key, output: Output) -> in
     started = time.monotonic()
     with transfer_bar(output, path) as watch:
         outcome = await send(service, key, path, file=_hint(path), progress=watch)
-    return _tell(outcome, key, output, key.raw, file=path, **_figures(watch.offset, watch.count, started))
+    return _report_upload(outcome, key, output, key.raw, file=path, **_figures(watch.offset, watch.count, started))
 
 
 def _hint(path: str) -> bytes | None:
-    """The name that a server may show of a file; only where it says nothing of this machine's directories."""
+    """The file name to send to the server as a hint; None if it would reveal directories of this machine."""
     return None if os.path.isabs(path) or ".." in path.split(os.sep) else os.fsencode(path)
 
 
@@ -101,15 +104,17 @@ def _figures(offset: int, count: int, started: float) -> dict[str, float]:
     return {"bytes": count - offset, "resumed_at": offset, "seconds": round(time.monotonic() - started, 6)}
 
 
-def _tell(outcome: Stored | NotStored | AlreadyHave, key: Key, output: Output, text: bytes, **fields: object) -> int:
-    """Tell how an upload ended."""
+def _report_upload(
+    outcome: Stored | NotStored | AlreadyHave, key: Key, output: Output, text: bytes, **fields: object
+) -> int:
+    """Print the outcome of an upload and return the exit code. `text` is what people read if it was stored."""
     from p2pannex.service import AlreadyHave, NotStored
 
     fields = {**fields, "key": str(key), "uuids": sorted(outcome.uuids)}
     if isinstance(outcome, NotStored):
         return output.problem(
             exit_codes.NO,
-            f"{key} was not stored: the file or what arrived of it is not its content, or it changed meanwhile",
+            f"{key} was not stored: what was sent or received is not its content, or the file changed meanwhile",
             **fields,
             status="not stored",
         )
@@ -123,15 +128,17 @@ def _tell(outcome: Stored | NotStored | AlreadyHave, key: Key, output: Output, t
 @click.command()
 @click.argument("url", type=URL)
 @click.argument("key", type=KEY)
-@click.option("-o", "--output", "path", metavar="FILE", required=True, type=click.Path(), help="Where to put it.")
-@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.option(
+    "-o", "--output", "path", metavar="FILE", required=True, type=click.Path(), help="Where to put the content."
+)
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @connects
 @prints
 def get(url: str, key: Key, path: str, force: bool, connection: ConnectionOptions, output: Output) -> None:
     """Fetch the content of a key into a file.
 
-    FILE is there once its content is whole and verified, never before. What was received when this is interrupted
-    stays beside it, in FILE.….p2pannex-partial, and the same command goes on from there.
+    FILE exists once its content is complete and verified, never before. Until then the content is in a file beside it,
+    whose name ends in .p2pannex-partial. After an interruption, the same command continues from there.
     """
     import trio
 
@@ -144,7 +151,7 @@ async def _get(url: str, key: Key, path: str, force: bool, connection: Connectio
     verifier = key.verifier()
     if verifier.missing_package and not output.quiet:
         click.echo(
-            f"p2pannex: only the size of this content can be checked; for its digest: "
+            f"p2pannex: only the size of this content can be verified; to verify its hash: "
             f"pip install {verifier.missing_package}",
             err=True,
         )
@@ -165,9 +172,9 @@ async def _get(url: str, key: Key, path: str, force: bool, connection: Connectio
 @connects
 @prints
 def check(url: str, keys: tuple[Key, ...], connection: ConnectionOptions, output: Output) -> int:
-    """Tell whether content is there.
+    """Report whether content is present.
 
-    Exit code 1 if any is not.
+    The exit code is 1 if any content is absent.
     """
     import trio
 
@@ -197,7 +204,7 @@ async def _check(url: str, keys: tuple[Key, ...], connection: ConnectionOptions,
     envvar="P2PANNEX_TO_TOKEN",
     show_envvar=True,
     metavar="TOKEN",
-    help="The token for TO_URL, if it is another.",
+    help="The token for TO_URL, if it is a different one.",
 )
 @connects
 @prints
@@ -206,7 +213,7 @@ def copy(
 ) -> int:
     """Copy content between repositories.
 
-    Prints the key of each content that TO_URL has now.
+    Prints the key of each content that TO_URL now has.
     """
     import trio
 
@@ -224,6 +231,6 @@ async def _copy(
             started = time.monotonic()
             with transfer_bar(output, text_of(key.raw)) as watch:
                 outcome = await copy_content(one, other, key, progress=watch)
-            return _tell(outcome, key, output, key.raw, **_figures(watch.offset, watch.count, started))
+            return _report_upload(outcome, key, output, key.raw, **_figures(watch.offset, watch.count, started))
 
         return await each(keys, copy_one, output, "key")

@@ -1,7 +1,7 @@
-"""Errors as a user meets them: an exit code, and one line that says what to do.
+"""Errors for users: an exit code, and one line that says what failed and what to do.
 
-What can go wrong is known by type, and this is where each type gets its code and its advice. A traceback is shown
-with P2PANNEX_DEBUG=1 only; whatever has no line of its own here is a bug, and says so.
+`describe` maps each type of error to its exit code and its line. It reports an error of any other type as a bug.
+Tracebacks are printed only with P2PANNEX_DEBUG=1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEBUG_VARIABLE = "P2PANNEX_DEBUG"
 
 
 def one_of(error: BaseException) -> BaseException:
-    """Of the errors in a group, the one to tell of: that the user interrupted, else the first."""
+    """The error to report: of a group, KeyboardInterrupt if it contains one, otherwise its first error."""
     leaves = list(_leaves(error))
     for leaf in leaves:
         if isinstance(leaf, KeyboardInterrupt):
@@ -39,7 +39,10 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def describe(error: BaseException) -> tuple[int, str]:
-    """The exit code for an error that is no group, and a line for people; empty where nothing need be said."""
+    """The exit code for an error, and a line for people, which is empty if nothing has to be printed.
+
+    Of a group, pass the error that `one_of` returns.
+    """
     from p2pannex.errors import ConnectionLost, RemoteError
 
     if isinstance(error, KeyboardInterrupt):
@@ -47,20 +50,20 @@ def describe(error: BaseException) -> tuple[int, str]:
     if isinstance(error, BrokenPipeError):
         return exit_codes.OUTPUT_CLOSED, ""
     if isinstance(error, RemoteError | ConnectionLost):
-        return _of_a_repository(error)
+        return _describe_repository_error(error)
     if isinstance(error, InvalidKey):
         return exit_codes.USAGE, str(error)
     if isinstance(error, OSError):
-        return exit_codes.LOCAL_FILE, _of_a_file(error)
+        return exit_codes.LOCAL_FILE, _file_error_text(error)
     if isinstance(error, ModuleNotFoundError) and error.name in ("rich", "hypothesis"):
-        return exit_codes.FAILED, f"this needs the package {error.name}; install it with: pip install {error.name}"
+        return exit_codes.FAILED, f"the package {error.name} is missing; install it with: pip install {error.name}"
     return (
         exit_codes.INTERNAL,
-        f"bug: {type(error).__name__}: {error} (please report it, with what {DEBUG_VARIABLE}=1 shows)",
+        f"bug: {type(error).__name__}: {error} (please report it, with the traceback that {DEBUG_VARIABLE}=1 prints)",
     )
 
 
-def _of_a_repository(error: RemoteError | ConnectionLost) -> tuple[int, str]:
+def _describe_repository_error(error: RemoteError | ConnectionLost) -> tuple[int, str]:
     from p2pannex.errors import ConnectionLost
     from p2pannex.transfer.drop import RemovalRefused
     from p2pannex.transfer.transfer import NotPresent, WrongContent
@@ -68,7 +71,7 @@ def _of_a_repository(error: RemoteError | ConnectionLost) -> tuple[int, str]:
 
     text = str(error)
     if isinstance(error, ConnectionLost):
-        return exit_codes.UNREACHABLE, _of_a_connection(error)
+        return exit_codes.UNREACHABLE, _connection_error_text(error)
     if isinstance(error, InvalidURL):
         return exit_codes.USAGE, text
     if isinstance(error, RemovalRefused | NotPresent):
@@ -78,42 +81,42 @@ def _of_a_repository(error: RemoteError | ConnectionLost) -> tuple[int, str]:
     return exit_codes.FAILED, text
 
 
-def _of_a_connection(error: ConnectionLost) -> str:
+def _connection_error_text(error: ConnectionLost) -> str:
     from p2pannex.p2p.remote import AuthenticationFailed, WrongRepository
     from p2pannex.transports.process import ProcessEnded
 
-    # Where it failed is a note, when that was as a URL was opened (see `p2pannex.cli.options.Connection`).
+    # If the URL could not be opened, it is a note of the error (see `p2pannex.cli.options.ConnectionOptions`).
     text = ": ".join([*getattr(error, "__notes__", []), str(error)])
     if isinstance(error, AuthenticationFailed):
-        return f"{text}; show a good one with P2PANNEX_TOKEN"
+        return f"{text}; set P2PANNEX_TOKEN to a valid token"
     if isinstance(error, WrongRepository | ProcessEnded):
         return text
     return f"{text}; try again (transfers resume)"
 
 
 _ADVICE = {
-    errno.EEXIST: "there is a file of this name; name another, or replace it with --force",
+    errno.EEXIST: "this file exists already; name another, or replace it with --force",
     errno.EISDIR: "this is a directory; name a file",
     errno.ENOENT: "there is no such file or directory",
     errno.EACCES: "permission denied",
-    errno.ENOSPC: "the disk is full; make room and run this again, what has arrived is kept",
-    errno.EDQUOT: "your disk quota is used up; make room and run this again, what has arrived is kept",
+    errno.ENOSPC: "the disk is full; free some space and run this again, what has arrived is kept",
+    errno.EDQUOT: "your disk quota is used up; free some space and run this again, what has arrived is kept",
 }
 
 
-def _of_a_file(error: OSError) -> str:
+def _file_error_text(error: OSError) -> str:
     text = _ADVICE.get(error.errno or 0) or error.strerror or str(error)
     return f"{os.fsdecode(error.filename)}: {text}" if isinstance(error.filename, str | bytes) else text
 
 
 def line(text: str) -> str:
-    """`text` on one line, without what could command a terminal, whoever chose its words."""
+    """`text` on one line, without characters that control a terminal: a server may have sent some of it."""
     flat = " ".join(text.split())
     return "".join(character if character.isprintable() else "�" for character in flat)
 
 
 def complain(text: str) -> None:
-    """A line on standard error, if anybody is there to read it."""
+    """Print a line on standard error. Does nothing if standard error is closed."""
     try:
         sys.stderr.write(f"p2pannex: {line(text)}\n")
         sys.stderr.flush()
@@ -122,7 +125,7 @@ def complain(text: str) -> None:
 
 
 def show_trace(error: BaseException) -> None:
-    """Where it happened, for who asked to see that."""
+    """Print the traceback if P2PANNEX_DEBUG is set."""
     if os.environ.get(DEBUG_VARIABLE):
         import traceback
 

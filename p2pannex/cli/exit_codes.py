@@ -1,4 +1,4 @@
-"""What the exit codes of `p2pannex` mean: the one place where that is said. ``p2pannex --help`` prints this table."""
+"""The exit codes of `p2pannex` and their meanings. ``p2pannex --help`` prints them as `TABLE`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ OUTPUT_CLOSED = 141
 
 MEANINGS = {
     DONE: "yes, or done",
-    NO: "no, not there, or refused; nothing is wrong",
-    USAGE: "the command line, a URL or a key makes no sense",
-    FAILED: "the repository could not do what was asked",
-    UNREACHABLE: "no connection, or it was lost",
-    WRONG_CONTENT: "what was received, or was to be sent, is not the content of its key",
+    NO: "no, not present, or refused; this is an answer, not an error",
+    USAGE: "the command line, a URL or a key is not valid",
+    FAILED: "the repository could not do what was requested",
+    UNREACHABLE: "no connection, or the connection was lost",
+    WRONG_CONTENT: "the bytes that were received, or were to be sent, are not the content of the key",
     LOCAL_FILE: "a file on this machine cannot be read or written",
     INTERNAL: "a bug in p2pannex",
-    INTERRUPTED: "interrupted; what has arrived is kept, and the same command goes on from there",
-    OUTPUT_CLOSED: "whoever read the output went away",
+    INTERRUPTED: "interrupted; what has arrived is kept, and the same command continues from there",
+    OUTPUT_CLOSED: "the program that read the output has closed it",
 }
 
 TABLE = "\n".join(
@@ -33,6 +33,6 @@ TABLE = "\n".join(
         "Exit codes:",
         *[f"  {code:<4}{meaning}" for code, meaning in MEANINGS.items()],
         "",
-        "Of several keys, the highest code counts. `lock` exits as its COMMAND does.",
+        "If a command has several keys, the highest code counts. `lock` exits with the code of its COMMAND.",
     ]
 )

@@ -1,4 +1,4 @@
-"""`p2pannex lock`: run a command while content is kept from being removed."""
+"""`p2pannex lock`: run a command while content is locked, so that it cannot be removed."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ from p2pannex.keys.key import Key
 def lock(url: str, key: Key, command: tuple[str, ...], connection: ConnectionOptions, output: Output) -> int:
     """Run a command while content is locked.
 
-    Exits as COMMAND does, which gets standard input and output as they are. The content is unlocked when COMMAND has
-    ended, however it did. If p2pannex is killed before that, the content stays locked for ten minutes from when it was
-    locked. Options go before URL. Exit code 1 is also that of content which is not there or cannot be locked; COMMAND
-    is then not run.
+    COMMAND gets standard input and output unchanged. When it has ended, whether it succeeded or not, the content is
+    unlocked, and p2pannex exits with the exit code of COMMAND. If p2pannex is killed before that, the content stays
+    locked until ten minutes after it was locked.
+
+    If the content is not present or cannot be locked, COMMAND is not run, and the exit code is 1. Options come before
+    URL.
     """
     import trio
 
     if command[0] == "--":
         command = command[1:]
     if not command:
-        raise click.UsageError("which COMMAND?")
+        raise click.UsageError("COMMAND is missing")
     return trio.run(_lock, url, key, command, connection, output)
 
 
@@ -43,16 +45,19 @@ async def _lock(url: str, key: Key, command: tuple[str, ...], connection: Connec
         lock = await service.lock(key)
         if lock is None:
             return output.problem(
-                exit_codes.NO, f"{key} is not there, or cannot be locked; nothing was run", key=str(key), locked=False
+                exit_codes.NO,
+                f"{key} is not present or cannot be locked; COMMAND was not run",
+                key=str(key),
+                locked=False,
             )
         try:
             code = await _run(command, output)
-            # Only here: whatever else ends this leaves the content locked for its ten minutes, because COMMAND may be
-            # running still.
+            # Unlock only after COMMAND has ended. If an error or an interrupt ends this function earlier, COMMAND may
+            # still be running: the content then stays locked until the ten minutes of its lock are over.
             try:
                 await lock.release()
             except (ConnectionLost, RemoteError) as error:
-                output.problem(code, f"could not unlock {key}, which unlocks itself within ten minutes: {error}")
+                output.problem(code, f"could not unlock {key}; the lock expires within ten minutes: {error}")
         finally:
             await lock.aclose()
         output.result(None, key=str(key), locked=True, command_exit_code=code)
@@ -60,12 +65,12 @@ async def _lock(url: str, key: Key, command: tuple[str, ...], connection: Connec
 
 
 async def _run(command: tuple[str, ...], output: Output) -> int:
-    """Run the command; what a shell would give as its exit code."""
+    """Run the command. Returns the exit code that a shell would report: after a signal, 128 plus its number."""
     import trio
 
-    # An interrupt at the terminal is for the command, which gets it as well: when it ends, so do we. A handler, other
-    # than SIG_IGN, is not passed on to it.
-    before = signal.signal(signal.SIGINT, _leave_to_command)
+    # An interrupt at the terminal goes to the command as well. It is ignored here, and this function waits for the
+    # command as before. It is not ignored with SIG_IGN, because the command would inherit that.
+    before = signal.signal(signal.SIGINT, _ignore)
     try:
         process = await trio.lowlevel.open_process(list(command))
         code = await process.wait()
@@ -78,5 +83,5 @@ async def _run(command: tuple[str, ...], output: Output) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _leave_to_command(number: int, frame: FrameType | None) -> None:
+def _ignore(number: int, frame: FrameType | None) -> None:
     pass

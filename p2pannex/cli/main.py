@@ -1,4 +1,4 @@
-"""Where the command `p2pannex` starts. The rest is in `p2pannex.cli.program`."""
+"""The entry point of the program `p2pannex`. Its commands are defined in `p2pannex.cli.program`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        # Installed without its dependencies: the library works so, and this program is there all the same.
+        # p2pannex was installed without its dependencies. The library works without click, this program does not.
         sys.exit("p2pannex: the package click is missing; install it with: pip install click rich")
     except KeyboardInterrupt:
         sys.exit(130)

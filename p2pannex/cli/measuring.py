@@ -1,4 +1,4 @@
-"""`p2pannex conformance` and `p2pannex bench`: how right, and how fast, a server is."""
+"""`p2pannex conformance` and `p2pannex bench`: test a server against the protocol, and measure its speed."""
 
 from __future__ import annotations
 
@@ -17,26 +17,37 @@ if TYPE_CHECKING:
     from p2pannex.testing.conformance import Result
 
 
-WORD = str.maketrans("- ", "__")
+TO_FIELD_NAME = str.maketrans("- ", "__")
+"""Turns the name of a column into that of a JSON field."""
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("--version", "versions", type=click.IntRange(0, 4), multiple=True, help="Only this one. May be repeated.")
-@click.option("--transcript", "names", metavar="NAME", multiple=True, help="Only this one. May be repeated.")
+@click.option(
+    "--version", "versions", type=click.IntRange(0, 4), multiple=True, help="Only this version. May be repeated."
+)
+@click.option("--transcript", "names", metavar="NAME", multiple=True, help="Only this transcript. May be repeated.")
 @click.option(
     "--variant",
     type=click.Choice(["p2pannex", "git-annex"]),
     default="p2pannex",
     show_default=True,
-    help="Whose answers to expect where the two differ on purpose.",
+    help="Whose replies to expect where the two differ on purpose.",
 )
 @click.option(
     "--modes",
     is_flag=True,
-    help="Try read-only and append-only too: the server heeds GIT_ANNEX_SHELL_READONLY and GIT_ANNEX_SHELL_APPENDONLY.",
+    help="Also test read-only and append-only. COMMAND must honour GIT_ANNEX_SHELL_READONLY and "
+    "GIT_ANNEX_SHELL_APPENDONLY.",
 )
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    default=10.0,
+    show_default=True,
+    help="How long each wait may take.",
+)
 @prints
 def conformance(
     command: tuple[str, ...],
@@ -47,10 +58,11 @@ def conformance(
     timeout: float,
     output: Output,
 ) -> int:
-    """Play the protocol's transcripts with a server.
+    """Run the protocol's transcripts against a server.
 
-    Exit code 1 if any fails. COMMAND serves on its standard input and output, from AUTH-SUCCESS on. It is started many
-    times, always on the same repository: use one that may be filled with test content. Options go before COMMAND.
+    COMMAND serves a repository on its standard input and output, and sends AUTH-SUCCESS first. It is started many
+    times, always on the same repository: use one that may be filled with test content. Options come before COMMAND.
+    The exit code is 1 if any transcript fails.
 
     \b
     p2pannex conformance -- p2pannex-shell p2pstdio /tmp/store CLIENT-UUID
@@ -62,7 +74,7 @@ def conformance(
     if command[0] == "--":
         command = command[1:]
     if not command:
-        raise click.UsageError("which COMMAND?")
+        raise click.UsageError("COMMAND is missing")
     counts = {"passed": 0, "failed": 0, "skipped": 0}
 
     def report(result: Result) -> None:
@@ -82,7 +94,7 @@ def conformance(
 
     trio.run(run)
     if not any(counts.values()):
-        return output.problem(exit_codes.USAGE, "no transcript of that name")
+        return output.problem(exit_codes.USAGE, "there is no transcript with this name")
     if not output.as_json:
         output.result(", ".join(f"{count} {status}" for status, count in counts.items()))
     return exit_codes.NO if counts["failed"] else exit_codes.DONE
@@ -90,21 +102,24 @@ def conformance(
 
 @click.command()
 @click.argument("which", type=click.Choice(["stdio", "annex", "cluster", "throttled"]), default="stdio")
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="The median is of so many.")
 @click.option(
-    "--size", type=click.IntRange(min=1), metavar="MIB", help="Of large content.  [default: 256; of cluster 1024]"
+    "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="How many; the median is printed."
 )
-@click.option("--large", "gigabyte", is_flag=True, help="With annex: store 1 GB at once too, in each round.")
-@click.option("--dir", "directory", type=click.Path(file_okay=False, exists=True), help="The disk to measure on.")
+@click.option(
+    "--size", type=click.IntRange(min=1), metavar="MIB", help="Size of large content.  [default: 256; for cluster 1024]"
+)
+@click.option("--large", "gigabyte", is_flag=True, help="For annex: also store content of 1 GB.")
+@click.option("--dir", "directory", type=click.Path(file_okay=False, exists=True), help="Where to measure.")
 @prints
 def bench(which: str, rounds: int, size: int | None, gigabyte: bool, directory: str | None, output: Output) -> int:
-    """Measure speed beside git-annex-shell.
+    """Compare the speed of p2pannex-shell with that of git-annex-shell.
 
-    stdio measures p2pannex-shell on a store of its own, annex on a git-annex repository that both change in turn,
-    cluster a gateway of three nodes on this machine. Both are measured in the same run, with the same client. Ratios
-    above 1 say that p2pannex-shell is faster.
+    stdio compares p2pannex-shell on a directory store with git-annex-shell on a git-annex repository, annex compares
+    both on the same git-annex repository, and cluster compares gateways of three nodes on this machine. Both are
+    measured in the same run, with the same client. A ratio above 1 means that p2pannex-shell is faster.
 
-    throttled measures a cluster whose nodes have slow lines, beside what these lines could do.
+    throttled measures a cluster whose nodes have slow connections, and compares it with the capacity of these
+    connections.
     """
     import functools
 
@@ -113,7 +128,7 @@ def bench(which: str, rounds: int, size: int | None, gigabyte: bool, directory: 
     from p2pannex.testing.benchmarks.stdio import run_stdio
 
     if gigabyte and which != "annex":
-        raise click.UsageError("--large is for annex")
+        raise click.UsageError("--large is only for annex")
 
     def on_round(round_: str) -> None:
         if output.bars:
@@ -147,7 +162,10 @@ def _print(result: Table, output: Output) -> int:
             f"  {'reached' if row.reached else 'missed'}",
             name=row.name,
             unit=row.unit,
-            **{name.translate(WORD): figure for name, figure in ((ours, row.p2pannex), (theirs, row.git_annex))},
+            **{
+                name.translate(TO_FIELD_NAME): figure
+                for name, figure in ((ours, row.p2pannex), (theirs, row.git_annex))
+            },
             ratio=row.ratio,
             goal=row.goal,
             limit=row.limit,

@@ -1,6 +1,6 @@
-"""Parameters that commands share: keys, URLs, backends, how to connect, what to print.
+"""Parameters that several commands have: keys, URLs, backends, how to connect, what to print.
 
-Nothing here imports trio before a command needs it: ``p2pannex --help`` and completion are to be quick.
+trio is imported only when a command needs it, so that ``p2pannex --help`` and completion are fast.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 LISTED = 100
-"""Keys that completion offers at most."""
+"""How many keys completion offers at most."""
 SEARCHED = 5000
-"""Keys that it looks at for them."""
+"""How many keys of the store completion reads at most."""
 
 
 class KeyType(click.ParamType):  # type: ignore[type-arg]
@@ -44,7 +44,7 @@ class KeyType(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The keys of the directory store that the command line names, if it does."""
+        """The keys of the directory store that the command line names; none if it names another kind of repository."""
         from p2pannex.errors import RemoteError
         from p2pannex.stores.directory import DirectoryStore
 
@@ -58,7 +58,7 @@ class KeyType(click.ParamType):  # type: ignore[type-arg]
 
 
 class UrlType(click.ParamType):  # type: ignore[type-arg]
-    """A repository. It is `p2pannex.urls.open_url` that reads it."""
+    """The URL of a repository. It is parsed when the command opens it."""
 
     name = "url"
 
@@ -70,7 +70,7 @@ class UrlType(click.ParamType):  # type: ignore[type-arg]
 
 
 class BackendType(click.ParamType):  # type: ignore[type-arg]
-    """How the key of a file is made."""
+    """A backend: how to make the key of a file."""
 
     name = "backend"
 
@@ -93,7 +93,7 @@ BACKEND = BackendType()
 
 
 class ConnectionOptions:
-    """How to open URLs."""
+    """Opens URLs with the options of the command line. None means `open_url`'s default; `timeout` is in seconds."""
 
     def __init__(self, token: str | None, timeout: float | None, version: int | None) -> None:
         self.token = token
@@ -105,12 +105,12 @@ class ConnectionOptions:
 
     @asynccontextmanager
     async def open(self, url: str, *, token: str | None = None, **more: Any) -> AsyncIterator[Service]:
-        """The repository that `url` names, closed at the end. `more` are settings of `open_url`."""
+        """Open the repository at `url`, and close it at the end. `more` are further arguments of `open_url`."""
         from p2pannex.errors import ConnectionLost
         from p2pannex.urls import open_url
 
-        # On a terminal, what ssh says is for the user (a security key wants to be touched). Elsewhere it is quoted in
-        # our own line, so that an error is one line.
+        # On a terminal, ssh's messages go straight to the user, who may have to act (touch a security key). Otherwise
+        # they become part of the error's text, so that an error stays one line.
         capture = not sys.stderr.isatty()
         try:
             service = await open_url(url, token=token or self.token, capture_stderr=capture, **self.settings, **more)
@@ -123,14 +123,15 @@ class ConnectionOptions:
 
 
 def connects(command: F) -> F:
-    """The options of commands that take URLs; the function gets them as `connection`."""
+    """Add the options of commands that take URLs; the function gets them as `connection`."""
 
     @click.option(
         "--token",
         envvar="P2PANNEX_TOKEN",
         show_envvar=True,
         metavar="TOKEN",
-        help="What to show a socket's server. Others see command lines: the variable is the better place for it.",
+        help="The token to send to a server on a socket or P2P network. Other users can see command lines, so better "
+        "use the variable.",
     )
     @click.option(
         "--timeout",
@@ -144,7 +145,7 @@ def connects(command: F) -> F:
         "--protocol-version",
         type=click.IntRange(0, 4),
         metavar="0-4",
-        help="The highest protocol version to speak.  [default: 4]",
+        help="The highest protocol version to use.  [default: 4]",
     )
     @functools.wraps(command)
     def wrapped(
@@ -156,9 +157,9 @@ def connects(command: F) -> F:
 
 
 def prints(command: F) -> F:
-    """The options of commands that print; the function gets them as `output`."""
+    """Add the options of commands that print; the function gets them as `output`."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
     @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
     @functools.wraps(command)
     def wrapped(*args: Any, as_json: bool, quiet: bool, **rest: Any) -> object:
@@ -170,5 +171,5 @@ def prints(command: F) -> F:
 
 
 def text_of(path: bytes | str) -> str:
-    """A file's name as text that can be turned back."""
+    """A file name as text. `os.fsencode` turns it back into the same bytes."""
     return os.fsdecode(path)

@@ -1,7 +1,7 @@
-"""What a command prints: lines for people or, with --json, an object a line.
+"""What a command prints: text for people or, with --json, one JSON object per line.
 
-Results go to standard output. What is wrong goes to standard error, one line a problem; with --json it is a line of
-standard output as well, so that whoever reads those misses nothing.
+Results go to standard output. Problems go to standard error, one line each. With --json, a problem is also an object on
+standard output, so that a program that reads only standard output misses nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ META = "p2pannex.output"
 
 
 class Output:
-    """Where the results of one command go.
+    """Prints the results and problems of one command.
 
-    as_json: an object a line instead of text. quiet: neither text nor a progress bar.
+    as_json: print one JSON object per line instead of text. quiet: print neither text nor progress bars.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
@@ -29,26 +29,26 @@ class Output:
 
     @property
     def bars(self) -> bool:
-        """Whether somebody looks who would like to see progress."""
+        """Whether to show progress bars: only on a terminal, and only without --json and --quiet."""
         return not self.as_json and not self.quiet and sys.stderr.isatty()
 
     def result(self, text: bytes | str | None, **fields: object) -> None:
-        """One result: `text` for people, where there is any, `fields` for programs."""
+        """Print one result: `text` for people, or nothing if it is None; with --json, `fields`."""
         if self.as_json:
-            # Keys and names that are not UTF-8 come out as \udcXX, as Python's surrogateescape has it.
+            # Bytes that are not UTF-8 are printed as \udcXX: they were decoded with Python's surrogateescape.
             click.echo(json.dumps(fields))
         elif text is not None and not self.quiet:
             click.echo(text)
 
     def failure(self, error: BaseException, **fields: object) -> int:
-        """Tell of an error; its exit code."""
+        """Report an error. Returns its exit code."""
         error = one_of(error)
         code, text = describe(error)
         show_trace(error)
         return self.problem(code, text, **fields)
 
     def problem(self, code: int, text: str, **fields: object) -> int:
-        """Tell what is wrong, in one line; `code` again."""
+        """Report a problem in one line. Returns `code`."""
         if text:
             complain(text)
             if self.as_json:
@@ -57,6 +57,6 @@ class Output:
 
 
 def current(context: click.Context) -> Output:
-    """The output of the command being run; the plain one before any is."""
+    """The output of the command that runs; a plain one if none has started."""
     output = context.meta.get(META)
     return output if isinstance(output, Output) else Output()

@@ -1,7 +1,7 @@
-"""The command `p2pannex`: a group of commands, each loaded when it is used, and what happens around all of them.
+"""The program `p2pannex`: a group of commands, each of which is imported when it is used.
 
-Commands return their exit code, or None for 0. Whatever they raise becomes an exit code and a line here, and only
-here (see `p2pannex.cli.errors`).
+A command returns its exit code, or None for 0. `CommandGroup` turns each exception that a command raises into an exit
+code and one line on standard error (see `p2pannex.cli.errors`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from p2pannex.cli.errors import complain, one_of
 from p2pannex.cli.output import Output, current
 
 COMMANDS = {
-    # name: the module below p2pannex.cli that has it
+    # name of the command: its module in p2pannex.cli
     "quickstart": "quickstart.command",
     "init": "repository",
     "info": "repository",
@@ -37,11 +37,11 @@ COMMANDS = {
     "bench": "measuring",
     "completion": "completion",
 }
-"""In the order in which help lists them."""
+"""The commands, in the order in which --help lists them."""
 
 
 class CommandGroup(click.Group):
-    """A group that loads its commands when they are used, and whose errors are one line."""
+    """A group that imports a command when it is used, and prints an error as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -62,7 +62,7 @@ class CommandGroup(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
-            # A group: an interrupt that came while a transfer's two tasks ran.
+            # A BaseExceptionGroup arises if the user interrupts while the two tasks of a transfer are running.
             if isinstance(one_of(error), click.ClickException | click.exceptions.Exit):
                 raise one_of(error) from error
             return current(ctx).failure(error)
@@ -76,7 +76,7 @@ class CommandGroup(click.Group):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command line; the exit code, or with `standalone_mode` exit with it."""
+        """Run a command line. Returns the exit code or, with `standalone_mode`, exits with it."""
         try:
             result = super().main(args, prog_name or "p2pannex", complete_var, standalone_mode=False, **extra)
             code = result if isinstance(result, int) else exit_codes.DONE
@@ -103,15 +103,15 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _flushed(code: int) -> int:
-    """See that what was printed is out, or that nobody wants it."""
+    """Flush standard output. Returns `code`, or the exit code of the error if flushing fails."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes again as it ends, and would complain.
+        # Python flushes again at its end, and would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.OUTPUT_CLOSED
     except OSError as error:
-        if code != exit_codes.LOCAL_FILE:  # else it was told of already: what could not be written is still there
+        if code != exit_codes.LOCAL_FILE:  # otherwise writing failed earlier, and the same error was reported then
             complain(f"standard output: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.LOCAL_FILE
@@ -138,15 +138,15 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     help="Print the version and exit.",
 )
 def program() -> None:
-    """Store, fetch, lock and remove the content of git-annex keys, here or elsewhere.
+    """Store, fetch, lock and remove the content of git-annex keys, on this machine or on others.
 
     \b
     A URL is one of
-      DIR                                 a directory store (p2pannex init DIR)
+      DIR                                 a store (p2pannex init), git-annex repository or gateway
       ssh://[USER@]HOST[:PORT]/DIR        ?shell=PROGRAM, ?uuid=UUID
       exec:COMMAND                        a program that serves on stdin and stdout
       unix:PATH  tcp://HOST:PORT  tls://HOST:PORT[?ca=FILE]
       p2p-annex::NET:ADDRESS
 
-    Start with `p2pannex quickstart`. P2PANNEX_DEBUG=1 shows where an error came from.
+    Start with `p2pannex quickstart`. P2PANNEX_DEBUG=1 prints the traceback of an error.
     """

@@ -1,4 +1,4 @@
-"""Progress bars, on standard error and only where somebody looks at them."""
+"""Progress bars on standard error. They are shown only if `Output.bars` is true."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def _bars(output: Output) -> Iterator[Progress | None]:
 
 @contextmanager
 def transfer_bar(output: Output, what: str) -> Iterator[Watch]:
-    """A bar for one transfer. Its callback is given to `p2pannex.transfer.transfer`."""
+    """A bar for one transfer. Pass the `Watch` to `send`, `retrieve` or `copy` as `progress`."""
     with _bars(output) as progress:
         yield Watch(progress, what)
 
 
 class Watch:
-    """Follows a transfer: `offset` and `count` are those of its `Transferred` reports, 0 before the first."""
+    """The progress callback of a transfer. `offset` and `count` are those of its last report, in bytes; 0 before it."""
 
     def __init__(self, progress: Progress | None, what: str) -> None:
         self.offset = 0
@@ -64,7 +64,7 @@ class Watch:
         if self._progress is None or self._task is None:
             return
         if not self._progress.tasks[0].started:
-            # A new task, because what was there before must not count as speed.
+            # A new task, because bytes that were transferred earlier must not count as speed.
             self._progress.remove_task(self._task)
             note = f"resumed at {now.offset / 1e6:.1f} MB" if now.offset else ""
             self._task = self._progress.add_task(self._what, total=now.total, completed=now.count, note=note)
@@ -73,7 +73,7 @@ class Watch:
 
 @contextmanager
 def hashing_bar(output: Output, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for making a key from a file of `total` bytes; the callback is told the bytes read so far."""
+    """A bar for hashing a file of `total` bytes. The callback takes the number of bytes read so far."""
     with _bars(output) as progress:
         if progress is None:
             yield lambda count: None

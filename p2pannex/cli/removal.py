@@ -1,4 +1,4 @@
-"""`p2pannex remove`."""
+"""`p2pannex remove`: remove content, optionally only while another repository has a locked copy."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from p2pannex.keys.key import Key
     "holder",
     type=URL,
     metavar="URL",
-    help="Remove only what this other repository has, and is kept from removing meanwhile.",
+    help="Remove only content that this other repository has, and only while it is locked there.",
 )
 @click.option(
     "--holder-token",
     envvar="P2PANNEX_HOLDER_TOKEN",
     show_envvar=True,
     metavar="TOKEN",
-    help="The token for the repository of --while-locked-on, if it is another.",
+    help="The token for the repository of --while-locked-on, if it is a different one.",
 )
 @connects
 @prints
@@ -40,8 +40,8 @@ def remove(
 ) -> int:
     """Remove content.
 
-    Exit code 1 if any was refused. Nothing is asked about other copies unless --while-locked-on says where one is: a
-    plain remove can remove the last. Content that is not there counts as removed.
+    Without --while-locked-on, other copies are not checked: the last copy can be removed. Content that is not present
+    counts as removed. The exit code is 1 if any removal was refused.
     """
     import trio
 
@@ -59,25 +59,25 @@ async def _remove(
     from p2pannex.service import Removal
     from p2pannex.transfer.drop import remove_while_locked
 
-    def tell(key: Key, removal: Removal) -> int:
+    def report(key: Key, removal: Removal) -> int:
         fields = {"key": str(key), "removed": removal.ok, "uuids": sorted(removal.uuids)}
         if removal.ok:
             output.result(b"removed " + key.raw, **fields)
             return exit_codes.DONE
         return output.problem(
-            exit_codes.NO, f"{key} was not removed: it is locked there, or time was up; try again later", **fields
+            exit_codes.NO, f"{key} was not removed: it is locked, or its deadline has passed; try again later", **fields
         )
 
     async with connection.open(url) as target:
         if holder_url is None:
 
             async def remove_one(key: Key) -> int:
-                return tell(key, await target.remove(key))
+                return report(key, await target.remove(key))
 
             return await each(keys, remove_one, output, "key")
         async with connection.open(holder_url, token=holder_token) as holder:
 
             async def remove_one_safely(key: Key) -> int:
-                return tell(key, await remove_while_locked(key, target=target, holder=holder))
+                return report(key, await remove_while_locked(key, target=target, holder=holder))
 
             return await each(keys, remove_one_safely, output, "key")

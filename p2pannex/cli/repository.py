@@ -1,4 +1,4 @@
-"""`p2pannex init` and `p2pannex info`."""
+"""`p2pannex init` and `p2pannex info`: make a directory store, and describe a repository."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @click.option("--uuid", metavar="UUID", help="The store's UUID, instead of a new one.")
 @prints
 def init(directory: str, uuid: str | None, output: Output) -> None:
-    """Make a directory store, and print its UUID.
+    """Make a directory store and print its UUID.
 
-    DIR is made if it is not there. No git is needed.
+    DIR is created if it does not exist. The store needs no git.
     """
     from p2pannex.stores.directory import DirectoryStore
 
@@ -34,10 +34,10 @@ def init(directory: str, uuid: str | None, output: Output) -> None:
 @connects
 @prints
 def info(url: str, connection: ConnectionOptions, output: Output) -> None:
-    """Tell what is known of a repository.
+    """Print what is known about a repository.
 
-    Of a directory store or a git-annex repository on this machine that is also how much it holds, for which all its
-    directories are read.
+    For a directory store or a git-annex repository on this machine, this includes how much it holds. To count that, all
+    of its directories are read.
     """
     import trio
 

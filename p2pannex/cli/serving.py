@@ -1,5 +1,7 @@
-"""`p2pannex serve`: a store, or a cluster, on sockets and P2P networks. `p2pannex proxy`: another repository, there or
-on stdio.
+"""`p2pannex serve` and `p2pannex proxy`.
+
+`serve` serves a store or a cluster on sockets and P2P networks. `proxy` serves the repository at a URL, either on
+sockets and P2P networks or on standard input and output.
 """
 
 from __future__ import annotations
@@ -33,16 +35,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
-
+"""Hosts on which a TCP socket needs no encryption: only clients on this machine reach it."""
 
 CONNECTIONS = 1000
-"""Clients that a proxy on sockets serves at a time: each may hold a connection to the repository behind it."""
+"""How many connections a proxy on sockets may have to its repository: each of its clients may need one."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _listens(*, required: bool) -> Callable[[F], F]:
-    """The options of commands that serve; the function gets them as `urls`, `mode`, `tls_cert` and `tls_key`."""
+    """Add the options of commands that serve; the function gets them as `urls`, `mode`, `tls_cert` and `tls_key`."""
 
     def decorate(command: F) -> F:
         @click.option(
@@ -51,17 +53,17 @@ def _listens(*, required: bool) -> Callable[[F], F]:
             metavar="URL",
             multiple=True,
             required=required,
-            help="Where: unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS; port 0 is any that is "
-            "free. May be repeated.",
+            help="Where: unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS. Port 0 means any free "
+            "port. May be repeated.",
         )
-        @click.option("--read-only", is_flag=True, help="Clients may fetch and lock only.")
+        @click.option("--read-only", is_flag=True, help="Clients may only fetch and lock.")
         @click.option("--append-only", is_flag=True, help="Clients may not remove.")
         @click.option("--tls-cert", metavar="FILE", type=click.Path(), help="For tls://: the certificate chain, PEM.")
-        @click.option("--tls-key", metavar="FILE", type=click.Path(), help="Its private key, if that is another file.")
+        @click.option("--tls-key", metavar="FILE", type=click.Path(), help="Its private key, if it is in another file.")
         @functools.wraps(command)
         def wrapped(*args: Any, read_only: bool, append_only: bool, **rest: Any) -> object:
             if read_only and append_only:
-                raise click.UsageError("--read-only and --append-only are two different things")
+                raise click.UsageError("--read-only and --append-only exclude each other")
             return command(*args, mode=_mode(read_only, append_only), **rest)
 
         return wrapped  # type: ignore[return-value]
@@ -78,10 +80,10 @@ def serve(
 ) -> int:
     """Serve a directory store, a git-annex repository or a cluster on sockets and P2P networks.
 
-    Who shows a token of it (p2pannex token create DIR) is let in; on a P2P network, with a git-annex repository, who
-    shows one of git-annex's (git annex p2p --gen-addresses). Prints the URL of each socket when it listens.
+    Prints each URL when it listens there. Clients need a token of DIR (p2pannex token create DIR). On a P2P network,
+    clients of a git-annex repository need one of git-annex's tokens instead (git annex p2p --gen-addresses).
 
-    SIGTERM or an interrupt ends it, once the requests under way have ended; a second one ends it at once.
+    SIGTERM or an interrupt makes it finish running requests and exit. A second one makes it exit immediately.
     """
     import trio
 
@@ -98,8 +100,12 @@ def serve(
 
 @click.command()
 @click.argument("url", type=URL)
-@click.option("--uuid", metavar="UUID", help="Which repository it is: then clients are greeted before it is asked.")
-@click.option("--tokens", "tokens_of", metavar="DIR", help="With --listen: whose tokens let clients in.")
+@click.option(
+    "--uuid",
+    metavar="UUID",
+    help="The repository's UUID. With it, clients get AUTH-SUCCESS before the proxy has connected.",
+)
+@click.option("--tokens", "tokens_of", metavar="DIR", help="With --listen: the store whose tokens admit clients.")
 @_listens(required=False)
 @connects
 @prints
@@ -114,12 +120,12 @@ def proxy(
     connection: ConnectionOptions,
     output: Output,
 ) -> int:
-    """Serve the repository that URL names, wherever it is: a proxy.
+    """Serve the repository at URL: a proxy.
 
-    On standard input and output, as p2pannex-shell does for what is on its own machine (make it the command of an ssh
-    key), or with --listen on sockets, to those who show a token of the store DIR (p2pannex token create DIR).
+    Without --listen, the proxy serves one client on standard input and output, so it can be the command of an ssh key.
+    With --listen, it serves on sockets, and clients need a token of the store DIR (p2pannex token create DIR).
 
-    Clients speak the version of the protocol that the repository speaks.
+    Clients can use no higher protocol version than the repository supports.
 
     \b
     p2pannex proxy 'ssh://server/srv/annex?uuid=UUID'
@@ -127,7 +133,7 @@ def proxy(
     import trio
 
     if bool(urls) != (tokens_of is not None):
-        raise click.UsageError("--listen and --tokens go together")
+        raise click.UsageError("--listen and --tokens must be given together")
 
     async def run() -> int:
         from p2pannex.p2p.stdio import serve_stdio
@@ -176,7 +182,7 @@ async def _serve(
     tls_key: str | None,
     output: Output,
 ) -> int:
-    """Serve until told to stop. `directory` is whose tokens those in `tokens_directory` are."""
+    """Serve until a signal ends it. `tokens_directory` holds the tokens; messages name `directory` as their store."""
     import trio
 
     from p2pannex.access import TokenFile
@@ -184,41 +190,44 @@ async def _serve(
     from p2pannex.url_syntax import NetworkURL, TcpURL, TlsURL, parse_url
     from p2pannex.urls import listen_at
 
-    listening: dict[Tokens, list[SocketListener]] = {}  # git-annex's tokens are good for one address each
+    listening: dict[Tokens, list[SocketListener]] = {}  # git-annex's tokens are valid for one address each
     stopping = trio.Event()
     async with trio.open_nursery() as nursery:
-        # Before anybody is told that we listen: who then tells us to stop is to be heard. Until all is tidied up.
-        await nursery.start(_stop_when_told, stopping, nursery.cancel_scope)
+        # Signals are handled until everything is closed. That starts before the first URL is printed, because a program
+        # that reads the URL may send a signal at once.
+        await nursery.start(_stop_on_signals, stopping, nursery.cancel_scope)
         async with service, AsyncExitStack() as stack:
             tokens = TokenFile(tokens_directory)
             no_tokens = not tokens.grants()
-            good: Tokens
+            accepted: Tokens
             for url in urls:
-                good = tokens
+                accepted = tokens
                 top = tls = None
                 if isinstance(parsed := parse_url(url), NetworkURL):
-                    good, top = _network_tokens(service, parsed, tokens)
+                    accepted, top = _network_tokens(service, parsed, tokens)
                 elif isinstance(parsed, TlsURL):
                     tls = _tls(tls_cert, tls_key)
                 elif isinstance(parsed, TcpURL) and parsed.host not in LOCAL:
-                    log.warning("%s is not encrypted: others can read tokens and content", url)
+                    log.warning("%s is not encrypted: others on the network can read tokens and content", url)
                 opened = await stack.enter_async_context(listen_at(url, tls=tls, directory=top))
-                listening.setdefault(good, []).extend(opened.values())
+                listening.setdefault(accepted, []).extend(opened.values())
                 for shown in opened:
                     output.result(shown, listening=shown)
             if no_tokens and tokens in listening:
-                log.warning("no tokens yet, so nobody is let in: p2pannex token create %s", directory)
+                log.warning(
+                    "there are no tokens, so no client is admitted; make one: p2pannex token create %s", directory
+                )
             async with trio.open_nursery() as serving:
-                for good, listeners in listening.items():
+                for accepted, listeners in listening.items():
                     serving.start_soon(
-                        partial(serve_listeners, listeners, service, tokens=good, mode=mode, stopping=stopping)
+                        partial(serve_listeners, listeners, service, tokens=accepted, mode=mode, stopping=stopping)
                     )
         nursery.cancel_scope.cancel()
     return exit_codes.DONE
 
 
 def _network_tokens(service: Service, url: NetworkURL, tokens: TokenFile) -> tuple[Tokens, bytes | None]:
-    """Who is let in on a P2P network, and where its program is to run."""
+    """The tokens that admit clients on a P2P network, and the directory in which the network's program runs."""
     from p2pannex.git_annex.creds import P2PAuth
     from p2pannex.stores.annex.store import AnnexStore
     from p2pannex.transports.network import NetworkAddress
@@ -228,11 +237,16 @@ def _network_tokens(service: Service, url: NetworkURL, tokens: TokenFile) -> tup
     address = str(NetworkAddress(url.net, url.address))
     known = P2PAuth(service.config.git_dir, address)
     if known.empty():
-        log.warning("%s: no tokens for it yet, so nobody is let in: git annex p2p --gen-addresses", address)
+        log.warning(
+            "%s: there are no tokens, so no client is admitted; make one: git annex p2p --gen-addresses", address
+        )
     return known, service.top
 
 
-async def _stop_when_told(stopping: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+async def _stop_on_signals(
+    stopping: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Set `stopping` at the first signal, and cancel `scope` at the second."""
     import trio
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

@@ -1,4 +1,4 @@
-"""`p2pannex token`: who may use the sockets of a store."""
+"""`p2pannex token`: make, list and revoke the tokens with which clients may use the sockets of a store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(file_okay
 
 
 class MomentType(click.ParamType):  # type: ignore[type-arg]
-    """A time to come: `90d`, or a date."""
+    """A duration from now such as `90d`, or a date; converted to POSIX seconds."""
 
     name = "time"
 
@@ -63,26 +63,26 @@ def _fields(grant: Grant) -> dict[str, object]:
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke tokens of a store, or of a cluster's gateway directory.
+    """Make, list and revoke tokens of a store, a git-annex repository or a gateway directory.
 
-    Who shows one to `p2pannex serve` is let in.
+    `p2pannex serve` admits clients that send one of them.
     """
 
 
 @token.command()
 @DIRECTORY
-@click.option("--name", default="", metavar="NAME", help="What to call it in lists.")
+@click.option("--name", default="", metavar="NAME", help="A name for lists.")
 @click.option(
     "--mode",
     type=click.Choice(["read-write", "append-only", "read-only"]),
     default="read-write",
     show_default=True,
-    help="What it allows.",
+    help="What clients with this token may do.",
 )
 @click.option("--expires", type=MomentType(), metavar="WHEN", help="A duration (90d, 12h) or a date.  [default: never]")
 @prints
 def create(directory: str, name: str, mode: str, expires: float | None, output: Output) -> None:
-    """Make a token and print it. It is kept as a hash only: nothing can tell it again."""
+    """Make a token and print it. Only its hash is stored, so it cannot be printed again."""
     from p2pannex.access import Mode
 
     if expires is not None and expires <= time.time():
@@ -111,7 +111,7 @@ def list_tokens(directory: str, output: Output) -> None:
 @click.argument("which", metavar="ID|NAME")
 @prints
 def revoke(directory: str, which: str, output: Output) -> int:
-    """Forget a token. Connections that came with it are ended within a minute."""
+    """Delete a token. Connections that used it are closed within a minute."""
     grant = _open(directory).revoke(which)
     if grant is None:
         return output.problem(

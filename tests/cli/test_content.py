@@ -78,7 +78,7 @@ def test_put_with_a_key(store: str, file: str) -> None:
     run("put", store, file, "--key", short, code=exit_codes.WRONG_CONTENT)
     wrong = f"SHA256-s{len(CONTENT)}--" + "0" * 64
     assert "not its content" in run("put", store, file, "--key", wrong, code=exit_codes.NO).stderr
-    assert "--key is for one FILE" in run("put", store, file, file, "--key", worm, code=exit_codes.USAGE).stderr
+    assert "--key takes exactly one FILE" in run("put", store, file, file, "--key", worm, code=exit_codes.USAGE).stderr
 
 
 def test_keys_that_are_not_utf_8(store: str, file: str) -> None:

@@ -28,7 +28,7 @@ def test_lock_holds_while_the_command_runs(full: str, through: Callable[[str], s
 
 def test_lock_of_what_is_not_there(store: str, tmp_path: Path) -> None:
     result = run_child("lock", store, ABSENT, "touch", str(tmp_path / "ran"), code=exit_codes.NO)
-    assert b"nothing was run" in result.stderr
+    assert b"COMMAND was not run" in result.stderr
     assert not (tmp_path / "ran").exists()
 
 

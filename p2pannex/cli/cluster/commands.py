@@ -1,4 +1,4 @@
-"""`p2pannex cluster`: a gateway directory, and its nodes."""
+"""`p2pannex cluster`: make a gateway directory, and add, change and remove its nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(file_okay
 
 
 class SettingType(click.ParamType):  # type: ignore[type-arg]
-    """NAME=VALUE."""
+    """NAME=VALUE, as a pair."""
 
     name = "setting"
 
@@ -34,26 +34,29 @@ class SettingType(click.ParamType):  # type: ignore[type-arg]
 
 
 def settings_of_a_node(command: F) -> F:
-    """The options that `add` and `set` share. What is not given is None."""
+    """Add the options that `add` and `set` share. Those that are not given are None, or () for `groups`."""
     options = [
-        click.option("--cost", type=click.FloatRange(min=0), help="Cheaper ones are asked first.  [default: 100]"),
+        click.option("--cost", type=click.FloatRange(min=0), help="Cheaper nodes are used first.  [default: 100]"),
         click.option(
             "--timeout",
             type=click.FloatRange(min=0.1),
-            help="Seconds that it may leave a question unanswered.  [default: 30]",
+            help="How many seconds a request may remain without a reply.  [default: 30]",
         ),
         click.option("--transfers", type=click.IntRange(min=1), help="Transfers at a time.  [default: 8]"),
         click.option(
             "--wanted",
             metavar="EXPRESSION",
-            help="Preferred content: what is stored there. Everything, where no node has an expression.",
+            help="Preferred content: what is stored there. If no node has an expression, every node stores everything.",
         ),
         click.option(
             "--max-size",
             metavar="SIZE",
-            help="How much it may hold, such as 500GB, for balanced= and sizebalanced=. Of directories here only.",
+            help="How much it may hold, such as 500GB, for balanced= and sizebalanced=. Only for directories of this "
+            "machine.",
         ),
-        click.option("--group", "groups", metavar="GROUP", multiple=True, help="A group it is in. May be repeated."),
+        click.option(
+            "--group", "groups", metavar="GROUP", multiple=True, help="A group that it belongs to. May be repeated."
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -62,10 +65,10 @@ def settings_of_a_node(command: F) -> F:
 
 @click.group()
 def cluster() -> None:
-    """Make many repositories one: a gateway directory, and its nodes.
+    """Present several repositories, the nodes, as one.
 
-    Serve it as any repository: `p2pannex-shell` over ssh, `p2pannex serve DIR` on sockets, or `p2pannex put DIR ...`
-    and its like on this machine.
+    The gateway directory DIR can be used like a store: with `p2pannex put DIR ...` on this machine, over ssh with
+    `p2pannex-shell`, or on sockets with `p2pannex serve DIR`.
     """
 
 
@@ -78,7 +81,7 @@ cluster.add_command(status)
 @click.option("--uuid", metavar="UUID", help="The cluster's UUID, instead of a new one.")
 @prints
 def init(directory: str, name: str, uuid: str | None, output: Output) -> None:
-    """Make a gateway directory for a new cluster, and print the cluster's UUID."""
+    """Make a gateway directory for a new cluster and print the cluster's UUID."""
     from p2pannex.gateways.directory.config import create
 
     config = create(directory, name, uuid=uuid)
@@ -90,15 +93,15 @@ def init(directory: str, name: str, uuid: str | None, output: Output) -> None:
 @click.argument("name")
 @click.argument("url", type=URL, required=False)
 @settings_of_a_node
-@click.option("--external", metavar="COMMAND", help="A special remote instead of a URL: the program that reaches it.")
+@click.option("--external", metavar="COMMAND", help="The program that reaches a special remote, instead of a URL.")
 @click.option(
     "--set",
     "settings",
     metavar="NAME=VALUE",
     type=SettingType(),
     multiple=True,
-    help="A setting of the special remote, as git annex initremote takes it. May be repeated. Others see command "
-    "lines: passwords belong into the environment variables that the program reads.",
+    help="A setting of the special remote, as for git annex initremote. May be repeated. Other users can see command "
+    "lines: pass passwords through the environment variables that the program reads.",
 )
 @click.option("--uuid", metavar="UUID", help="The special remote's UUID, instead of a new one.")
 @prints
@@ -112,7 +115,7 @@ def add(
     output: Output,
     **options: Any,
 ) -> None:
-    """Add a node, which has to answer now. Gateways that are running take it up within a second.
+    """Add a node, which must reply now. Running gateways use it within a second.
 
     A node is a URL, or a special remote: --external "rclone gitannex" --set rcloneremotename=cloud.
     """
@@ -125,7 +128,7 @@ def add(
     from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig
     from p2pannex.urls import open_url
 
-    GatewayConfig.load(directory)  # if the directory is no gateway, that is the error to report
+    GatewayConfig.load(directory)  # reports an error if the directory is no gateway
     try:
         check_node_name(name)
     except RemoteError as error:
@@ -141,13 +144,13 @@ def add(
 
 
 def _argv_of(command: str) -> tuple[str, ...]:
-    """The command line of a special remote's program."""
+    """Split the command line of a special remote's program."""
     try:
         argv = tuple(shlex.split(command))
     except ValueError as error:
         raise click.UsageError(f"--external: {str(error).lower()}") from error
     if not argv:
-        raise click.UsageError("--external: which program?")
+        raise click.UsageError("--external: the program is missing")
     return argv
 
 
@@ -159,14 +162,16 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 @DIRECTORY
 @click.argument("name", required=False)
 @settings_of_a_node
-@click.option("--no-groups", is_flag=True, help="Take it out of every group.")
-@click.option("--numcopies", type=click.IntRange(min=1), help="Of the cluster: what lackingcopies= goes by.")
+@click.option("--no-groups", is_flag=True, help="Remove the node from all groups.")
+@click.option(
+    "--numcopies", type=click.IntRange(min=1), help="Of the cluster: the number of copies that lackingcopies= uses."
+)
 @click.option(
     "--groupwanted",
     metavar="GROUP=EXPRESSION",
     type=SettingType(),
     multiple=True,
-    help="Of the cluster: what groupwanted stands for in that group.",
+    help="Of the cluster: the expression that groupwanted stands for in that group. May be repeated.",
 )
 @prints
 def set_(
@@ -178,10 +183,9 @@ def set_(
     output: Output,
     **options: Any,
 ) -> None:
-    """Change settings of the node NAME, or of the cluster. Those that are not named stay as they are.
+    """Change settings of the node NAME, or of the cluster. Settings that are not given stay as they are.
 
-    --wanted "" takes the expression away, and --max-size "" the limit. --group names all the groups that the node is
-    to be in.
+    --wanted "" deletes the expression, and --max-size "" the limit. --group replaces all groups of the node.
     """
     import attrs
 
@@ -189,9 +193,9 @@ def set_(
 
     changes = _given(options) | ({"groups": ()} if no_groups else {})
     if changes and name is None:
-        raise click.UsageError(f"of which node? p2pannex cluster set {directory} NAME ...")
+        raise click.UsageError(f"the node is missing: p2pannex cluster set {directory} NAME ...")
     if no_groups and options["groups"]:
-        raise click.UsageError("--group and --no-groups are two different things")
+        raise click.UsageError("--group and --no-groups exclude each other")
 
     def edit(config: GatewayConfig) -> GatewayConfig:
         if name is not None:
@@ -211,7 +215,7 @@ def set_(
 @click.argument("name")
 @prints
 def remove(directory: str, name: str, output: Output) -> None:
-    """Take a node out of the cluster. Its content stays where it is."""
+    """Remove a node from the cluster. Its content stays where it is."""
     from p2pannex.gateways.directory.config import change
 
     change(directory, lambda config: config.without_node(name))

@@ -1,4 +1,4 @@
-"""`p2pannex cluster status`: how the nodes of a gateway directory are doing."""
+"""`p2pannex cluster status`: the state of the nodes of a gateway directory."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from p2pannex.gateways.directory.node_status import ClusterStatus, NodeStatus
 
 PAUSE = 2.0
-"""Seconds between two looks."""
+"""Seconds between two readings."""
 
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
-@click.option("--watch", is_flag=True, help="Look again every two seconds, until interrupted.")
+@click.option("--watch", is_flag=True, help="Repeat every two seconds, until interrupted.")
 @prints
 def status(directory: str, watch: bool, output: Output) -> int:
-    """Ask every node how it is: whether it answers, how far its clock is from ours, how many keys it holds.
+    """Show for every node whether it replies, how far its clock differs from this machine's, and how many keys it has.
 
-    Keys can be counted where the node is a directory of this machine. Transfers are those of all processes that serve
+    Keys can be counted only if the node is a directory of this machine. Transfers are those of all processes that serve
     the cluster from DIR on this machine.
 
-    Exit code 0 if all answer, 1 if one does not.
+    The exit code is 1 if a node does not reply.
     """
     import trio
 
@@ -63,7 +63,7 @@ async def _status(directory: str, watch: bool, output: Output) -> int:
 
 
 def _row(status: NodeStatus) -> dict[str, Any]:
-    """What is known of a node, by the names that --json prints. What is not known is not there."""
+    """What is known about a node, by the field names that --json prints. Fields that are not known are absent."""
     row: dict[str, Any] = {"name": status.name}
     if status.node is not None:
         row |= {"uuid": status.node.uuid, "cost": status.node.cost, "limit": status.node.limit}
@@ -92,18 +92,18 @@ def _table(report: ClusterStatus) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("node", "answers", "clock", "transfers", "keys", "cost", "uuid")
+    table = Table("node", "reply", "clock", "transfers", "keys", "cost", "uuid")
     number = report.processes
-    table.caption = f"served by {number} process{'es' * (number > 1)}" if number else "nobody serves it now"
+    table.caption = f"served by {number} process{'es' * (number > 1)}" if number else "no process serves it now"
     for row in map(_row, report.nodes):
         problem = row.get("problem")
-        answers = Text(str(problem), style="red") if problem else Text(f"{row['milliseconds']} ms", style="green")
+        reply = Text(str(problem), style="red") if problem else Text(f"{row['milliseconds']} ms", style="green")
         offset = row.get("clock_offset")
         clock = "" if problem else "no deadlines" if offset is None else f"{offset:+d} s"
         limit = f" of {row['limit']}" if "limit" in row else ""
         keys = "" if problem else "unknown" if row["keys"] is None else str(row["keys"])
         cost = f"{row['cost']:g}" if "cost" in row else ""
         table.add_row(
-            Text(str(row["name"])), answers, clock, f"{row['transfers']}{limit}", keys, cost, str(row.get("uuid", ""))
+            Text(str(row["name"])), reply, clock, f"{row['transfers']}{limit}", keys, cost, str(row.get("uuid", ""))
         )
     return table

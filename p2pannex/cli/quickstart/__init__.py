@@ -1,1 +1,1 @@
-"""``p2pannex quickstart``: a tour of what the programs do, run on this machine."""
+"""``p2pannex quickstart``: a demonstration of the main features, on this machine."""

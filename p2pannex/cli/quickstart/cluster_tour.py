@@ -1,8 +1,8 @@
-"""The second part of the quickstart: a cluster of three stores, one of which is killed in the middle of a download.
+"""The second part of the quickstart: a cluster of three stores, one of which is killed during a download.
 
-Each store is served by a child process of its own. A gateway in this process makes one repository of them, and its
-client speaks the protocol with it over a socket. The process that is killed is killed with SIGKILL, and started again
-only when it says so.
+Each store is served by a child process of its own. A gateway in this process presents them as one repository, and a
+client in this process uses it over a socket. The child process is killed with SIGKILL. A new one is started only for
+the last step.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from p2pannex.transfer.transfer import Transferred
 
 NODES = {"attic": 100.0, "cellar": 150.0, "shelf": 200.0}
-"""The stores, and their costs: downloads come from the cheapest one that is there."""
+"""The stores and their costs: a download comes from the cheapest one that replies."""
 
 MADE = {"movie.mkv": 24_000_000, "song.ogg": 400_000}
-"""The first is long enough not to fit into what the system keeps between two processes."""
+"""The files that are made: name and size in bytes. The first one does not fit into the buffers between two processes,
+so a process can be killed before it has sent the whole file."""
 
 
 class Host:
@@ -58,7 +59,7 @@ class Host:
         return self.processes[-1].pid
 
     async def start(self) -> None:
-        """Start a process, for the first connection."""
+        """Start the process that the first connection will use."""
         self._ready.append(await self.dial())
 
     async def dial(self) -> Peer:
@@ -76,7 +77,7 @@ class Host:
         return peer
 
     def kill(self) -> None:
-        """What serves it dies at once, and nothing serves it until it is `on` again."""
+        """Kill the processes that serve the store. No connection can be made until `on` is True again."""
         self.on = False
         for process in self.processes:
             process.kill()
@@ -87,16 +88,16 @@ class Host:
 
 
 class Killer:
-    """A progress callback that kills the host that the bytes come from, once `middle` of them have arrived."""
+    """A progress callback that kills the host that sends the bytes, once `middle` of them have arrived."""
 
     def __init__(
         self, cluster: Cluster, hosts: Sequence[Host], middle: int, watch: Callable[[Transferred], None]
     ) -> None:
         self.sources: list[str] = []
-        """The nodes that they came from, one after the other."""
+        """The names of the nodes that sent bytes, in order."""
         self.killed = hosts[0]
         self.reached = 0
-        """How many bytes had arrived then."""
+        """How many bytes had arrived when the host was killed; 0 before that."""
         self._cluster = cluster
         self._hosts = hosts
         self._middle = middle
@@ -112,7 +113,7 @@ class Killer:
 
 
 class ClusterTour:
-    """It works in `folder`."""
+    """Runs in `folder`."""
 
     def __init__(self, folder: str, view: View, output: Output) -> None:
         self.folder = folder
@@ -127,8 +128,8 @@ class ClusterTour:
         self.view.step(
             "cluster",
             "Three more stores, as one",
-            "A cluster is one repository to its clients, whatever it is made of. Here it is three stores, each served "
-            "by a process of its own, as they would be on three machines.",
+            "Clients use a cluster like a single repository. The nodes of this one are three stores, each served by a "
+            "process of its own, as they would be on three machines.",
         )
         async with self.cluster() as (cluster, client):
             for host in self.hosts:
@@ -139,22 +140,23 @@ class ClusterTour:
             self.view.step(
                 "cluster-put",
                 "Put a film into the cluster",
-                "It is sent once, and goes on to all of them at the same time. The answer names those that have it.",
+                "The client sends it once. The gateway passes it on to all nodes at the same time, and its reply names "
+                "those that have stored it.",
             )
             await self.put(client, film, key)
             await self.fetch(cluster, client, film, key)
             self.view.step(
                 "cluster-put-without",
-                "Put something into what is left",
-                f"{self.hosts[0].name} stays switched off. That is no failure as long as others can do it, and the "
-                "answer says where the content is, and so where it is not.",
+                "Put a song while one node is down",
+                f"{self.hosts[0].name} stays switched off. The upload succeeds as long as another node stores the "
+                "song. The reply names the nodes that did.",
             )
             await self.put(client, song, await trio.to_thread.run_sync(key_for_file, song, abandon_on_cancel=True))
             await self.remove(client, film, key)
 
     @asynccontextmanager
     async def cluster(self) -> AsyncIterator[tuple[Cluster, Remote]]:
-        """The cluster, and how its client has it."""
+        """The cluster, and the connection of its client."""
         from p2pannex.cluster import Cluster, Node
         from p2pannex.errors import ConnectionLost
         from p2pannex.p2p.peer import StreamPeer
@@ -169,7 +171,7 @@ class ClusterTour:
 
         async def dial() -> Peer:
             if not unused:
-                raise ConnectionLost("the gateway has left")
+                raise ConnectionLost("the gateway has ended")
             return unused.pop()
 
         async def gateway() -> None:
@@ -211,9 +213,9 @@ class ClusterTour:
 
         self.view.step(
             "cluster-get",
-            "Fetch it, and kill who gives it",
-            "In the middle of the download, the process that the bytes come from is killed. The gateway goes on with "
-            "another at the byte that was reached. The client notices nothing but a pause.",
+            "Fetch it, and kill the node that sends it",
+            "In the middle of the download, the process that sends the bytes is killed. The gateway continues from "
+            "another node, at the byte that was reached. The client notices only a pause.",
         )
         fetched = os.path.join(self.folder, "fetched")
         os.makedirs(fetched, exist_ok=True)
@@ -225,13 +227,13 @@ class ClusterTour:
         seconds = time.perf_counter() - started
         compare = functools.partial(filecmp.cmp, path, name, shallow=False)
         if not await trio.to_thread.run_sync(compare, abandon_on_cancel=True):
-            raise WrongContent(f"{path} is not what was fetched, which must not happen: please report it")
+            raise WrongContent(f"bug: what was fetched differs from {path} (please report it)")
         if len(killer.sources) < 2:
-            raise WrongContent("all of it had arrived before the process was killed; run it again")
+            raise WrongContent("all of the film had arrived before the process was killed; run the quickstart again")
         host, reached = killer.killed, killer.reached
         text = f"process {host.pid} killed (SIGKILL) when {size(reached)} had arrived"
         self.view.row([host.name, text], node=host.name, killed=host.pid, bytes=reached)
-        text = f"{killer.sources[-1]} went on; verified and identical, {speed(watch.count, seconds)}"
+        text = f"{killer.sources[-1]} continued; verified and identical, {speed(watch.count, seconds)}"
         fields = {"bytes": watch.count, "seconds": round(seconds, 6), "sources": killer.sources}
         self.row(path, key, [size(watch.count), text], **fields)
 
@@ -241,8 +243,9 @@ class ClusterTour:
         self.view.step(
             "cluster-remove",
             "Remove the film from the cluster",
-            "That is done only when it is gone from everywhere. As long as one store does not answer, the answer is "
-            "no (FAILURE-PLUS), and names those where it is gone. When that one is back, it is asked again.",
+            "A removal succeeds only if no node has the film any more. While one node does not reply, the cluster "
+            "replies FAILURE-PLUS and names the nodes that have removed it. Once that node is back, the client tries "
+            "again.",
         )
         for again in (False, True):
             if again:
@@ -251,10 +254,10 @@ class ClusterTour:
             removal = await client.remove(key)
             nodes = self.named(removal.uuids)
             if removal.ok is not again:
-                raise RemovalRefused("something else is using these stores; run it again")
+                raise RemovalRefused("another program uses these stores; run the quickstart again")
             answer = "SUCCESS-PLUS" if removal.ok else "FAILURE-PLUS"
             back = f"{self.hosts[0].name} is back: " if again else ""
-            text = f"{back}{answer}, gone from {_listed(nodes)}"
+            text = f"{back}{answer}, removed from {_listed(nodes)}"
             self.row(path, key, [text], removed=removal.ok, nodes=nodes)
 
     def row(self, path: str, key: Key, cells: list[str], **fields: object) -> None:

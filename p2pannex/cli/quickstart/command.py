@@ -1,7 +1,7 @@
-"""`p2pannex quickstart`: the main job, from nothing, in one command.
+"""`p2pannex quickstart`: demonstrate the main features in one command.
 
-Everything in it is real: stores on disk, served by child processes that speak the protocol. What is shown is what was
-measured. `quickstart_stores` is its first part, `quickstart_cluster` its second, `quickstart_view` how it looks.
+Nothing is simulated: the stores are on disk, child processes serve them over the protocol, and the times that are shown
+are measured. `stores_tour` is the first part, `cluster_tour` the second; `view` prints both.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from p2pannex.cli.quickstart.stores_tour import StoresTour
 from p2pannex.cli.quickstart.view import JsonView, QuietView, RichView, View
 
 MADE = {"notes.txt": 2_000, "photo.jpg": 3_000_000, "film.mkv": 50_000_000}
-"""The files that are made where none are named: their bytes are made up."""
+"""The files that are made if none are given: name and size in bytes. Their content is pseudo-random."""
 
 
 @click.command()
 @click.argument("files", metavar="[FILE...]", nargs=-1, type=click.Path(exists=True, dir_okay=False, readable=True))
-@click.option("--dir", "directory", metavar="DIR", type=click.Path(file_okay=False), help="Work here, and keep it.")
+@click.option(
+    "--dir", "directory", metavar="DIR", type=click.Path(file_okay=False), help="Work in this directory, and keep it."
+)
 @prints
 def quickstart(files: tuple[str, ...], directory: str | None, output: Output) -> None:
-    """See the main job done, in one go.
+    """Demonstrate the main features with stores on this machine.
 
-    Put, copy, fetch back, lock and remove safely, between two stores; then a cluster of three, which loses one of them
-    in the middle. The first is done with FILEs, which are only read, or with files that are made for it. Without --dir
-    it happens in a temporary folder and leaves nothing behind.
+    The first part puts, copies, fetches, locks and safely removes content in two stores. It uses the FILEs, which are
+    only read; without any, it makes some. The second part uses a cluster of three nodes, one of which is killed during
+    a download. Without --dir, everything is in a temporary directory, which is deleted at the end.
     """
     import trio
 
@@ -51,9 +53,9 @@ class _Tour:
 
     async def run(self) -> None:
         self.view.begin(
-            "git-annex calls content by a key, which says what its bytes are. p2pannex stores, fetches and removes "
-            "content by its key, over the protocol that git-annex speaks. Here it does so with stores that are all on "
-            "this machine: first a laptop's and a server's, then three that are one cluster."
+            "git-annex names content by a key, which is usually made from a hash of its bytes. p2pannex stores, "
+            "fetches and removes content by its key, over the protocol that git-annex itself uses. Here all stores are "
+            "on this machine: first two, named laptop and server, then three that form a cluster."
         )
         cluster = ClusterTour(self.folder, self.view, self.output)
         stores = StoresTour(self.folder, self.files or make_files(self.folder, MADE), self.view, self.output)
@@ -64,23 +66,23 @@ class _Tour:
     def end(self, stores: StoresTour) -> None:
         key = next(iter(stores.keys.values()))
         if self.kept is None:
-            server, where = "STORE", "All of it was in a temporary folder, which is gone now."
-            first = ("p2pannex quickstart --dir try-it", "the same again, in a folder that stays")
+            server, where = "STORE", "Everything was in a temporary directory, which is deleted now."
+            first = ("p2pannex quickstart --dir try-it", "the same again, in a directory that is kept")
         else:
             server = shlex.quote(os.path.join(self.kept, "server"))
-            where = f"All of it is in {self.folder}."
-            first = (f"p2pannex check {server} {shlex.quote(str(key))}", "ask for one of them yourself")
+            where = f"Everything is in {self.folder}."
+            first = (f"p2pannex check {server} {shlex.quote(str(key))}", "check for one of the keys yourself")
         commands = [
             first,
             ("p2pannex init STORE && p2pannex put STORE FILE", "a store of your own"),
-            ("p2pannex cluster --help", "many repositories as one"),
+            ("p2pannex cluster --help", "several repositories presented as one"),
             ("p2pannex --help", "the other commands, URLs and exit codes"),
         ]
         untouched = " Your files were only read." if self.files else ""
         self.view.end(
-            f"Stored, copied, fetched back, and removed where no longer needed: {len(stores.keys)} files, of each of "
-            f"which there was a copy at every moment. And a cluster that gave what it had, and took what it was given, "
-            f"with one of its stores dead.{untouched} {where}",
+            f"Files that were stored, copied, fetched back, and removed from the laptop: {len(stores.keys)}. At every "
+            f"moment there was at least one copy of each. After that, a cluster completed a download and an upload "
+            f"although one of its nodes had been killed.{untouched} {where}",
             commands,
             folder=self.kept and self.folder,
             files=len(stores.keys),

@@ -1,4 +1,4 @@
-"""Where the quickstart happens: its folder, the stores in it, and the files that are made for it."""
+"""What the quickstart works with: its folder, the stores in it, and the files that are made for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def work_folder(directory: str | None) -> Iterator[str]:
-    """The folder to work in: a temporary one where none is named."""
+    """The folder to work in: `directory` or, without one, a temporary folder that is deleted at the end."""
     if directory is not None:
         os.makedirs(directory, exist_ok=True)
         yield os.path.abspath(directory)
@@ -30,18 +30,18 @@ def work_folder(directory: str | None) -> Iterator[str]:
 
 
 def make_files(folder: str, lengths: Mapping[str, int]) -> list[str]:
-    """Files whose bytes are made up, the same each time; where they are."""
+    """Make files of pseudo-random bytes, the same ones in each run. `lengths` is in bytes. Returns their paths."""
     made = os.path.join(folder, "files")
     os.makedirs(made, exist_ok=True)
     paths = [os.path.join(made, name) for name in lengths]
     for path, (name, length) in zip(paths, lengths.items(), strict=True):
         with open(path, "wb") as file:
-            file.write(random.Random(name).randbytes(length))  # noqa: S311 - no secret
+            file.write(random.Random(name).randbytes(length))  # noqa: S311 - not a secret
     return paths
 
 
 def open_store(folder: str, name: str) -> DirectoryStore:
-    """The store of that name in the folder, made if it is not there."""
+    """Open the store with this name in the folder. It is created if it does not exist."""
     from p2pannex.stores.directory import DirectoryStore, NotAStore
 
     path = os.path.join(folder, name)
@@ -57,16 +57,16 @@ def serving(store: DirectoryStore) -> list[str]:
 
 
 def _shell() -> list[str]:
-    """The program that serves: the one installed beside this one, or the same by its module's name."""
+    """The command that runs p2pannex-shell: the program that is installed beside Python or, without it, its module."""
     program = shutil.which("p2pannex-shell", path=os.path.dirname(sys.executable))
     return [program] if program else [sys.executable, "-m", "p2pannex.cli.shell.main"]
 
 
 def stored(outcome: object, key: Key) -> str:
-    """In a word what came of an upload; WrongContent where nothing was stored."""
+    """The outcome of an upload as text for people. Raises WrongContent if nothing was stored."""
     from p2pannex.service import AlreadyHave, NotStored
     from p2pannex.transfer.transfer import WrongContent
 
     if isinstance(outcome, NotStored):
-        raise WrongContent(f"{key} was not stored: its file changed while this ran; run it again")
+        raise WrongContent(f"{key} was not stored: its file changed meanwhile; run the quickstart again")
     return "there already" if isinstance(outcome, AlreadyHave) else "stored"

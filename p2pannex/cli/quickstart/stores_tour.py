@@ -1,7 +1,7 @@
-"""The first part of the quickstart: two stores, and content on its way between them.
+"""The first part of the quickstart: two stores, and content that moves between them.
 
-Each is a directory store served by a child process, which speaks the protocol on its standard input and output, as
-git-annex's clients would have it through ssh.
+Each is a directory store. A child process serves it on its standard input and output, as it would serve git-annex's
+clients through ssh.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class StoresTour:
-    """It works in `folder`, with `files`, which it only reads. `keys` are theirs, once they are known."""
+    """Runs in `folder` with `files`, which are only read. `keys` has the key of each file, once `put` has made it."""
 
     def __init__(self, folder: str, files: Sequence[str], view: View, output: Output) -> None:
         self.folder = folder
@@ -47,7 +47,7 @@ class StoresTour:
             await self.look(laptop, server)
 
     def stores(self) -> tuple[DirectoryStore, DirectoryStore]:
-        self.view.step("init", "Two stores", "A store is a directory with an identity. It needs no git.")
+        self.view.step("init", "Two stores", "A store is a directory with a UUID. It needs no git.")
         found = []
         for name in ("laptop", "server"):
             store = open_store(self.folder, name)
@@ -57,7 +57,7 @@ class StoresTour:
 
     @asynccontextmanager
     async def serving(self, store: DirectoryStore) -> AsyncIterator[Remote]:
-        """The store as a client has it: through a server's standard input and output."""
+        """Connect to the store as a client, through the standard input and output of a server."""
         from p2pannex.p2p.dial import open_process_peer
         from p2pannex.p2p.remote import Remote
 
@@ -75,8 +75,8 @@ class StoresTour:
         self.view.step(
             "put",
             "Put files on the laptop",
-            "Each file's key is made from its bytes. A child process, p2pannex-shell p2pstdio, receives them, checks "
-            "them against the key, and says yes only when they are safe on disk.",
+            "Each file's key is made from a hash of its bytes. A child process, p2pannex-shell p2pstdio, receives the "
+            "bytes and verifies them against the key. It replies SUCCESS only when they are safe on disk.",
         )
         for path in self.files:
             key = await trio.to_thread.run_sync(key_for_file, path, abandon_on_cancel=True)
@@ -92,8 +92,8 @@ class StoresTour:
         self.view.step(
             "copy",
             "Copy them to the server",
-            "From one server's child process into another's. If a connection were lost in the middle, the copy would "
-            "go on where it stopped.",
+            "One child process sends, the other receives. If a connection is lost during a copy, the next attempt "
+            "continues where it stopped.",
         )
         for path, key in self.keys.items():
             started = time.perf_counter()
@@ -109,8 +109,8 @@ class StoresTour:
         self.view.step(
             "get",
             "Fetch them back",
-            "What comes is hashed as it comes, and gets its name only if it is the content of its key. Then it is "
-            "compared with the file that was put.",
+            "The bytes are hashed as they arrive. The file gets its name only if they are the content of the key. Then "
+            "it is compared with the file that was put.",
         )
         fetched = os.path.join(self.folder, "fetched")
         os.makedirs(fetched, exist_ok=True)
@@ -122,7 +122,7 @@ class StoresTour:
             seconds = time.perf_counter() - started
             compare = functools.partial(filecmp.cmp, path, name, shallow=False)
             if not await trio.to_thread.run_sync(compare, abandon_on_cancel=True):
-                raise WrongContent(f"{path} changed while this ran; run it again")
+                raise WrongContent(f"{path} changed meanwhile; run the quickstart again")
             self.done(path, watch.count - watch.offset, started, "verified and identical", seconds=seconds)
 
     async def lock(self, server: Remote) -> None:
@@ -131,19 +131,21 @@ class StoresTour:
         self.view.step(
             "lock",
             "Lock one on the server",
-            "A lock is a promise to keep content, for who is about to remove another copy. It is written to disk, and "
-            "it holds for ten minutes even if the connection or the server dies.",
+            "Locked content cannot be removed. A client locks one copy before it removes another. The lock is on disk, "
+            "and lasts for ten minutes even if the connection is lost or the server is killed.",
         )
         path, key = next(iter(self.keys.items()))
         lock = await server.lock(key)
         if lock is None:
-            raise RemovalRefused("the server could not lock content that it has; is something else removing it?")
+            raise RemovalRefused(
+                "the server could not lock content that it has; does another program use these stores?"
+            )
         async with lock:
             removal = await server.remove(key)
         if removal.ok:
-            raise RemovalRefused("the server removed locked content, which must not happen: please report it")
+            raise RemovalRefused("bug: the server removed locked content (please report it)")
         name = os.path.basename(path)
-        self.view.row([name, "locked; asked to remove it, the server refused"], file=path, locked=True, removed=False)
+        self.view.row([name, "locked; the server refused to remove it"], file=path, locked=True, removed=False)
 
     async def drop(self, laptop: Remote, server: Remote) -> None:
         from p2pannex.service import RETENTION
@@ -152,14 +154,15 @@ class StoresTour:
         self.view.step(
             "remove",
             "Remove them from the laptop",
-            f"Each is locked on the server first. The laptop may then remove it before a deadline on its own clock, "
-            f"{RETENTION - MARGIN} seconds from the lock: in time, however slow the connection.",
+            f"Each is first locked on the server. The laptop may then remove it, but only within {RETENTION - MARGIN} "
+            f"seconds of the lock, by its own clock. The lock lasts longer, so a slow connection cannot make the "
+            f"removal too late.",
         )
         for path, key in {key: (path, key) for path, key in self.keys.items()}.values():
             started = time.perf_counter()
             removal = await remove_while_locked(key, target=laptop, holder=server)
             if not removal.ok:
-                raise RemovalRefused(f"{path} was not removed: somebody else has it locked; try again in ten minutes")
+                raise RemovalRefused(f"{path} was not removed: another client has locked it; try again in ten minutes")
             seconds = time.perf_counter() - started
             took = f"locked, removed, unlocked in {seconds * 1000:.1f} ms"
             self.view.row([os.path.basename(path), took], file=path, key=str(key), removed=True, seconds=seconds)
@@ -167,11 +170,11 @@ class StoresTour:
     async def look(self, laptop: Remote, server: Remote) -> None:
         from p2pannex.transfer.drop import RemovalRefused
 
-        self.view.step("check", "Look where everything is", "Both stores are asked.")
+        self.view.step("check", "Check where everything is", "Both stores report what they have.")
         for path, key in self.keys.items():
             here, there = await laptop.check_present(key), await server.check_present(key)
             if here or not there:
-                raise RemovalRefused(f"{path} is not where it should be; is something else using these stores?")
+                raise RemovalRefused(f"{path} is not where it should be; does another program use these stores?")
             text = "on the server, and no longer on the laptop"
             self.view.row([os.path.basename(path), text], file=path, key=str(key), laptop=here, server=there)
 
@@ -185,7 +188,7 @@ class StoresTour:
         seconds: float | None = None,
         name_key: bool = False,
     ) -> None:
-        """A row for a transfer."""
+        """Show a row for a transfer."""
         seconds = time.perf_counter() - started if seconds is None else seconds
         key = self.keys[path]
         length = os.path.getsize(path)

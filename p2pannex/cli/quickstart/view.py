@@ -1,4 +1,4 @@
-"""How the quickstart is shown: step by step in colours for people, an object a line for programs."""
+"""How the quickstart is shown: step by step in colours for people, or as one JSON object per line for programs."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from p2pannex.cli.errors import line
 
 
 class View(Protocol):
-    """What the quickstart tells as it happens."""
+    """Shows the quickstart while it runs."""
 
     def begin(self, text: str) -> None:
-        """The first words."""
+        """Show the introduction."""
 
     def step(self, name: str, title: str, why: str) -> None:
-        """What comes next, and why anybody would want it."""
+        """Show the title of the next step, and what it is for. `name` is what JSON calls the step."""
 
     def row(self, cells: Sequence[str], **fields: object) -> None:
-        """One thing that was done. The first cell is what, the last one a measure or a remark."""
+        """Show one result: the first cell says what it concerns, the last one how it went. `fields` are for JSON."""
 
     def end(self, text: str, commands: Sequence[tuple[str, str]], **fields: object) -> None:
-        """All that was shown is true now; what to try next, as commands and what they do."""
+        """Show a summary, and commands to try next, each with what it does. `fields` are for JSON."""
 
 
 class JsonView:
-    """For programs."""
+    """For --json."""
 
     def __init__(self) -> None:
         self._step = ""
@@ -47,7 +47,7 @@ class JsonView:
 
 
 class QuietView:
-    """For who asked not to be told."""
+    """For --quiet: shows nothing."""
 
     def begin(self, text: str) -> None:
         pass
@@ -63,7 +63,7 @@ class QuietView:
 
 
 class RichView:
-    """For people. Without a terminal it is the same text without colours."""
+    """For people. Without a terminal it prints the same text without colours."""
 
     WIDTHS = (14, 8, 22)
 
@@ -114,7 +114,7 @@ class RichView:
 
 
 def shortened(text: str, width: int) -> str:
-    """The text in `width` characters, its middle left out where it has to be."""
+    """The text in at most `width` characters. If it is longer, an ellipsis replaces its middle."""
     if len(text) <= width:
         return text
     right = width // 3
@@ -132,7 +132,7 @@ def size(count: int) -> str:
 
 
 def speed(count: int, seconds: float) -> str:
-    """How long it took and, where that says anything, how fast that was."""
+    """How long a transfer took and, from 1 MB on, how fast it was."""
     milliseconds = seconds * 1000
     took = f"{seconds:.2f} s" if seconds >= 1 else f"{milliseconds:.{1 if milliseconds < 10 else 0}f} ms"
     return took if count < 1_000_000 or not seconds else f"{took}, {count / seconds / 1e6:.0f} MB/s"

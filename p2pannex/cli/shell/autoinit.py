@@ -1,8 +1,8 @@
-"""A git repository that becomes a git-annex repository because a client wants to use it as one.
+"""Initialise a git repository for git-annex when a client starts to use it.
 
-Clients of git-annex push to a git repository first and ask it for its UUID then, so it is `configlist` that has it
-initialised: where the client asks for that (the field ``autoinit=1``), or where a git-annex branch is in it already.
-git-annex does it, as it knows what is to be tried out and set up in a new repository.
+A git-annex client first pushes to a new git repository and then requests its UUID with `configlist`. That command
+initialises the repository if the client requests it (with the field ``autoinit=1``), or if the repository has a
+git-annex branch already. It runs `git annex init`, because only git-annex knows what a new repository needs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from p2pannex.git_annex.config import NotAnAnnex, NotInitialised, read_annex_con
 from p2pannex.git_annex.values import is_true
 
 
-def initialise(directory: str, *, asked: bool) -> bool:
-    """Have git-annex initialise the repository; False where nobody wants that, or its owner does not.
+def initialise(directory: str, *, requested: bool) -> bool:
+    """Initialise a git repository for git-annex, unless another client has done it meanwhile.
 
-    CommandRefused where it has to be, and cannot.
+    Returns False if the repository is left as it is: the client has not `requested` it and there is no git-annex
+    branch, or its owner has set annex.autoinit to false. Raises CommandRefused if it cannot be initialised.
     """
     path = os.fsencode(directory)
     try:
@@ -26,8 +27,8 @@ def initialise(directory: str, *, asked: bool) -> bool:
     except NotInitialised as error:
         git_dir, values = error.git_dir, error.values
     else:
-        return True  # somebody was faster
-    if not asked and not _has_branch(git_dir):
+        return True  # another client was faster
+    if not requested and not _has_branch(git_dir):
         return False
     if "annex.autoinit" in values and not is_true(values["annex.autoinit"]):
         return False
@@ -35,13 +36,13 @@ def initialise(directory: str, *, asked: bool) -> bool:
         raise CommandRefused("action blocked by GIT_ANNEX_SHELL_READONLY")
     lock = os.open(git_dir, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of several clients that come at the same time, the first has it done
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several clients at the same time, only one initialises it
         try:
             read_annex_config(path)
         except NotInitialised:
             _git_annex_init(directory, git_dir)
         except NotAnAnnex:
-            pass  # what is wrong with it now is told by whoever asks next
+            pass  # the caller reads the configuration again, and reports what is wrong with it
     finally:
         os.close(lock)
     return True
@@ -54,13 +55,13 @@ def _has_branch(git_dir: bytes) -> bool:
 
 def _git_annex_init(directory: str, git_dir: bytes) -> None:
     top = os.path.dirname(git_dir) if os.path.basename(git_dir) == b".git" else git_dir
-    # Special remotes that enable themselves would do so with this account's credentials: that is for its owner.
+    # --no-autoenable: only the owner of this account may decide that special remotes are used with its credentials.
     status, output, errors = run(b"git", b"-C", top, b"annex", b"init", b"--quiet", b"--no-autoenable")
     if status:
-        said = os.fsdecode(errors + output)
-        if "is not a git command" in said:
+        printed = os.fsdecode(errors + output)
+        if "is not a git command" in printed:
             raise CommandRefused(
                 f"{directory} has no annex.uuid, and git-annex, which would initialise it, is not installed here"
             )
-        words = "; ".join(line.strip() for line in said.splitlines() if line.strip())
-        raise CommandRefused(f"git annex init fails in {directory}: {words or f'exit status {status}'}")
+        problem = "; ".join(line.strip() for line in printed.splitlines() if line.strip())
+        raise CommandRefused(f"git annex init fails in {directory}: {problem or f'exit status {status}'}")

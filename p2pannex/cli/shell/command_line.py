@@ -1,6 +1,6 @@
-"""The command line of p2pannex-shell: its words, and what they mean (protocol-spec section 12).
+"""Parse the command line of p2pannex-shell (protocol-spec section 12).
 
-It has its own few lines for what shlex and argparse do: see `p2pannex.cli.shell.main`.
+shlex and argparse are not used, because importing them takes too long: see `p2pannex.cli.shell.main`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 
 
 class CommandRefused(Exception):
-    """What was asked for cannot be done. The text is the line that the client's user reads."""
+    """A command cannot be run. The text is one line for the client's user; `status` is the exit status."""
 
     def __init__(self, problem: str, status: int = 1) -> None:
         super().__init__(problem)
@@ -17,23 +17,23 @@ class CommandRefused(Exception):
 
 
 class Uninitialised(CommandRefused):
-    """The directory has a git repository that git-annex has not been used in."""
+    """The directory is a git repository in which git-annex has not been initialised."""
 
 
 class Given:
-    """What stands on a command line after the directory."""
+    """The parameters and options that follow the directory on the command line."""
 
     def __init__(self) -> None:
         self.positional: list[str] = []
         self.uuid: str | None = None
-        """The repository that the client expects to find."""
+        """The UUID of the repository that the client expects."""
         self.fields: list[str] = []
-        """What stands between two ``--``, such as ``autoinit=1``."""
+        """The words between two ``--``, such as ``autoinit=1``."""
         self.force = False
 
 
 def split(line: str) -> list[str]:
-    """The words of a command line, quoted as for a POSIX shell. It expands nothing."""
+    """Split a command line into words, with the quoting of a POSIX shell. Nothing is expanded."""
     words: list[str] = []
     word: str | None = None
     quote = ""
@@ -44,7 +44,7 @@ def split(line: str) -> list[str]:
         elif character == "\\" and quote != "'":
             following = next(characters, None)
             if following is None:
-                raise CommandRefused("a backslash ends the command line")
+                raise CommandRefused("the command line ends with a backslash")
             literal = "\\" if quote and following not in '"\\$`' else ""
             word = (word or "") + literal + following
         elif quote:
@@ -59,12 +59,12 @@ def split(line: str) -> list[str]:
         else:
             word = (word or "") + character
     if quote:
-        raise CommandRefused("a quote is not closed in the command line")
+        raise CommandRefused("the command line has a quote that is not closed")
     return words if word is None else [*words, word]
 
 
 def options(words: list[str]) -> Given:
-    """The words after the directory, sorted. Options may stand anywhere among the others."""
+    """Parse the words after the directory. Options may come anywhere among the parameters."""
     given = Given()
     fields = False
     rest = iter(words)
@@ -80,7 +80,7 @@ def options(words: list[str]) -> Given:
         elif word == "--uuid":
             given.uuid = next(rest, None)
             if given.uuid is None:
-                raise CommandRefused("--uuid wants a uuid after it")
+                raise CommandRefused("--uuid needs a UUID")
         elif word.startswith("--uuid="):
             given.uuid = word[len("--uuid=") :]
         elif word.startswith("-"):
@@ -95,7 +95,7 @@ def is_set(variable: str) -> bool:
 
 
 def resolve(directory: str) -> str:
-    """An absolute path. What is relative is so to the home directory, as for git-annex-shell."""
+    """The absolute path of `directory`. A relative one starts at the home directory, as for git-annex-shell."""
     for home in ("~", "/~"):
         if directory == home:
             directory = ""

@@ -1,6 +1,6 @@
-"""Commands of p2pannex-shell from before the P2P protocol: one question or one removal, answered by exit status.
+"""Commands of p2pannex-shell that are older than the P2P protocol. Their result is the exit status.
 
-Scripts still use them. As in `shell_session`, all that takes time to import is imported here.
+Scripts still use them. Like `p2pannex.cli.shell.session`, this module imports what takes time to import.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ PRESENT, ABSENT, UNKNOWN = 0, 1, 100
 
 
 def inannex(kind: str, directory: str, given: Given) -> int:
-    """Tell by the exit status whether the content of all keys is there."""
+    """Report by the exit status whether the content of all keys is present."""
 
-    async def look(service: Service) -> bool:
+    async def check(service: Service) -> bool:
         return all([await service.check_present(key) for key in keys])
 
     keys = _keys(given)
     try:
-        return PRESENT if trio.run(_with_store, kind, directory, look) else ABSENT
+        return PRESENT if trio.run(_with_store, kind, directory, check) else ABSENT
     except RemoteError as error:
         raise CommandRefused(str(error), UNKNOWN) from error
 
 
 def dropkey(kind: str, directory: str, given: Given) -> int:
-    """Remove the content of all keys; of none if one of them is no key."""
+    """Remove the content of all keys. If one of them is not a valid key, nothing is removed."""
 
     async def remove(service: Service) -> bool:
         return all([(await service.remove(key)).ok for key in keys])

@@ -1,11 +1,11 @@
-"""p2pannex-shell: what runs on a server when a git-annex client comes by ssh. A drop-in for git-annex-shell.
+"""p2pannex-shell: the program that ssh runs on a server for a git-annex client. It can replace git-annex-shell.
 
-See protocol-spec section 12 for its command line. Every client waits for AUTH-SUCCESS before it can ask for anything,
-so this file answers first and loads the rest afterwards: it imports nothing but os, sys and what reads a UUID. Even
-re, shlex and argparse take ten times as long to import as bare Python takes to start, so
-`p2pannex.cli.shell.command_line` does without them. `p2pannex.cli.shell.session` takes over once AUTH-SUCCESS is sent.
+Its command line is specified in protocol-spec section 12. An error is one line on standard error, and exit status 1.
 
-An error is one line on standard error, and exit status 1.
+Every client waits for AUTH-SUCCESS before it sends a request. This module therefore sends AUTH-SUCCESS as early as
+possible, and only then imports `p2pannex.cli.shell.session`, which serves the client. Until then it imports nothing
+but os, sys and what reads a UUID: even re, shlex and argparse take ten times as long to import as Python takes to
+start.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from p2pannex.cli.shell.command_line import CommandRefused, Given, Uninitialised
 from p2pannex.stores.directory_config import config_path, read_uuid
 from p2pannex.system.stdio import claim_output
 
-TYPE_CHECKING = False  # typing itself takes as long to import as Python takes to start
+TYPE_CHECKING = False  # importing typing takes as long as Python takes to start
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
     from p2pannex.git_annex.config import AnnexConfig
 
 NAMES = ("git-annex-shell", "p2pannex-shell")
-"""What clients may call this program in a command line that a login shell gets."""
+"""The first word of a command line that a client sends to a login shell: the program that it wants to run."""
 
 LEGACY = ("inannex", "dropkey")
-"""Commands that came before the P2P protocol, and are in a file of their own."""
+"""Commands that are older than the P2P protocol. They are in `p2pannex.cli.shell.legacy`."""
 
 OBSOLETE = ("recvkey", "sendkey", "lockcontent", "transferinfo", "commit", "gcryptsetup")
-"""Commands of git-annex-shell that are not run: they need rsync or gcrypt, or nobody has sent them for years."""
+"""Commands of git-annex-shell that are not supported: they need rsync or gcrypt, or clients no longer send them."""
 
 USAGE = """\
 usage: p2pannex-shell [-c] COMMAND [PARAMETER...]
 
   configlist DIR                       print the UUID of the repository in DIR
-  p2pstdio DIR CLIENTUUID [--uuid UUID]  serve it over standard input and output, or a cluster or
-                                       repository that it is the gateway of
-  notifychanges DIR                    tell of changes to its git refs
-  inannex DIR KEY...                   exit status 0 if the content of all keys is there, 1 if not
-  dropkey DIR --force KEY...           remove the content of keys, without asking for other copies
+  p2pstdio DIR CLIENTUUID [--uuid UUID]  serve it on standard input and output; with the UUID of a
+                                       cluster or repository that it is the gateway of, serve that
+  notifychanges DIR                    report changes to its git refs
+  inannex DIR KEY...                   exit status 0 if the content of all keys is present, 1 if not
+  dropkey DIR --force KEY...           remove the content of keys, without checking for other copies
 
-It is run by ssh, as the command of a key or as a login shell. Everything else goes to git-shell. Environment:
+ssh runs it, as the command of a key or as a login shell. Other commands are passed to git-shell. Environment:
 GIT_ANNEX_SHELL_READONLY, GIT_ANNEX_SHELL_APPENDONLY, GIT_ANNEX_SHELL_LIMITED, GIT_ANNEX_SHELL_DIRECTORY.
 """
 
 
 class OtherRepository(CommandRefused):
-    """Not the repository that the client expects. `config` is that of a git-annex repository, which may serve it."""
+    """Not the repository that the client expects. `config` is set if it may be a gateway of the expected one."""
 
     def __init__(self, problem: str, config: AnnexConfig | None) -> None:
         super().__init__(problem)
@@ -57,7 +57,7 @@ class OtherRepository(CommandRefused):
 
 
 def main() -> int:
-    """Run the command line; the exit status."""
+    """Run the command line. Returns the exit status."""
     try:
         return run(sys.argv[1:])
     except CommandRefused as error:
@@ -68,7 +68,7 @@ def main() -> int:
     except Exception as error:
         if os.environ.get("P2PANNEX_DEBUG"):
             raise
-        return complain(f"{type(error).__name__}: {error} (set P2PANNEX_DEBUG=1 to see where)")
+        return complain(f"{type(error).__name__}: {error} (P2PANNEX_DEBUG=1 prints the traceback)")
 
 
 def complain(problem: str) -> int:
@@ -76,7 +76,7 @@ def complain(problem: str) -> int:
     try:
         os.write(2, line.encode(errors="surrogateescape"))
     except OSError:
-        pass  # nobody is there to read it
+        pass  # standard error is closed
     return 1
 
 
@@ -95,7 +95,7 @@ def run(words: list[str]) -> int:
             git_shell([line], words)
         words = words[1:]
         if not words:
-            raise CommandRefused("which command? See p2pannex-shell --help")
+            raise CommandRefused("the command is missing; see p2pannex-shell --help")
     elif words[0] not in (*COMMANDS, *LEGACY, *OBSOLETE):
         git_shell(words, split(words[0]) if len(words) == 1 else words)
     command, *rest = words
@@ -106,7 +106,7 @@ def run(words: list[str]) -> int:
             raise CommandRefused("action blocked by GIT_ANNEX_SHELL_LIMITED")
         raise CommandRefused(f"there is no command {command!r}; see p2pannex-shell --help")
     if not rest:
-        raise CommandRefused(f"{command} of which directory?")
+        raise CommandRefused(f"{command} needs a directory")
     directory = resolve(rest[0])
     check_directory(directory)
     given = options(rest[1:])
@@ -129,7 +129,10 @@ def check_directory(directory: str) -> None:
 
 
 def git_shell(command: list[str], words: list[str]) -> NoReturn:
-    """Become git-shell, which knows what git may do here. `words` are those of the command, for the restrictions."""
+    """Replace this process by git-shell, which runs git's own commands only.
+
+    `words` are the words of `command`. If GIT_ANNEX_SHELL_DIRECTORY is set, the last one must be that directory.
+    """
     if is_set("GIT_ANNEX_SHELL_LIMITED"):
         raise CommandRefused("action blocked by GIT_ANNEX_SHELL_LIMITED")
     if is_set("GIT_ANNEX_SHELL_DIRECTORY"):
@@ -146,9 +149,11 @@ def git_shell(command: list[str], words: list[str]) -> NoReturn:
 
 
 def identify(directory: str, expected: str | None) -> tuple[str, str]:
-    """What kind of store is in the directory, and its UUID, which has to be the expected one if any is.
+    """The kind of the repository in a directory, and its UUID. `p2pannex.cli.shell.session.OPEN` opens each kind.
 
-    This is where kinds are told apart; `p2pannex.cli.shell.session.OPEN` opens them.
+    If `expected` is given, the repository must have that UUID; OtherRepository is raised if it has another one. If it
+    is not given, Uninitialised is raised for a git repository that has no UUID yet. Every other failure is a plain
+    CommandRefused.
     """
     path = os.fsencode(directory)
     kind, config = "directory", None
@@ -185,8 +190,11 @@ def identify(directory: str, expected: str | None) -> tuple[str, str]:
     return kind, uuid
 
 
-def standing_for(config: AnnexConfig, uuid: str, client: str) -> Served:
-    """What the git-annex repository has to serve for a client that asks for another than itself."""
+def behind_gateway(config: AnnexConfig, uuid: str, client: str) -> Served:
+    """What to serve if a client expects the cluster or repository `uuid` and finds a git-annex repository.
+
+    Raises CommandRefused if the git-annex repository is not a gateway of `uuid`.
+    """
     from p2pannex.gateways.repository.reading import read_served
     from p2pannex.gateways.repository.rules import NotServed
 
@@ -204,8 +212,8 @@ def configlist(directory: str, given: Given) -> int:
     except Uninitialised:
         from p2pannex.cli.shell.autoinit import initialise
 
-        uuid = ""  # which tells the client that it is a git repository and no more
-        if initialise(directory, asked="autoinit=1" in given.fields):
+        uuid = ""  # for the client, this means a git repository without git-annex
+        if initialise(directory, requested="autoinit=1" in given.fields):
             _, uuid = identify(directory, None)
     write(1, f"annex.uuid={uuid}\ncore.gcrypt-id=\n")
     return 0
@@ -220,7 +228,7 @@ def p2pstdio(directory: str, given: Given) -> int:
     except OtherRepository as error:
         if given.uuid is None or error.config is None:
             raise
-        served = standing_for(error.config, given.uuid, given.positional[0])
+        served = behind_gateway(error.config, given.uuid, given.positional[0])
         kind, uuid = "gateway", given.uuid
     output = claim_output()
     write(output, f"AUTH-SUCCESS {uuid}\n")
@@ -244,7 +252,7 @@ def notifychanges(directory: str, given: Given) -> int:
         raise CommandRefused("notifychanges takes a directory and nothing else")
     kind, _ = identify(directory, given.uuid)
     if kind != "annex":
-        raise CommandRefused(f"there is no git repository in {directory} whose changes could be told")
+        raise CommandRefused(f"there is no git repository in {directory} whose changes could be reported")
     output = claim_output()
     write(output, "READY\n")
 
@@ -258,7 +266,7 @@ def write(descriptor: int, text: str) -> None:
     try:
         os.write(descriptor, text.encode())
     except OSError as error:
-        raise CommandRefused(f"the client is gone: {error.strerror}") from error
+        raise CommandRefused(f"the client has disconnected: {error.strerror}") from error
 
 
 COMMANDS = {

@@ -1,6 +1,6 @@
-"""The second half of p2pannex-shell: the conversation, once AUTH-SUCCESS has been said.
+"""The second half of p2pannex-shell: serve a client, to which AUTH-SUCCESS has been sent.
 
-It is a file of its own because it imports all that the first half must not wait for.
+It is a module of its own, because importing it takes time: `p2pannex.cli.shell.main` sends AUTH-SUCCESS first.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ OPEN: dict[str, Callable[[str], Service]] = {
     "annex": lambda path: AnnexStore(path, disk_work=Inline()),
     "directory": lambda path: _gateway(path) if is_gateway(os.fsencode(path)) else _store(path),
 }
-"""How each kind of store that `p2pannex.cli.shell.main.identify` tells apart is opened."""
+"""How to open each kind of repository that `p2pannex.cli.shell.main.identify` returns."""
 
 
 def run_session(
@@ -63,9 +63,9 @@ def run_session(
     append_only: bool,
     served: Served | None = None,
 ) -> str | None:
-    """Serve a client that knows our UUID already, until it goes. Why it ended, where that was not in order.
+    """Serve a client to which `uuid` has been sent, until it disconnects. Returns the problem that ended it, or None.
 
-    `served` is what it gets instead of the repository in `directory`, which is the gateway of that.
+    `served` is a cluster or repository whose gateway is the repository in `directory`. If given, it is served instead.
     """
     mode = Mode.READ_ONLY if read_only else Mode.APPEND_ONLY if append_only else Mode.READ_WRITE
 
@@ -81,17 +81,17 @@ def run_session(
 
 
 def run_notifychanges(directory: str, *, descriptors: tuple[int, int]) -> str | None:
-    """Tell of changes to git refs, in the protocol of the command notifychanges, until the client goes.
+    """Report changes to git refs, in the protocol of the command notifychanges, until the client disconnects.
 
-    Why it ended, where that was not in order.
+    Returns the problem that ended it, or None.
     """
 
-    async def tell() -> None:
+    async def report() -> None:
         stream = DescriptorStream(*descriptors, keep_open=True)
 
         async def watch_client() -> None:
             async for _ in stream:
-                pass  # nothing that it says has a meaning
+                pass  # its input has no meaning
             nursery.cancel_scope.cancel()
 
         async with (
@@ -103,7 +103,7 @@ def run_notifychanges(directory: str, *, descriptors: tuple[int, int]) -> str | 
             async for names in changes:
                 await stream.send_all(f"CHANGED {' '.join(names)}\n".encode())
 
-    return _run(tell)
+    return _run(report)
 
 
 def _run(session: Callable[[], Awaitable[None]]) -> str | None:

@@ -106,8 +106,8 @@ def test_set(gateway: Path, tmp_path: Path) -> None:
     for words, code, problem in (
         (["attic", "--wanted", "metadata=a=b"], exit_codes.FAILED, "node attic: metadata=a=b"),
         (["nobody", "--cost", "1"], exit_codes.FAILED, "there is no node nobody; there are: attic"),
-        (["--cost", "1"], exit_codes.USAGE, "of which node?"),
-        (["attic", "--group", "g", "--no-groups"], exit_codes.USAGE, "two different things"),
+        (["--cost", "1"], exit_codes.USAGE, "the node is missing"),
+        (["attic", "--group", "g", "--no-groups"], exit_codes.USAGE, "exclude each other"),
     ):
         assert problem in run("cluster", "set", gateway, *words, code=code).stderr
 

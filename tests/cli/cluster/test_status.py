@@ -20,7 +20,7 @@ def test_status(gateway: Path, tmp_path: Path) -> None:
     run("put", gateway, tmp_path / "file")
     table = run("cluster", "status", gateway).stdout
     assert "0 of 8" in table
-    assert "nobody serves it now" in table
+    assert "no process serves it now" in table
     rows = [json.loads(line) for line in run("cluster", "status", gateway, "--json").stdout.splitlines()]
     assert [(row["name"], row["keys"], row["transfers"], row["clock_offset"]) for row in rows] == [
         ("a", 1, 0, 0),

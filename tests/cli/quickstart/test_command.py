@@ -121,9 +121,9 @@ def test_on_files_of_its_own_it_leaves_nothing_behind(tmp_path: Path) -> None:
         assert result.stdout.count(name) == 5 + (name == next(iter(MADE)))  # each step but the first names each file
     assert "the server refused" in result.stdout
     assert "killed (SIGKILL)" in result.stdout
-    assert "cellar went on; verified and identical" in result.stdout
+    assert "cellar continued; verified and identical" in result.stdout
     assert "stored: cellar and shelf" in result.stdout
-    assert "FAILURE-PLUS, gone from cellar and shelf" in result.stdout
+    assert "FAILURE-PLUS, removed from cellar and shelf" in result.stdout
     assert "p2pannex quickstart --dir" in result.stdout
     assert os.listdir(tmp_path) == []
 

@@ -65,7 +65,7 @@ def test_git_annex_repositories(shell: Shell, home: Path, name: str) -> None:
         (["@/bare.git", "--uuid", "x"], "expected repository UUID x but found uninitialized repository"),
         ([""], "@ is no p2pannex store; make one with: p2pannex init @"),
         (["~"], "@ is no p2pannex store; make one with: p2pannex init @"),
-        ([], "configlist of which directory?"),
+        ([], "configlist needs a directory"),
         (["@/store", "more"], "configlist takes a directory and nothing else"),
         (["@/store", "--foo"], "invalid option --foo"),
     ],

@@ -46,12 +46,12 @@ def test_p2pstdio(shell: Shell, uuid: str, words: list[str]) -> None:
         (["@/store"], "missing UUID parameter"),
         (["@/store", "--uuid", "UUID"], "missing UUID parameter"),
         (["@/store", CLIENT, "extra"], "too many parameters"),
-        (["@/store", CLIENT, "--uuid"], "--uuid wants a uuid after it"),
+        (["@/store", CLIENT, "--uuid"], "--uuid needs a UUID"),
         (["@/store", CLIENT, "--uuid", "xyz"], "expected repository UUID xyz but found UUID UUID"),
         (["@/store", CLIENT, "--uuid", ""], "expected repository UUID but found UUID UUID"),
         (["@/store", "--foo", CLIENT], "invalid option --foo"),
         (["@/nosuch", CLIENT], "there is no @/nosuch"),
-        ([], "p2pstdio of which directory?"),
+        ([], "p2pstdio needs a directory"),
     ],
 )
 def test_p2pstdio_that_cannot_be(shell: Shell, uuid: str, words: list[str], problem: str) -> None:
