@@ -14,7 +14,7 @@ from p2pannex.service import RETENTION, Lock, Removal, Service
 from p2pannex.system.clock import Clock, SystemClock
 
 MARGIN = 30
-"""How many seconds before the lock can expire the removal must be done, for clocks that run at different speeds."""
+"""The removal must be done this many seconds before the lock can expire, because clocks run at different speeds."""
 
 
 class RemovalRefused(RemoteError):

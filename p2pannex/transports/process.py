@@ -114,8 +114,8 @@ class ProcessStream(DescriptorStream):
             await self._ended()
 
     async def _ended(self) -> None:
-        """To be called at the end of the stream. Raises ProcessEnded, except for a child that has sent bytes and then
-        exited with status 0, or not yet: that is how a server normally ends a conversation."""
+        """To be called at the end of the stream. Raises ProcessEnded with the reason, unless the end is a normal one: the
+        child has sent bytes before, and has not failed."""
         with trio.move_on_after(GRACE):
             await self.process.wait()
         status = self.process.returncode
