@@ -114,7 +114,7 @@ class ProcessStream(DescriptorStream):
             await self._ended()
 
     async def _ended(self) -> None:
-        """To be called at the end of the stream. Raises ProcessEnded with the reason, unless the end is a normal one: the
+        """To be called at the end of the stream. Raises ProcessEnded with the reason, unless the end is normal: the
         child has sent bytes before, and has not failed."""
         with trio.move_on_after(GRACE):
             await self.process.wait()
