@@ -84,7 +84,7 @@ class TokenFile:
     def create(
         self, *, mode: Mode = Mode.READ_WRITE, expires: float | None = None, name: str = ""
     ) -> tuple[str, Grant]:
-        """Create a token. Returns the token, which cannot be read again later, and what it grants.
+        """Create a token. Returns the token, which is not stored and cannot be shown again, and what it grants.
 
         `expires` is in POSIX seconds and is rounded down. RemoteError if another token has this name.
         """
@@ -113,7 +113,7 @@ class TokenFile:
         return [entry.grant for entry in self._read()]
 
     def verify(self, token: str) -> Grant | None:
-        """What `token` grants, or None if it is unknown, revoked or expired. Upper and lower case are equal.
+        """What `token` grants, or None if it is unknown, revoked or expired. Case is ignored.
 
         The time that this takes does not depend on how similar `token` is to a valid one.
         """

@@ -30,7 +30,7 @@ RETENTION = 600
 
 @frozen
 class Removal:
-    """The outcome of `Service.remove`. `uuids`: repositories, besides the service itself, without the content now."""
+    """The outcome of `Service.remove`. `uuids`: other repositories that no longer have the content."""
 
     ok: bool
     uuids: frozenset[str] = frozenset()

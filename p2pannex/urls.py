@@ -149,14 +149,14 @@ async def listen_at(
     """Listen at a URL of a unix socket, a TCP or TLS socket, or an address on a P2P network, while the ``async with``
     block runs. `p2pannex.p2p.listen.serve_listeners` serves the listeners.
 
-    Gives the listeners by the URL of each. A host name may have several addresses, and thus several listeners; their
-    URLs have the address instead of the name. Where the port in `url` is 0, the system chooses one, and the URLs have
-    that one.
+    The block gets a dict of the listeners by their URLs. A host name may have several addresses, and thus several
+    listeners; their URLs contain the address instead of the name. If the port in `url` is 0, the system chooses a port,
+    and the URLs contain that one.
 
     `tls` is for ``tls://`` only, which needs it: `p2pannex.transports.listeners.server_tls` makes one from a
     certificate. `directory` is where the program of a P2P network runs: for a git-annex repository, its top directory.
 
-    InvalidURL for another URL, and for ``tls://`` without `tls`. RemoteError where it is not possible to listen there.
+    InvalidURL for another URL, and for ``tls://`` without `tls`. RemoteError if it is not possible to listen there.
     """
     from p2pannex.transports.listeners import open_listeners
     from p2pannex.transports.sockets import TcpAddress, UnixAddress

@@ -81,7 +81,7 @@ def test_a_url_says(url: str, parsed: AnyURL) -> None:
         ("p2p-annex::net:", "not empty"),
         ("p2p-annex::NET:address", "write p2p-annex::NET:ADDRESS"),
         ("p2p-annex::a/b:address", "small letters"),
-        ("p2p-annex::net:--option", "something else"),
+        ("p2p-annex::net:--option", "a command or an option"),
         ("a\nb", "line breaks"),
         ("a\0b", "NULs"),
     ],

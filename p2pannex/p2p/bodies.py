@@ -1,6 +1,6 @@
 """The bodies of messages: a `Download` becomes a peer's body, and a peer's body goes into an `Upload`.
 
-If the bytes come from a file, or go from one peer to another, the kernel moves them. Otherwise
+If the bytes come from a file, or go from one peer to another, the kernel moves them if it can. Otherwise
 `p2pannex.transports.pump` does.
 """
 

@@ -1,9 +1,8 @@
 """Serving sockets: accept connections, authenticate clients, and serve each client (protocol-spec section 13).
 
-Two limits protect authenticated clients from others that use up connections: one on connections that are served, and
-one on connections that have not sent a valid token yet. When the second limit is reached, a new connection replaces the
-oldest one that has not sent its AUTH, after a grace period. A client needs only a moment to send AUTH, so connections
-that never send it cannot keep clients out.
+There are two limits: one on connections that are served, and one on connections that have not sent a valid token yet.
+When the second limit is reached, a new connection replaces the oldest one that has not sent AUTH, once that one has had
+a grace period. A client needs only a moment to send AUTH, so connections that never send it cannot keep clients out.
 
 An error of one connection is logged in one line and ends only that connection. Tokens are never logged.
 """

@@ -1,1 +1,1 @@
-"""Content between Services and files: sending, retrieving, copying, and removal while another copy is locked."""
+"""Transfers between Services and files: send, retrieve, copy, and remove while another copy is locked."""

@@ -1,7 +1,7 @@
-"""Dropping content from one repository while another one is held to its copy.
+"""Dropping: removing content from one repository while another copy is locked.
 
-This is what the ten minutes of LOCKCONTENT and the deadline of REMOVE-BEFORE are for (protocol-spec sections 6 and
-7). The argument why it cannot lose content is in `remove_while_locked`.
+LOCKCONTENT's ten minutes and REMOVE-BEFORE's deadline exist for this (protocol-spec sections 6 and 7). The docstring of
+`remove_while_locked` explains why the last copy cannot be lost.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from p2pannex.service import RETENTION, Lock, Removal, Service
 from p2pannex.system.clock import Clock, SystemClock
 
 MARGIN = 30
-"""Seconds by which a removal ends before the lock may, for clocks that do not run equally fast."""
+"""The removal must be done this many seconds before the lock can expire, because clocks run at different speeds."""
 
 
 class RemovalRefused(RemoteError):
-    """Nothing was removed, because it would not have been safe."""
+    """Nothing was removed, because the removal would not have been safe."""
 
 
 async def remove_while_locked(
@@ -29,32 +29,37 @@ async def remove_while_locked(
     clock: Clock | None = None,
     refuse_without_deadline: bool = False,
 ) -> Removal:
-    """Remove content from `target` while `holder` is kept from removing its own copy.
+    """Remove content from `target` while a lock keeps `holder` from removing its own copy.
 
-    Why the last copy is never lost, as long as machines' clocks run equally fast to one part in twenty, and go on
-    while the machines sleep:
+    This cannot remove the last copy, if the clocks of the machines continue while a machine is suspended, and if their
+    speeds differ by at most one part in twenty. MARGIN covers that difference, so these steps ignore it:
 
-    1. The holder promises to keep its content for RETENTION from when it records the lock, which is after L, our
-       clock before we asked. Its promise ends early only by our UNLOCKCONTENT, which we send only once the target has
-       said whether it removed. So by our clock the content is there until L + RETENTION at least, whatever
-       connection breaks.
-    2. The target removes only while its own clock, in whole seconds, is less than `before`. It read T from that clock
-       before we read M from ours. So `before` = T + (L + RETENTION - MARGIN - M), rounded down, is no later than our
-       L + RETENTION - MARGIN: a delay between the two readings, or before or after them, only shortens the time.
-    3. From 1 and 2: when the target removes, the holder's promise has MARGIN seconds to go.
+    1. L is the client's clock, read before it sends LOCKCONTENT to the holder. The holder records the lock after that
+       and keeps the content for RETENTION from then on. Only the client's UNLOCKCONTENT ends the lock earlier, and the
+       client sends it only after the target has replied to the removal. So the holder has the content until the
+       client's clock shows L + RETENTION, or longer, even if connections break.
+    2. T is the target's clock, read by the target for GETTIMESTAMP. M is the client's clock, read after the reply has
+       arrived. The client sends `before` = T + (L + RETENTION - MARGIN - M), rounded down. The target removes the
+       content only while its clock, in whole seconds, is less than `before`. T was read before M, so the target's clock
+       reaches `before` no later than the client's clock reaches L + RETENTION - MARGIN. A delay between the two
+       readings, or before or after them, only shortens the time.
+    3. From 1 and 2: when the target removes the content, the lock on the holder's copy has MARGIN seconds left.
 
-    A target older than protocol version 3 has no deadlines. It is asked to remove while we hold the lock and our own
-    clock shows time left, and nothing bounds how long that request may be under way. With `refuse_without_deadline` it
-    is not asked at all. A removal that was asked for and got no answer, or an ERROR, leaves the lock to expire.
+    If the target does not reply to the removal, or replies ERROR, the client does not unlock, and the lock expires.
 
-    RemovalRefused where the two are the same repository, where the holder cannot lock, and where no time is left; other
-    RemoteErrors; ConnectionLost, after which the content may be removed or not.
+    A target below protocol version 3 has no deadlines. The client sends REMOVE while it holds the lock and its own
+    clock shows that time is left, but nothing limits how long the request may be on its way. With
+    `refuse_without_deadline` the client does not send it, and RemovalRefused is raised.
+
+    `clock` is the client's clock. RemovalRefused if `target` and `holder` are the same repository, if the holder cannot
+    lock the content, or if no time is left; other RemoteErrors; ConnectionLost, after which the content may or may not
+    have been removed.
     """
     clock = clock or SystemClock()
-    # Its own lock would not keep a repository from obeying us: two names for one repository are one copy.
+    # Two names for one repository are one copy. A lock there need not prevent this client's own removal.
     if target.uuid == holder.uuid:
-        raise RemovalRefused("the repository that holds the content must be another than the one it is removed from")
-    # L is read before the holder is asked: its ten minutes begin later than ours.
+        raise RemovalRefused("the content must be locked in another repository than the one it is removed from")
+    # L is read before LOCKCONTENT is sent, so that the client's ten minutes start before the holder's.
     locked = clock.monotonic()
     lock = await holder.lock(key)
     if lock is None:
@@ -68,13 +73,13 @@ async def remove_while_locked(
                 await _release(lock)
                 raise RemovalRefused(f"repository {target.uuid} is too old to remove before a deadline") from None
             before = None
-        # For a target without deadlines this look at the clock is all there is, so nothing comes after it.
+        # For a target without deadlines this check is the only one, so REMOVE is sent immediately after it.
         if clock.monotonic() >= deadline:
-            await _release(lock)  # nothing was asked of the target yet
+            await _release(lock)  # the removal was not requested yet
             raise RemovalRefused("no time was left to remove the content while it was locked; try again")
         removal = await target.remove(key, before=before)
-        # The target has answered: it is not going to remove later. Only now may the holder. Whatever else leaves this
-        # function (an error, cancellation) does not unlock: the target may still be about to remove.
+        # The target has replied, so it will not remove the content later, and the holder may be unlocked. If an error
+        # or cancellation ends this function, the lock stays: the target may still remove the content.
         await _release(lock)
         return removal
     finally:
@@ -82,15 +87,15 @@ async def remove_while_locked(
 
 
 async def _translated(deadline: float, target: Service, clock: Clock) -> int:
-    """The deadline on the target's clock."""
-    # This order and no other: read first, the target's clock is behind what it shows when ours is read.
-    there = await target.timestamp()
-    here = clock.monotonic()
-    return max(0, there + math.floor(deadline - here))
+    """The deadline, translated to the target's clock."""
+    # The order matters: the target's clock is read first, so a delay between the two readings shortens the deadline.
+    target_now = await target.timestamp()
+    now = clock.monotonic()
+    return max(0, target_now + math.floor(deadline - now))
 
 
 async def _release(lock: Lock) -> None:
     try:
         await lock.release()
     except (ConnectionLost, RemoteError):
-        pass  # it expires by itself
+        pass  # the lock expires by itself

@@ -15,12 +15,12 @@ def key_for_file(
     backend: str = "SHA256E",
     progress: Callable[[int], object] | None = None,
 ) -> Key:
-    """The key that `git annex calckey --backend=BACKEND PATH` gives a file (annex.maxextensionlength unset).
+    """The key that `git annex calckey --backend=BACKEND PATH` computes for a file (annex.maxextensionlength unset).
 
-    The backend is WORM or one of `hash_backend_names()`; another is a ValueError. progress is called with
-    the bytes read so far, after each block of a mebibyte; WORM reads nothing. A WORM key contains the path
-    from the current directory, which therefore should be the top of the repository, as it contains that.
-    Raises OSError as open and read do, and InvalidKey for a WORM key of a time before 1970.
+    The backend is WORM or one of `hash_backend_names()`; ValueError for others. `progress` is called with the
+    number of bytes read so far, after each block of 1 MiB; WORM reads nothing. A WORM key contains the path
+    relative to the current directory, so that directory should be the top of the repository.
+    Raises OSError if the file cannot be read, and InvalidKey for a WORM key with a time before 1970.
     """
     encoded = os.fsencode(path)
     digest = None if backend == "WORM" else new_digest(backend)
@@ -55,10 +55,11 @@ _WORM_ESCAPES = {",": ",,", **{c: c for c in (_ALPHANUMERIC + b"%-./:_").decode(
 
 
 def _extensions(file_name: bytes) -> bytes:
-    """What an ...E key keeps of a file's name: of `song.live.mp3`, `.live.mp3`.
+    """The extensions of a file's name that an ...E key keeps: `.live.mp3` of `song.live.mp3`.
 
-    From the end of the name: pieces of at most 4 bytes, as far as they go; of these, pieces of letters,
-    digits and non-ASCII; of these at most two. An empty piece, as in `a..b`, counts but is not kept.
+    The name is split at its dots and read from the end, up to the first piece of more than 4 bytes or until two
+    pieces are kept. Pieces with other bytes than letters, digits and non-ASCII are skipped. An empty piece, as
+    in `a..b`, counts as one of the two but is not part of the result.
     """
     kept: list[bytes] = []
     for piece in reversed(file_name.lstrip(b".").split(b".")[1:]):
@@ -70,7 +71,7 @@ def _extensions(file_name: bytes) -> bytes:
 
 
 def _worm_name(path: bytes) -> bytes:
-    """A path with `,` and a code point for unusual characters; of a long one, the start and its md5."""
+    """The path, with `,` and the code point for unusual characters. A long path is cut, and its md5 is appended."""
     text = path.decode("utf-8", "surrogateescape")
     name = "".join([_WORM_ESCAPES.get(c) or f",{ord(c)}" for c in text]).encode()
     if len(path) <= 64:

@@ -1,14 +1,13 @@
-"""Files as the two ends of a transfer: one that content is received into, one that it is sent from.
+"""Files as the two ends of a transfer: a `ReceivingFile` receives content, a `SendingFile` sends it.
 
-A `ReceivingFile` writes to a partial beside the file that is wanted, hashing as it writes. The partial survives
-whatever interrupts the transfer, and the next one goes on where it ended; its name holds a digest of the key, so that
-what was received of one key is never continued with another's bytes. Only content that was verified gets the name that
-the user asked for.
+A `ReceivingFile` writes to a partial file beside the requested file, and hashes the content as it writes. If the
+transfer is interrupted, the partial file stays, and the next transfer resumes from it. The name of the partial file
+contains a digest of the key, so that the bytes of one key are never continued with bytes of another. Only verified
+content gets the name that the user requested.
 
-A `SendingFile` reads a file, and can tell whether it changed meanwhile.
+A `SendingFile` reads a file, and detects whether the file changed meanwhile.
 
-Reading, writing and hashing of blocks that are worth a hop is done in a thread. Errors of these files come out as
-OSError, with the name of the file that the user named.
+Large blocks are read, written and hashed in a thread. Errors are OSError, with the file name that the user gave.
 """
 
 from __future__ import annotations
@@ -37,7 +36,10 @@ R = TypeVar("R")
 
 
 def partial_path(path: bytes, key: Key) -> bytes:
-    """Where content of `key` is kept on its way to `path`: `<path>.<16 hexadecimal digits>.p2pannex-partial`."""
+    """The partial file for content of `key` that will become `path`: `<path>.<16 hex digits>.p2pannex-partial`.
+
+    If that name is too long for a file system, a digest of the file's name replaces it.
+    """
     import hashlib
 
     directory, name = os.path.split(path)
@@ -61,10 +63,10 @@ class _Closing:
 
 
 class ReceivingFile(_Closing):
-    """A file that content of `key` is received into. Made by `open`, to be closed; `commit` gives it its name.
+    """A file that receives content of `key`. Created by `open`; `commit` gives it its name; the caller closes it.
 
-    reached: bytes of the content that are in the partial.
-    verifier: has been fed exactly those.
+    reached: how many bytes of the content the partial file has.
+    verifier: has received exactly these bytes.
     """
 
     def __init__(self, path: bytes, partial: bytes, fd: int, key: Key, *, overwrite: bool) -> None:
@@ -78,10 +80,10 @@ class ReceivingFile(_Closing):
 
     @classmethod
     async def open(cls, path: Path, key: Key, *, overwrite: bool = False) -> Self:
-        """Lock the partial, and hash what an interrupted transfer left in it.
+        """Lock the partial file, and hash what an interrupted transfer left in it.
 
-        FileExistsError where `path` is there already and `overwrite` is not set; RemoteError where another process
-        is receiving the same.
+        FileExistsError if `path` exists and `overwrite` is not set; RemoteError if another process is receiving the
+        same content into the same file.
         """
         wanted = os.fsencode(path)
         if os.path.isdir(wanted):
@@ -104,7 +106,7 @@ class ReceivingFile(_Closing):
         size = os.fstat(self._fd).st_size
         unverifiable = not self.verifier.conclusive and self.verifier.size is None
         if unverifiable or size > (self.verifier.size or size):
-            # Nothing could tell whether old and new bytes belong together, or they certainly do not.
+            # Old bytes cannot be verified together with new ones, or there are too many: start from the beginning.
             await self.restart()
             return
         block = memoryview(bytearray(min(size, BLOCK)))
@@ -123,12 +125,12 @@ class ReceivingFile(_Closing):
 
     @property
     def wrong(self) -> bool:
-        """Whether what is here has a digest, or a size, that is not the key's."""
+        """Whether the digest or the size of the bytes so far is not that of the key."""
         return not self.verifier.valid()
 
     async def send_all(self, view: memoryview) -> None:
-        """Take the next bytes of the content. What fails to be written is not counted as reached."""
-        await _work(self._write, view, self.path, hop=len(view) >= SMALL_BODY)
+        """Write and hash the next bytes of the content. If writing fails, `reached` does not change."""
+        await _work(self._write, view, self.path, in_thread=len(view) >= SMALL_BODY)
 
     def _write(self, view: memoryview) -> None:
         written = 0
@@ -138,23 +140,23 @@ class ReceivingFile(_Closing):
         self.reached += len(view)
 
     async def restart(self) -> None:
-        """Forget what was received."""
+        """Discard what was received, and start from the beginning."""
         await trio.lowlevel.checkpoint()
         os.ftruncate(self._fd, 0)
         self.reached = 0
         self.verifier = self._key.verifier()
 
     async def commit(self, *, durable: bool = True) -> None:
-        """Give the content its name. It was verified: that is the caller's duty.
+        """Give the content its name. The caller must have verified the content before.
 
-        With `durable` it is on disk when this returns. FileExistsError where somebody else took the name meanwhile;
-        the partial then stays, whole.
+        With `durable` the content and its name are on disk when this returns. FileExistsError if another program has
+        created a file of that name meanwhile; the complete partial file then stays.
         """
         await _work(self._commit, durable, self.path)
 
     def _commit(self, durable: bool) -> None:
         if durable:
-            # Before the name: a crash must never leave the name on content that is not there.
+            # Before the rename: after a crash the name must never refer to incomplete content.
             os.fsync(self._fd)
         if self._overwrite:
             os.replace(self.partial, self.path)
@@ -165,11 +167,11 @@ class ReceivingFile(_Closing):
 
     def _name_new(self) -> None:
         try:
-            os.link(self.partial, self.path)  # unlike rename, it never replaces
+            os.link(self.partial, self.path)  # unlike rename, link never replaces a file
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
                 raise
-            # No hard links here. Between this look and the rename another program could take the name.
+            # This file system has no hard links. A file that is created between this check and the rename is replaced.
             if os.path.lexists(self.path):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
             os.rename(self.partial, self.path)
@@ -183,7 +185,7 @@ class ReceivingFile(_Closing):
             self.close()
 
     def close(self) -> None:
-        """Let go of the partial. It stays, unless it is empty."""
+        """Close and unlock the partial file. It stays, unless it is empty."""
         if self._fd < 0:
             return
         status = os.fstat(self._fd)
@@ -191,8 +193,8 @@ class ReceivingFile(_Closing):
             if status.st_nlink and not status.st_size and os.path.samestat(os.stat(self.partial), status):
                 os.unlink(self.partial)
         except OSError:
-            pass  # an empty file more or less
-        os.close(self._fd)  # this ends the lock as well
+            pass  # an empty file that stays does no harm
+        os.close(self._fd)  # releases the lock too
         self._fd = -1
 
 
@@ -208,14 +210,14 @@ def _open_locked(partial: bytes, wanted: bytes) -> int:
                 ) from None
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                raise FileExistsError(errno.EEXIST, "its partial is not a regular file")
+                raise FileExistsError(errno.EEXIST, "its partial file is not a regular file")
             try:
                 current = os.path.samestat(os.stat(partial, follow_symlinks=False), status)
             except FileNotFoundError:
                 current = False
-            # While we waited for the lock, its holder may have finished and taken the partial away. And where a
-            # crash came between the link and the unlink of a commit, it has two names: the other one's content is
-            # the user's now, and must not be written to.
+            # Before we got the lock, its holder may have finished and renamed or deleted the partial file: try again.
+            # If a crash interrupted a commit between link and unlink, the file has two names. It must not be written
+            # to, because under the other name it is the user's file: delete this name and try again.
             if current and status.st_nlink == 1:
                 return fd
             if current:
@@ -227,12 +229,12 @@ def _open_locked(partial: bytes, wanted: bytes) -> int:
 
 
 class SendingFile(_Closing):
-    """A file that content is sent from. `size` is what it had when it was opened, in bytes."""
+    """A file whose content is sent. `size` is its size in bytes when it was opened. The caller closes it."""
 
     def __init__(self, path: Path) -> None:
-        """Open it. OSError where that fails; a directory or a device is refused as well."""
+        """Open the file. OSError if that fails, or if it is not a regular file."""
         self.path = os.fsencode(path)
-        self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not hang us
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a FIFO must not block
         self._status = os.fstat(self._fd)
         if not stat.S_ISREG(self._status.st_mode):
             os.close(self._fd)
@@ -241,8 +243,11 @@ class SendingFile(_Closing):
         self.position = 0
 
     async def readinto(self, view: memoryview) -> int:
-        """The bytes at `position`, at least one. RemoteError where the file has become shorter than it was."""
-        count = await _work(self._read, view, self.path, hop=len(view) >= SMALL_BODY)
+        """Read the bytes at `position` into `view`. Returns how many, at least one.
+
+        RemoteError if the file has become shorter since it was opened.
+        """
+        count = await _work(self._read, view, self.path, in_thread=len(view) >= SMALL_BODY)
         if not count and len(view):
             raise RemoteError(f"{os.fsdecode(self.path)} became shorter while it was sent; send it again")
         self.position += count
@@ -252,7 +257,7 @@ class SendingFile(_Closing):
         return os.preadv(self._fd, [view], self.position)
 
     def unchanged(self) -> bool:
-        """Whether the name still stands for the same file, of the same size and modification time."""
+        """Whether the path still names the same file, with the same size and modification time."""
         try:
             now = os.stat(self.path)
         except OSError:
@@ -271,21 +276,21 @@ def _sync_directory(path: bytes) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems have nothing to do for a directory, and say so
+        if error.errno != errno.EINVAL:  # some file systems do not support fsync for directories, and need none
             raise
     finally:
         os.close(fd)
 
 
 def _named(error: OSError, path: bytes) -> OSError:
-    """The same error, of the file that the user named."""
+    """The same error, with the file name that the user gave."""
     return OSError(error.errno, error.strerror, os.fsdecode(path))
 
 
-async def _work(function: Callable[[A], R], argument: A, path: bytes, *, hop: bool = True) -> R:
-    """Do some disk work, in a thread where it is worth the `hop`."""
+async def _work(function: Callable[[A], R], argument: A, path: bytes, *, in_thread: bool = True) -> R:
+    """Do disk work: in a thread with `in_thread`, otherwise directly, which is faster for small blocks."""
     try:
-        if hop:
+        if in_thread:
             return await trio.to_thread.run_sync(function, argument)
         await trio.lowlevel.checkpoint()
         return function(argument)

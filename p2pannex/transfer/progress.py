@@ -1,4 +1,4 @@
-"""How far a transfer of content has come, as `p2pannex.transfer.transfer` tells it: what a progress bar needs."""
+"""The progress of a transfer, as `p2pannex.transfer.transfer` reports it to a progress bar."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from attrs import frozen
 
 @frozen
 class Transferred:
-    """How far a transfer has come; all numbers are bytes of the content, counted from its beginning.
+    """How far a transfer has come. All numbers are bytes of the content, counted from its beginning.
 
-    offset: what an earlier transfer had left, when this one began.
-    total: of the whole content, or None where nobody has told yet.
-    count: what the receiving side has now. It can fall, where a connection was lost and not all had arrived.
+    offset: how many bytes the receiving side had already, from an earlier transfer, when this one started.
+    total: the size of the content, or None if it is not known yet.
+    count: how many bytes the receiving side has now. After a lost connection this can be less than reported before.
     """
 
     offset: int
@@ -22,14 +22,14 @@ class Transferred:
 
 
 Progress = Callable[[Transferred], None]
-"""Called when a transfer begins, after each block, and when it goes on after a lost connection.
+"""Called when a transfer starts, after each block, and when the transfer continues after a lost connection.
 
-It is called in the task that moves the bytes: it must return soon.
+It is called in the task that moves the bytes, so it must return quickly.
 """
 
 
 class Reporter:
-    """Turns the pump's counts into `Transferred`."""
+    """Converts the counts of the pump to `Transferred`."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress

@@ -1,11 +1,13 @@
-"""Moving content: from a service into a file, from a file into a service, from one service into another.
+"""Transfers of content: `retrieve` from a service into a file, `send` from a file into a service, and `copy` from one
+service into another.
 
-All three resume. What an earlier transfer left, in the partial of a file or in the service that receives, is not sent
-again; and where a connection is lost in the middle, the transfer goes on over a new one at the offset reached. What
-`retrieve` receives is verified against its key before it gets its name. What `send` and `copy` deliver is verified by
-the service that receives it.
+All three resume. Bytes that an earlier transfer left, in a partial file or in the receiving service, are not sent
+again. If a connection is lost during the transfer, it continues over a new connection at the offset reached.
 
-Memory is two blocks a transfer, whatever the content (see `p2pannex.transports.pump`).
+All content is verified against its key. `retrieve` does that before it gives the file its name; for `send` and `copy`
+the receiving service does.
+
+A transfer needs the memory of two blocks, whatever the size of the content (see `p2pannex.transports.pump`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from p2pannex.transports.pump import move
 T = TypeVar("T")
 
 ATTEMPTS = 3
-"""How many connections a transfer may lose, less one, before it fails."""
+"""A transfer fails when it has lost this many connections."""
 
 
 class NotPresent(RemoteError):
@@ -31,18 +33,18 @@ class NotPresent(RemoteError):
 
 
 class WrongContent(RemoteError):
-    """These bytes are not the content of the key: another size, or another digest."""
+    """The bytes are not the content of the key: their size or digest differs."""
 
 
 class _Attempts:
-    """Counts the connections that were lost in the middle. Those that never came up are not tried again here."""
+    """Counts lost connections. There are further attempts only if a transfer has begun over one of them."""
 
     def __init__(self, attempts: int) -> None:
         self._left = attempts
         self.began = False
 
     def lost(self, error: ConnectionLost) -> None:
-        """Raise the error, unless another attempt is due."""
+        """Raise the error, unless another attempt is to be made."""
         self._left -= 1
         if not self.began or self._left <= 0:
             raise error
@@ -59,17 +61,19 @@ async def retrieve(
     durable: bool = True,
     overwrite: bool = False,
 ) -> None:
-    """Put the content of `key` into the file `path`, all of it or nothing (protocol-spec section 8).
+    """Get the content of `key` into the file `path`, completely or not at all (protocol-spec section 8).
 
-    `file` is the name that the content has in the client's work tree, a hint to the service. An existing `path` is
-    replaced with `overwrite` only, and as late as possible. With `durable` the content is on disk when this returns.
+    `file` is the name that the content has in the client's work tree, a hint for the service. An existing file `path`
+    is replaced only with `overwrite`, and only when the new content is complete. With `durable` the content is on disk
+    when this returns.
 
-    What was received when this ends early stays beside `path` (see `p2pannex.transfer.files.partial_path`), and the
-    next call goes on from there; a partial whose bytes turn out not to be the key's is deleted. Keys that say nothing
-    of their content (WORM, URL) are verified by their size, where they tell it, and by the service's word.
+    If the transfer is interrupted, the bytes received so far stay in a partial file beside `path` (see
+    `p2pannex.transfer.files.partial_path`), and the next call resumes from it. If the bytes turn out not to be the
+    content of the key, the partial file is deleted. Keys without a digest (WORM, URL) are verified by their size, if
+    they have one, and by the service's VALID.
 
     Raises NotPresent, WrongContent, other RemoteErrors; ConnectionLost after `attempts` connections; OSError for the
-    file, FileExistsError if it is there.
+    file, FileExistsError if it exists and `overwrite` is not set.
     """
     with await ReceivingFile.open(path, key, overwrite=overwrite) as target:
         lost = _Attempts(attempts)
@@ -85,15 +89,15 @@ async def retrieve(
                 if not resumed:
                     target.discard()
                     raise
-                # What the earlier transfer left may be what is wrong: after a power cut a file can hold zeros where
-                # bytes were on their way to the disk.
+                # The bytes from the earlier transfer may be the wrong ones: after a power failure a file can have
+                # zeros in place of bytes that were not on disk yet. So try once more from the beginning.
                 resumed = False
                 await target.restart()
         await target.commit(durable=durable)
 
 
 def _complete(target: ReceivingFile) -> bool:
-    """Whether an earlier transfer left nothing to do but to give the content its name."""
+    """Whether an earlier transfer received all of the content, so that only its name is missing."""
     verifier = target.verifier
     return verifier.conclusive and target.reached > 0 and verifier.size == target.reached and not target.wrong
 
@@ -101,23 +105,24 @@ def _complete(target: ReceivingFile) -> bool:
 async def _receive(
     service: Service, key: Key, target: ReceivingFile, file: bytes | None, lost: _Attempts, reporter: Reporter
 ) -> None:
-    """One connection's part of `retrieve`: returns when the content is whole and verified."""
+    """The part of `retrieve` over one connection. Returns when the content is complete and verified."""
     size = target.verifier.size
     async with await service.get(key, offset=target.reached, file=file) as download:
         lost.began = True
         if size is not None and target.reached + download.length > size:
-            raise WrongContent(f"{_who(service)} announces {target.reached + download.length} bytes for {key}")
+            raise WrongContent(f"{_name_of(service)} announces {target.reached + download.length} bytes for {key}")
         if download.length:
             reporter.begin(target.reached, target.reached + download.length)
         await move(download.length, download.readinto, target.send_all, reporter.moved)
         valid = await download.valid()
         if not valid and not download.length:
             await _finish(download, received=False)
-            raise NotPresent(f"{_who(service)} does not have {key}")
-        # A digest that fits outweighs the sender's doubt. Without one, its word is all there is.
+            raise NotPresent(f"{_name_of(service)} does not have {key}")
+        # If the digest is right, the content is accepted although the sender replied INVALID. Without a digest, only
+        # the sender's VALID shows that the content is good.
         if target.wrong or not (valid or target.verifier.conclusive):
             await _finish(download, received=False)
-            raise WrongContent(f"what {_who(service)} sent is not the content of {key}; it was not kept")
+            raise WrongContent(f"what {_name_of(service)} sent is not the content of {key}; it was not kept")
         await _finish(download, received=True)
 
 
@@ -125,7 +130,7 @@ async def _finish(download: Download, *, received: bool) -> None:
     try:
         await download.finish(received)
     except ConnectionLost:
-        pass  # all that it had to give is here
+        pass  # the whole content has arrived already
 
 
 async def send(
@@ -139,9 +144,12 @@ async def send(
 ) -> Stored | NotStored | AlreadyHave:
     """Store the file `path` in a service as the content of `key` (protocol-spec section 9).
 
-    The service verifies it. If the file changes meanwhile the service is told that the bytes may be wrong; it then
-    stores them only where their digest fits. Raises WrongContent, before anything is sent, where the file's size is
-    not the key's; other RemoteErrors; ConnectionLost after `attempts` connections; OSError for the file.
+    `file` is the name that the content has in the client's work tree, a hint for the service. The service verifies the
+    content. If the file changes during the transfer, the client sends INVALID; the service then stores the content only
+    if its digest is right.
+
+    Raises WrongContent, before any byte is sent, if the file's size is not that of the key; other RemoteErrors;
+    ConnectionLost after `attempts` connections; OSError for the file.
     """
     with SendingFile(path) as source:
         size = key.verifier().size
@@ -165,8 +173,8 @@ async def _send_file(
     service: Service, key: Key, source: SendingFile, upload: Upload, reporter: Reporter
 ) -> Stored | NotStored:
     if upload.offset > source.size:
-        return await _turn_down(
-            upload, WrongContent(f"{_who(service)} kept {upload.offset} bytes of {key}, the file has {source.size}")
+        return await _end_upload(
+            upload, WrongContent(f"{_name_of(service)} kept {upload.offset} bytes of {key}, the file has {source.size}")
         )
     source.position = upload.offset
     reporter.begin(upload.offset, source.size)
@@ -185,12 +193,14 @@ async def copy(
     progress: Progress | None = None,
     attempts: int = ATTEMPTS,
 ) -> Stored | NotStored | AlreadyHave:
-    """Store in `target` what `source` has of `key`. Nothing is kept here on its way.
+    """Copy the content of `key` from `source` to `target`, without a file on this machine.
 
-    When the source is lost in the middle, it is asked again and the same upload goes on; when the target is, both
-    are. The source's word whether its content was good is passed on to the target, which verifies.
+    If the connection to the source is lost, a new download continues the same upload. If the connection to the target
+    is lost, both start again at the offset that the target has reached. VALID or INVALID from the source is passed on
+    to the target, which verifies the content.
 
-    Raises NotPresent, WrongContent, other RemoteErrors; ConnectionLost after `attempts` connections.
+    `file` is the name that the content has in the client's work tree, a hint for both services. Raises NotPresent,
+    WrongContent, other RemoteErrors; ConnectionLost after `attempts` connections.
     """
     lost = _Attempts(attempts)
     reporter = Reporter(progress)
@@ -208,7 +218,7 @@ async def copy(
 
 
 class _SourceLost(Exception):
-    """The source is lost for good, which must not be taken for the target's loss."""
+    """The connection to the source was lost. Unlike ConnectionLost, it cannot be mistaken for one to the target."""
 
     def __init__(self, error: ConnectionLost) -> None:
         super().__init__(str(error))
@@ -216,7 +226,7 @@ class _SourceLost(Exception):
 
 
 class _Relay:
-    """One upload, fed from as many downloads as it takes."""
+    """One upload, whose bytes come from as many downloads as are needed."""
 
     def __init__(
         self, source: Service, upload: Upload, key: Key, file: bytes | None, lost: _Attempts, reporter: Reporter
@@ -249,15 +259,15 @@ class _Relay:
         first = self.total is None
         if not download.length and not await self._from_source(download.valid):
             await _finish(download, received=False)
-            missing = NotPresent(f"{_who(self.source)} does not have {self.key}")
+            missing = NotPresent(f"{_name_of(self.source)} does not have {self.key}")
             if first:
-                return await _turn_down(self.upload, missing)
+                return await _end_upload(self.upload, missing)
             raise missing
         size = self.key.verifier().size
         if end != (size if self.total is None else self.total) and (size is not None or not first):
-            wrong = WrongContent(f"{_who(self.source)} announces {end} bytes for {self.key}")
+            wrong = WrongContent(f"{_name_of(self.source)} announces {end} bytes for {self.key}")
             if first:
-                return await _turn_down(self.upload, wrong)
+                return await _end_upload(self.upload, wrong)
             raise wrong
         self.lost.began = True
         self.reporter.begin(self.reached, end)
@@ -268,7 +278,7 @@ class _Relay:
         async def readinto(view: memoryview) -> int:
             count = await self._from_source(lambda: download.readinto(view))
             if not count:
-                raise _SourceLost(ConnectionLost(f"{_who(self.source)} stopped before the end of {self.key}"))
+                raise _SourceLost(ConnectionLost(f"{_name_of(self.source)} stopped before the end of {self.key}"))
             return count
 
         await move(download.length, readinto, self.upload.send_all, self._moved)
@@ -281,17 +291,18 @@ class _Relay:
         self.reached += count
         self.reporter.moved(count)
 
-    async def _from_source(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _from_source(self, request: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await ask()
+            return await request()
         except ConnectionLost as error:
             raise _SourceLost(error) from error
 
 
-async def _turn_down(upload: Upload, error: RemoteError) -> Stored:
-    """Leave an upload with nothing sent, in the one way that keeps the connection (protocol-spec section 9).
+async def _end_upload(upload: Upload, error: RemoteError) -> Stored:
+    """End an upload without sending bytes: with an empty body and INVALID (protocol-spec section 9).
 
-    Where the service had all of the content already it is stored by this; otherwise `error` is raised.
+    No other way keeps the connection open. If the service has kept all of the content from an earlier upload, it stores
+    the content now; otherwise `error` is raised.
     """
     await upload.begin(0)
     outcome = await upload.finish(False)
@@ -300,7 +311,7 @@ async def _turn_down(upload: Upload, error: RemoteError) -> Stored:
     raise error
 
 
-def _who(service: Service) -> str:
+def _name_of(service: Service) -> str:
     return f"repository {service.uuid}"
 
 

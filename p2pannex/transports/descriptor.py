@@ -1,10 +1,13 @@
-"""A stream over raw file descriptors: pipes and sockets alike.
+"""A stream over raw file descriptors, for pipes and sockets.
 
-trio's own streams give bytes objects; content needs three more things, which is why this exists: reading into a block
-that is used again (`receive_into`), sending a file, or what arrives, without reading it (`send_file`, `splice_nowait`),
-and pipes of a mebibyte instead of 64 KiB, so that a large transfer takes a sixteenth of the wake-ups.
+It does three things that trio's own streams do not, to transfer content faster:
 
-What is cancelled has not happened: bytes that were read are always handed out, and a file's are counted once sent.
+- It reads into a buffer that is used again (`receive_into`).
+- It sends a file, or bytes that arrive, without reading them (`send_file`, `splice_nowait`).
+- It sets pipes to 1 MiB instead of 64 KiB, so that a large transfer needs a sixteenth of the wake-ups.
+
+A cancelled call has no effect: no bytes that were read are lost, and no bytes were sent that are not counted. The
+exception is `send_all`, which may have sent a part.
 """
 
 from __future__ import annotations
@@ -25,19 +28,19 @@ SPLICE_FLAGS = getattr(os, "SPLICE_F_NONBLOCK", 0) | getattr(os, "SPLICE_F_MOVE"
 
 
 def _prepare(fd: int) -> bool:
-    """Make the descriptor non-blocking and, where it is a pipe, large. Returns whether it was blocking."""
+    """Make the descriptor non-blocking and, if it is a pipe, large. Returns whether it was blocking before."""
     was_blocking = os.get_blocking(fd)
     os.set_blocking(fd, False)
     if F_SETPIPE_SZ is not None and stat.S_ISFIFO(os.fstat(fd).st_mode):
-        with contextlib.suppress(OSError):  # the user's share of pipe memory is spent: the default size works too
+        with contextlib.suppress(OSError):  # the user's limit of pipe memory is reached: the default size works too
             fcntl.fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE)
     return was_blocking
 
 
 class DescriptorStream(trio.abc.HalfCloseableStream):
-    """Bytes in from one descriptor and out to another, or the same one. It owns and closes both.
+    """Receives from one descriptor and sends to another, or to the same one. It owns both and closes them.
 
-    With `keep_open` they stay open, and blocking again if they were: for standard input and output.
+    With `keep_open`, for standard input and output, closing leaves them open, and blocking again if they were before.
     """
 
     def __init__(self, read_fd: int, write_fd: int, *, keep_open: bool = False) -> None:
@@ -55,7 +58,7 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
         return stream
 
     async def receive_into(self, view: memoryview) -> int:
-        """Read at least one byte into `view`; the number of bytes, 0 at the end of the stream."""
+        """Read at least one byte into `view`. Returns how many, 0 at the end of the stream."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             fd = self._open(self._read_fd)
@@ -85,7 +88,7 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
             return data
 
     def receive_nowait(self) -> bytes | None:
-        """What has arrived, up to 64 KiB of it: empty at the end of the stream, None where nothing has."""
+        """Up to 64 KiB that have arrived: empty at the end of the stream, None if nothing has arrived."""
         try:
             return os.read(self._open(self._read_fd), 65536)
         except BlockingIOError:
@@ -94,7 +97,7 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
             raise trio.BrokenResourceError(str(error)) from error
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
-        """Send what the far side takes without waiting; how many bytes."""
+        """Send as much as possible without waiting. Returns how many bytes, possibly 0."""
         try:
             return os.write(self._open(self._write_fd), data)
         except BlockingIOError:
@@ -118,9 +121,10 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
                 return
 
     async def send_file(self, source: int, offset: int, count: int) -> int:
-        """Send up to `count` bytes of the file `source` from `offset` on; how many, 0 where the file ends.
+        """Send up to `count` bytes of the file `source` from `offset` on. Returns how many, 0 at the end of the file.
 
-        The kernel moves them. What is not in the page cache is read from disk meanwhile: keep `count` to a mebibyte.
+        The kernel copies them, and reads those from the disk that are not in the page cache. This blocks all tasks, so
+        `count` should be at most 1 MiB.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
@@ -135,10 +139,10 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
             return sent
 
     def splice_nowait(self, target: object, count: int) -> int | None:
-        """Move up to `count` bytes that have arrived here to another such stream, in the kernel; how many.
+        """Move up to `count` bytes that have arrived here to another such stream, in the kernel. Returns how many.
 
-        0 where nothing can be moved now. None where the kernel cannot, or the stream has ended or is broken: reading
-        and sending will find out. One of the two has to be a pipe.
+        0 if nothing can be moved now. None if the kernel cannot do it, or if the stream has ended or is broken; reading
+        and sending then tell which. At least one of the two streams must be a pipe.
         """
         if SPLICE is None or not isinstance(target, DescriptorStream):
             return None
@@ -158,7 +162,7 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.wait_writable(self._open(self._write_fd))
 
     async def send_eof(self) -> None:
-        """Nothing more will be sent; receiving goes on."""
+        """Close the sending direction. Receiving is still possible."""
         await trio.lowlevel.checkpoint()
         self._open(self._read_fd)
         write_fd, self._write_fd = self._write_fd, -1
@@ -171,7 +175,10 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
             self._release(write_fd, self._was_blocking[1])
 
     def at_end(self) -> bool:
-        """Whether the far side has closed, or sent something while nothing was asked of it, as far as is known now."""
+        """Whether, as far as is known now, bytes can be read, or the other side has closed.
+
+        Between two requests, both mean that the connection cannot be used for another one.
+        """
         if self._read_fd < 0:
             return True
         poll = select.poll()
@@ -191,7 +198,7 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
             os.close(fd)
 
     def close(self) -> None:
-        """Close at once."""
+        """Close immediately."""
         read_fd, write_fd = self._read_fd, self._write_fd
         self._read_fd = self._write_fd = -1
         if read_fd >= 0 and self._socket is not None:

@@ -1,7 +1,7 @@
-"""Waiting for calls on sockets: unix, TCP, and TLS over either of them (protocol-spec section 13).
+"""Listening on sockets: unix, TCP, and TLS over either of them (protocol-spec section 13).
 
-A `SocketListener` accepts connections and makes streams of them; who may say what over these is not its business, with
-one exception: of a unix socket the file's permissions can decide who gets in, and then it is `authenticated`.
+A `SocketListener` accepts connections and turns them into streams. Its user checks tokens, with one exception: if the
+file permissions of a unix socket decide which clients may connect, the listener is `authenticated`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from p2pannex.transports.sockets import (
 )
 
 BACKLOG = 4096
-"""Connections that may wait to be accepted; the system may have a lower limit (net.core.somaxconn)."""
+"""How many connections may wait to be accepted. The system may have a lower limit (net.core.somaxconn)."""
 
 STARTING = 5.0
-"""Seconds to wait for another program that is about to listen in the same directory."""
+"""Seconds to wait for another server that is starting to listen in the same directory."""
 
 _GONE = {
-    # What accept(2) reports of a connection that failed before it was accepted: its own end, not the listener's.
+    # accept(2) reports these if a connection failed before it was accepted. The listener is not affected.
     errno.ECONNABORTED,
     errno.EPERM,
     errno.EPROTO,
@@ -50,11 +50,11 @@ _GONE = {
 
 
 def server_tls(certificate: str, key: str | None = None) -> ssl.SSLContext:
-    """TLS with the certificate chain in the file `certificate` and the private key in `key`, or in the same file (PEM,
-    without passphrase). RemoteError where they cannot be used."""
+    """A server's TLS settings. The certificate chain is in the file `certificate`, the private key in `key` or in the
+    same file (PEM, without passphrase). RemoteError if they cannot be used."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        # An empty passphrase, or OpenSSL would stop to ask at the terminal.
+        # Without a password argument, OpenSSL would prompt at the terminal for the passphrase.
         context.load_cert_chain(certificate, key, password="")
     except OSError as error:
         raise RemoteError(f"cannot use the certificate {certificate}: {reason(error)}") from error
@@ -68,14 +68,16 @@ async def open_listeners(
     mode: int = 0o600,
     authenticated: bool = False,
 ) -> list[SocketListener]:
-    """Listen at `address`, which for a host name may mean several. RemoteError where that is not possible.
+    """Listen at `address`. A host name may have several addresses, each with its own listener. The caller closes them.
 
-    With `tls`, from `server_tls` or made to measure, connections are encrypted. A unix socket's file gets `mode`. It
-    replaces one that a dead server has left behind, never anything else, and is removed at the end. `authenticated`
-    is for unix sockets only: who may open the file needs no token.
+    With `tls`, for example from `server_tls`, connections are encrypted. The file of a unix socket gets the permissions
+    `mode`. It replaces the file that a dead server has left, but no other file, and is deleted when the listener is
+    closed. `authenticated` is for unix sockets only: clients that can open the file need no token.
+
+    RemoteError if it is not possible to listen there.
     """
     if authenticated and not isinstance(address, UnixAddress):
-        raise ValueError("anybody can connect to a TCP socket: it needs tokens")
+        raise ValueError("any client can connect to a TCP socket, so it requires tokens")
     try:
         if isinstance(address, UnixAddress):
             return [await _listen_unix(address, tls, mode, authenticated)]
@@ -95,7 +97,7 @@ async def _listen_unix(
         async with _directory_lock(os.path.dirname(address.path) or b"."):
             _remove_stale(address.path)
             sock.bind(address.path)
-            # Nobody can connect before listen(), so nobody gets in on the mode that bind() gave the file.
+            # The permissions that bind() gave the file do no harm, because no client can connect before listen().
             os.chmod(address.path, mode)
             sock.listen(BACKLOG)
         return SocketListener(sock, address, tls, authenticated=authenticated)
@@ -106,7 +108,8 @@ async def _listen_unix(
 
 @contextlib.asynccontextmanager
 async def _directory_lock(directory: bytes) -> AsyncIterator[None]:
-    """Of two servers that start at once, the second must not take the first one's socket for a dead one's."""
+    """Lock the directory of a unix socket. Otherwise, of two servers that start at the same time, the second could
+    replace the socket of the first, which does not accept connections yet."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with trio.move_on_after(STARTING) as waiting:
@@ -117,7 +120,7 @@ async def _directory_lock(directory: bytes) -> AsyncIterator[None]:
                 except BlockingIOError:
                     await trio.sleep(0.01)
         if waiting.cancelled_caught:
-            raise OSError(errno.EAGAIN, "another program has locked its directory")
+            raise OSError(errno.EAGAIN, "another program has locked the socket's directory")
         yield
     finally:
         os.close(fd)
@@ -126,7 +129,7 @@ async def _directory_lock(directory: bytes) -> AsyncIterator[None]:
 def _remove_stale(path: bytes) -> None:
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise OSError(errno.EEXIST, "something else has this name")
+            raise OSError(errno.EEXIST, "a file that is not a socket has this name")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -137,14 +140,15 @@ def _remove_stale(path: bytes) -> None:
             os.unlink(path)
             return
         except BlockingIOError:
-            pass  # its queue is full: it is very much alive
+            pass  # the queue of its server is full, so the server is alive
     raise OSError(errno.EADDRINUSE, "another server listens there")
 
 
 class SocketListener:
-    """A socket that accepts connections. Made by `open_listeners`; to be closed with `close`.
+    """A socket that accepts connections. Created by `open_listeners`; the caller closes it with `close`.
 
-    `address` is where it listens, with the port that was found where any would do. `name` is what it is called in logs.
+    `address` is where it listens; if port 0 was requested, it has the port that the system chose. `name` is its name in
+    logs.
     """
 
     def __init__(
@@ -165,10 +169,10 @@ class SocketListener:
         self._file = _identity(address.path) if isinstance(address, UnixAddress) else None
 
     async def accept(self) -> tuple[DescriptorStream | TlsStream, str]:
-        """The next connection, and a name for it. It does no TLS handshake yet: the first use of the stream does.
+        """The next connection, and a name for it in logs. The TLS handshake takes place at the first use of the stream.
 
-        OSError where the system has no descriptor or memory left: wait, and call again. ClosedResourceError once
-        the listener was closed.
+        OSError if the system has no descriptor or memory left: wait and call again. ClosedResourceError if the listener
+        is closed.
         """
         await trio.lowlevel.checkpoint()
         while True:
@@ -190,11 +194,11 @@ class SocketListener:
             return (TlsStream(stream, self._tls, server_side=True) if self._tls else stream), name
 
     def close(self) -> None:
-        """Listen no more, and remove the socket's file unless another server has put its own there."""
+        """Stop listening. Delete the file of a unix socket, unless another server has replaced it."""
         if self._socket.fileno() < 0:
             return
         if isinstance(self.address, UnixAddress) and _identity(self.address.path) == self._file:
-            with contextlib.suppress(OSError):  # the directory is not ours to change: the next start replaces it
+            with contextlib.suppress(OSError):  # no permission to delete it; the next server replaces it
                 os.unlink(self.address.path)
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()

@@ -1,9 +1,10 @@
 """P2P networks: any network for which there is a program ``git-annex-p2p-NET`` (protocol-spec section 13.2).
 
-To connect, the program is run with an address, and its standard input and output are the stream. To be connected to,
-it is run with our own address and the path of a unix socket, to which it brings whoever calls. It is somebody else's
-program and may end at any time, so a listening one is kept running; it has a process group of its own, so that an
-interrupt at the terminal does not cut off the requests that our server still finishes.
+A client runs the program with an address; the program's standard input and output are the stream. A server runs it with
+the server's own address and the path of a unix socket; the program connects the clients of the network to that socket.
+
+The server restarts the program if it ends. The program runs in its own process group: an interrupt at the terminal does
+not reach it, so it continues to relay the requests that the server finishes before it stops.
 """
 
 from __future__ import annotations
@@ -31,29 +32,29 @@ log = logging.getLogger(__name__)
 SCHEME = "p2p-annex::"
 
 PAUSE = 1.0
-"""Seconds until a listening program that ended is started again; twice as many each time."""
+"""Seconds before a server's program that ended is started again. The pause doubles each time."""
 
 LONGEST_PAUSE = 60.0
 
 STEADY = 60.0
-"""Seconds after which a program that ended has been running well: then the pauses begin anew."""
+"""If the program ran for this many seconds before it ended, the pause is PAUSE again."""
 
 
 def _check_net(_: object, __: Attribute[str], net: str) -> None:
     if not re.fullmatch("[a-z0-9-]+", net):  # it becomes the name of a program
-        raise ValueError("the name of a P2P network has small letters, digits and - in it, nothing else")
+        raise ValueError("the name of a P2P network consists of small letters, digits and -")
 
 
 def _check_address(_: object, __: Attribute[str], address: str) -> None:
     if not address or "\0" in address or "\n" in address:
-        raise ValueError("an address on a P2P network is not empty, and one line")
+        raise ValueError("an address on a P2P network must be one line and not empty")
     if address == "address" or address.startswith("-"):
-        raise ValueError(f"{address} is no address on a P2P network, but tells its program to do something else")
+        raise ValueError(f"{address} is not an address: the network's program would take it for a command or an option")
 
 
 @frozen
 class NetworkAddress:
-    """An address on a P2P network. ValueError for what cannot be one."""
+    """An address on a P2P network. ValueError for an invalid one."""
 
     net: str = field(validator=_check_net)
     address: str = field(validator=_check_address)
@@ -63,7 +64,7 @@ class NetworkAddress:
 
     @property
     def program(self) -> str:
-        """The name of the program that knows the network, looked for on the PATH."""
+        """The name of the network's program, which is searched on the PATH."""
         return f"git-annex-p2p-{self.net}"
 
 
@@ -71,11 +72,11 @@ class NetworkAddress:
 async def network_listener(
     address: NetworkAddress, directory: str | bytes | os.PathLike[str] | None = None
 ) -> AsyncIterator[SocketListener]:
-    """A listener to which the network's program brings those who call `address`, while the block is running.
+    """Listen at `address` during the block: the network's program connects the clients to the listener.
 
-    The program runs in `directory`, which for a git-annex repository is its top, where git-annex would run it. One
-    that ends is started again after a while. At the end it is terminated, and its socket is gone. RemoteError where
-    it cannot be run.
+    The program runs in `directory`: for a git-annex repository the top directory, as with git-annex. If the program
+    ends, it is started again after a pause. At the end of the block it is terminated and its socket is deleted.
+    RemoteError if it cannot be run.
     """
     private = tempfile.mkdtemp(prefix="p2pannex-")
     try:
@@ -100,7 +101,10 @@ async def _keep_running(
     directory: str | bytes | os.PathLike[str] | None,
     process: trio.Process | None,
 ) -> None:
-    """Until cancelled. The process is waited for at once, also where this is cancelled before it begins."""
+    """Start the program again each time it ends, until cancelled; then terminate it.
+
+    There is no checkpoint before `_until_it_ends`: otherwise a cancellation there would not terminate `process`.
+    """
     pause, what = PAUSE, ""
     while True:
         since = trio.current_time()
@@ -108,7 +112,7 @@ async def _keep_running(
             what = f"{address.program} {_how_it_ended(await _until_it_ends(process))}"
         if trio.current_time() - since >= STEADY:
             pause = PAUSE
-        log.warning("%s: %s, nobody can connect; starting it again in %g s", address, what, pause)
+        log.warning("%s: %s, clients cannot connect; starting it again in %g s", address, what, pause)
         await trio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
         try:
@@ -122,7 +126,7 @@ async def _start(address: NetworkAddress, path: str, directory: str | bytes | os
         return await trio.lowlevel.open_process(
             [address.program, address.address, path],
             stdin=subprocess.DEVNULL,
-            stdout=2,  # our own output tells where we listen
+            stdout=2,  # standard error: the server's own standard output shows the addresses where it listens
             cwd=directory,
             start_new_session=True,
         )
@@ -133,7 +137,7 @@ async def _start(address: NetworkAddress, path: str, directory: str | bytes | os
 
 
 async def _until_it_ends(process: trio.Process) -> int:
-    """Its exit status. When this is cancelled, it and what it has started are terminated: in a few seconds at most."""
+    """Wait for the program; its exit status. Cancellation terminates its process group, within a few seconds."""
     try:
         return await process.wait()
     except trio.Cancelled:

@@ -1,8 +1,8 @@
 """A stream to a child process, over its standard input and output.
 
-The stream owns the process. Closing it closes the child's input, which is how a server of this protocol is told to
-go; one that stays is terminated, then killed, and always reaped. When the child ends by itself, the error says what
-can be known about it: not "end of file", but "command not found" or "could not reach HOST".
+The stream owns the process. Closing the stream closes the child's input, at which a server of this protocol exits. A
+child that does not exit is terminated, then killed, and always reaped. If the child ends by itself, the error gives the
+reason as far as it is known: "command not found" or "could not reach HOST" instead of "end of file".
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ GRACE = 2.0
 """Seconds that a child has to exit after its input was closed, before it is terminated."""
 
 INSIST = 1.0
-"""Seconds between terminating and killing, and the longest that a killed child is waited for."""
+"""Seconds between terminating and killing a child, and the longest wait for a killed child."""
 
 TAIL = 2000
-"""Bytes of a child's last words that an error quotes at most."""
+"""How many bytes, at most, from the end of a child's standard error are quoted in an error."""
 
 KEPT = 1 << 20
-"""Bytes of captured standard error above which what was said before is forgotten."""
+"""When captured standard error has more bytes than this, it is emptied."""
 
 COMMAND_NOT_FOUND = 127
-"""The exit status by which shells, and ssh on their behalf, say that there is no such program."""
+"""The exit status by which shells, also through ssh, report that there is no such program."""
 
 
 class ProcessEnded(ConnectionLost):
-    """The child ended before the conversation did. `status` is as in ``subprocess``, None where it is not known."""
+    """The child ended before the conversation did. `status` is as in ``subprocess``; None if it is not known."""
 
     def __init__(self, message: str, status: int | None) -> None:
         super().__init__(message)
@@ -45,11 +45,11 @@ class ProcessEnded(ConnectionLost):
 
 
 class Unreachable(ProcessEnded):
-    """The child could not reach the machine it was to connect to: trying again later may help."""
+    """The child could not reach the machine that it was to connect to. Trying again later may help."""
 
 
 class ProcessStream(DescriptorStream):
-    """The bytes of a child's standard output, and into its standard input. Made by `open_process`."""
+    """Receives from a child's standard output and sends to its standard input. Created by `open_process`."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class ProcessStream(DescriptorStream):
         self._describe = describe
         self._unreachable_status = unreachable_status
         self._errors = errors
-        self._heard = False
+        self._has_received = False
 
     async def receive_into(self, view: memoryview) -> int:
         count = await super().receive_into(view)
@@ -81,15 +81,15 @@ class ProcessStream(DescriptorStream):
     def receive_nowait(self) -> bytes | None:
         data = super().receive_nowait()
         if data:
-            self._heard = True
-            self._forget()
+            self._has_received = True
+            self._limit_errors()
         return data
 
     def splice_nowait(self, target: object, count: int) -> int | None:
         moved = super().splice_nowait(target, count)
         if moved:
-            self._heard = True
-            self._forget()
+            self._has_received = True
+            self._limit_errors()
         return moved
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -108,30 +108,31 @@ class ProcessStream(DescriptorStream):
 
     async def _received(self, count: int) -> None:
         if count:
-            self._heard = True
-            self._forget()
+            self._has_received = True
+            self._limit_errors()
         else:
             await self._ended()
 
     async def _ended(self) -> None:
-        """The stream has ended: ProcessEnded, unless that is a server's ordinary end of a conversation."""
+        """To be called at the end of the stream. Raises ProcessEnded with the reason, unless the end is normal: the
+        child has sent bytes before, and has not failed."""
         with trio.move_on_after(GRACE):
             await self.process.wait()
         status = self.process.returncode
-        if self._heard and not status:
+        if self._has_received and not status:
             return
-        words = self._last_words()
-        quote = f": {words}" if words else ""
+        last_lines = self._last_lines()
+        quote = f": {last_lines}" if last_lines else ""
         if status is not None and status == self._unreachable_status:
             raise Unreachable(f"could not reach {self._describe} (exit status {status}){quote}", status)
         raise ProcessEnded(f"{self._describe}: {_what_happened(status)}{quote}", status)
 
-    def _forget(self) -> None:
-        """Keep what a talkative child leaves on disk bounded. It appends, so that cutting does not confuse it."""
+    def _limit_errors(self) -> None:
+        """Limit the captured standard error on disk. The child appends to the file, so emptying it is safe."""
         if self._errors is not None and os.fstat(self._errors.fileno()).st_size > KEPT:
             os.ftruncate(self._errors.fileno(), 0)
 
-    def _last_words(self) -> str:
+    def _last_lines(self) -> str:
         if self._errors is None:
             return ""
         size = os.fstat(self._errors.fileno()).st_size
@@ -140,7 +141,7 @@ class ProcessStream(DescriptorStream):
         return "; ".join(line for line in lines if line)
 
     async def aclose(self) -> None:
-        """Close the child's input, and wait until the child is gone: a few seconds at most, also when cancelled."""
+        """Close the child's input and wait until the child has exited: a few seconds at most, also if cancelled."""
         self.close()
         with trio.CancelScope(shield=True):
             for seconds, insist in ((GRACE, self.process.terminate), (INSIST, self.process.kill), (INSIST, None)):
@@ -167,7 +168,7 @@ def _what_happened(status: int | None) -> str:
     if status == COMMAND_NOT_FOUND:
         return f"command not found (exit status {status})"
     if status == 0:
-        return "ended without a word"
+        return "ended without a reply"
     return f"failed (exit status {status})"
 
 
@@ -179,29 +180,29 @@ async def open_process(
     unreachable_status: int | None = None,
     capture_stderr: bool = False,
 ) -> ProcessStream:
-    """Start a program; the stream of its standard input and output.
+    """Start a program. Returns the stream of its standard input and output, which the caller closes with ``aclose()``.
 
-    `env` is the child's whole environment, ours where it is None. `describe` is what errors call the program, its name
-    where it is None. `unreachable_status` is the exit status by which it says that it could not connect to where it
-    should (ssh's is 255).
+    `env` is the child's whole environment; that of this process if it is None. `describe` is the program's name in
+    errors; by default its file name. `unreachable_status` is the exit status by which the program reports that it could
+    not connect (ssh's is 255).
 
-    What the program writes to standard error passes through to ours; with `capture_stderr` nothing of it is shown, and
-    the last of it is quoted in the error when the program fails. It is captured in an unlinked temporary file, so that
-    a talkative program never waits for us to read it.
+    The program writes to the standard error of this process. With `capture_stderr` nothing of that is shown, and its
+    last lines are quoted in the error if the program fails. They are captured in an unlinked temporary file, not in a
+    pipe, so that the program never has to wait until its output is read.
 
-    ProcessEnded where the program cannot be started. The caller closes the stream with ``aclose()``.
+    ProcessEnded if the program cannot be started.
     """
     if describe is None:
         describe = os.path.basename(os.fsdecode(argv[0]))
     errors = _capture() if capture_stderr else None
     fds: list[int] = []
     try:
-        with contextlib.ExitStack() as childs:
+        with contextlib.ExitStack() as ends_of_child:
             child_in, to_child = os.pipe()
-            childs.callback(os.close, child_in)
+            ends_of_child.callback(os.close, child_in)
             fds.append(to_child)
             from_child, child_out = os.pipe()
-            childs.callback(os.close, child_out)
+            ends_of_child.callback(os.close, child_out)
             fds.append(from_child)
             process = await trio.lowlevel.open_process(
                 list(argv), stdin=child_in, stdout=child_out, stderr=errors, env=env
@@ -216,7 +217,7 @@ async def open_process(
         if isinstance(error, OSError):
             raise ProcessEnded(f"{describe}: cannot be run: {error.strerror}", None) from error
         raise
-    # Nothing awaits between the start of the child and the stream that owns it.
+    # No await between here and the start of the child: cancellation would leave a child that no stream owns.
     return ProcessStream(
         process, from_child, to_child, describe=describe, unreachable_status=unreachable_status, errors=errors
     )

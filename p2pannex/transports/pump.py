@@ -1,10 +1,10 @@
-"""The only place where the bytes of content move.
+"""The pump: moves the bytes of content from a source to a target.
 
-`move` takes them from a function that reads into a block to one that takes a block: a message's body into an `Upload`,
-a `Download` into an upload, a file into a message's body. Content larger than a block goes through two blocks that are
-reused: while one is written, hashed or sent, the other is filled.
+`move` calls a function that reads into a block, then one that accepts a block. So it moves a message's body into an
+`Upload`, a `Download` into an upload, or a file into a message's body. Content larger than a block goes through two
+blocks that are reused: while one of them is written, hashed or sent, the other is filled.
 
-Memory is two blocks a transfer, whatever the content.
+A transfer needs the memory of two blocks, whatever the size of the content.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ import trio
 from p2pannex.errors import ConnectionLost
 
 BLOCK = 2 << 20
-"""Bytes of a block. With blocks of half the size, hops to threads took another tenth of a large upload's time."""
+"""Bytes of a block. With blocks of half the size, a large upload took a tenth longer, because it changed threads twice
+as often."""
 
 SMALL_BODY = 64 * 1024
-"""Bytes up to which a body is copied beside its line, to leave in one write."""
+"""A body of up to this many bytes is appended to the line before it, so that both leave in one write."""
 
 FILE_RANGE = 1 << 20
-"""Bytes of a file that the kernel is to send at a time: it reads them from the disk while everybody waits."""
+"""How many bytes of a file the kernel sends at a time. While it reads them from the disk, all tasks wait."""
 
 PARTIAL_BLOCK_DELAY = 0.05
-"""Seconds after which a block that is not full is passed on, so that a slow source does not starve the other side."""
+"""Seconds after which a block is passed on although it is not full, so that a slow source does not delay the target."""
 
 ReadInto = Callable[[memoryview], Awaitable[int]]
 SendAll = Callable[[memoryview], Awaitable[None]]
@@ -45,10 +46,10 @@ def _give_block(block: bytearray) -> None:
 
 
 async def _fill(view: memoryview, readinto: ReadInto) -> tuple[int, Exception | None]:
-    """Read until `view` is full, or until patience ends with something in it.
+    """Read until `view` is full, or until it has some bytes and PARTIAL_BLOCK_DELAY has passed.
 
-    The number of bytes, and why there will be no more: what arrived before a source failed is moved all the same, for
-    whoever keeps it to resume from.
+    Returns the number of bytes, and the error if the source failed. Bytes that arrived before the error are moved too:
+    the target may keep them, to resume from.
     """
     filled = 0
     started = trio.current_time()
@@ -66,10 +67,10 @@ async def _fill(view: memoryview, readinto: ReadInto) -> tuple[int, Exception | 
 
 
 async def move(length: int, readinto: ReadInto, send_all: SendAll, progress: Progress | None = None) -> None:
-    """Move exactly `length` bytes from `readinto` to `send_all`. ConnectionLost where the source ends earlier.
+    """Move exactly `length` bytes from `readinto` to `send_all`. ConnectionLost if the source ends earlier.
 
-    What either raises comes out as it is. Where the source fails, all that it gave before has been moved; where
-    `send_all` fails, the source is left where it was, some blocks further on.
+    Errors of both functions are raised unchanged. If `readinto` fails, all bytes that it returned before have been
+    moved. If `send_all` fails, up to two blocks more may have been read than were sent.
     """
     if length > BLOCK:
         await _move_overlapped(length, readinto, send_all, progress)

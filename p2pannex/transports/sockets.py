@@ -1,7 +1,7 @@
-"""Calling over sockets: unix, TCP, and TLS over either of them (protocol-spec section 13).
+"""Connecting to sockets: unix, TCP, and TLS over either of them (protocol-spec section 13).
 
-A socket does not tell which program is at its other end, so the client opens the conversation with AUTH. The other side
-is `p2pannex.transports.listeners`.
+A socket does not authenticate the client, so the client starts the conversation with AUTH. For the server's side see
+`p2pannex.transports.listeners`.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from p2pannex.errors import ConnectionLost
 from p2pannex.transports.descriptor import DescriptorStream
 
 MAX_PATH = 107
-"""Bytes that a unix socket's path may have."""
+"""The longest path of a unix socket, in bytes."""
 
 BACKLOG_PAUSE = 0.01
-"""Seconds between two attempts to connect to a unix socket whose queue is full: it cannot be waited for."""
+"""Seconds between two attempts to connect to a unix socket whose queue is full. The system cannot wait for that."""
 
 TURNS = 16
-"""Reads and writes after which a socket lets others go first."""
+"""How many reads and writes a socket makes before it lets other tasks run."""
 
 GOODBYE = 5.0
-"""Seconds that TLS may take to say that it closes."""
+"""Seconds that TLS may take to send its close message."""
 
 TLS_READ = 64 * 1024
-"""Bytes asked of TLS at once; it never gives more than a record, 16 KiB."""
+"""How many bytes to request from TLS at a time. It never returns more than a record, 16 KiB."""
 
 _TCP_OPTIONS = {
-    # A client whose machine vanished is noticed within minutes, not the system's two hours.
+    # Detect within minutes, not in the system's two hours, that the other machine has disappeared.
     "TCP_NODELAY": 1,
     "TCP_KEEPIDLE": 60,
     "TCP_KEEPINTVL": 15,
@@ -54,8 +54,8 @@ class UnixAddress:
 
 @frozen
 class TcpAddress:
-    """A host name or address, without brackets, and a port. To listen: an empty host is all of this machine's
-    addresses, port 0 one that is free."""
+    """A host name or address, without brackets, and a port. For listening, an empty host means all addresses of this
+    machine, and port 0 any free port."""
 
     host: str
     port: int = field(validator=[validators.ge(0), validators.le(65535)])
@@ -68,8 +68,8 @@ SocketAddress = UnixAddress | TcpAddress
 
 
 def client_tls(ca_file: str | None = None) -> ssl.SSLContext:
-    """What a client demands of a server: a certificate for its host name, by an authority that this machine trusts,
-    or by one of those in `ca_file` (PEM) and nobody else. ConnectionLost where that file cannot be used."""
+    """A client's TLS settings: the server must have a certificate for its host name, signed by an authority that this
+    machine trusts or, with `ca_file` (PEM), only by one in that file. ConnectionLost if the file cannot be used."""
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
@@ -83,10 +83,10 @@ async def open_socket(
     server_name: str | None = None,
     timeout: float,
 ) -> DescriptorStream | TlsStream:
-    """Connect, within `timeout` seconds, TLS handshake included. ConnectionLost if not. The caller closes the stream.
+    """Connect within `timeout` seconds, TLS handshake included, or raise ConnectionLost. The caller closes the stream.
 
-    With `tls`, made by `client_tls` or otherwise, the connection is encrypted; the certificate must be for
-    `server_name`, or the host's name where that is not given.
+    With `tls`, for example from `client_tls`, the connection is encrypted, and the server's certificate must be for
+    `server_name`, or for the host name if `server_name` is None.
     """
     stream: DescriptorStream | TlsStream | None = None
     if tls is not None and server_name is None:
@@ -100,7 +100,7 @@ async def open_socket(
                 stream = TlsStream(stream, tls, server_name=server_name)
                 await stream.do_handshake()
             return stream
-        raise ConnectionLost(f"cannot connect to {address}: nothing happened for {timeout:g} s")
+        raise ConnectionLost(f"cannot connect to {address}: no connection within {timeout:g} s")
     except BaseException:
         if stream is not None:
             await trio.aclose_forcefully(stream)
@@ -140,15 +140,15 @@ async def _connect_unix(path: bytes) -> socket.socket:
 
 
 def check_path(path: bytes) -> None:
-    """OSError for a path that no unix socket can have."""
+    """OSError if the path is empty, or too long for a unix socket."""
     if not 0 < len(path) <= MAX_PATH:
-        raise OSError(f"the path of a unix socket has at most {MAX_PATH} bytes, this one has {len(path)}")
+        raise OSError(f"the path of a unix socket must have 1 to {MAX_PATH} bytes, this one has {len(path)}")
 
 
 def over_connected(sock: socket.socket) -> DescriptorStream:
-    """A stream over a connected socket, which it owns, set up for short lines and far sides that vanish."""
+    """A stream over a connected socket, which it owns. TCP sends short lines immediately and detects a dead machine."""
     if sock.family != socket.AF_UNIX:
-        with contextlib.suppress(OSError):  # it is gone already: the first read will tell
+        with contextlib.suppress(OSError):  # the connection is broken already: the first read reports it
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in _TCP_OPTIONS.items():
                 if hasattr(socket, name):
@@ -157,51 +157,51 @@ def over_connected(sock: socket.socket) -> DescriptorStream:
 
 
 class FairStream(DescriptorStream):
-    """A socket's stream that lets the other tasks run now and then, however fast its far side is.
+    """A socket's stream that lets other tasks run after some reads and writes, however fast the other side is.
 
-    A `DescriptorStream` yields only where it has to wait. That is quick, but a client that always has the next line
-    ready, and reads every answer at once, would keep a server of many from everybody else.
+    A `DescriptorStream` lets other tasks run only if it has to wait, which is fast. But a client that always has the
+    next line ready, and reads every reply immediately, would keep a server from serving any other client.
     """
 
     _turns = TURNS
 
-    async def _in_turn(self) -> None:
+    async def _take_turn(self) -> None:
         self._turns -= 1
         if self._turns < 0:
             self._turns = TURNS
             await trio.lowlevel.checkpoint()
 
     async def receive_into(self, view: memoryview) -> int:
-        await self._in_turn()
+        await self._take_turn()
         return await super().receive_into(view)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        await self._in_turn()
+        await self._take_turn()
         return await super().receive_some(max_bytes)
 
     def receive_nowait(self) -> bytes | None:
         if self._turns <= 0:
-            return None  # receive_some is called then, which lets the others run
+            return None  # the caller then calls receive_some, which lets other tasks run
         self._turns -= 1
         return super().receive_nowait()
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         if self._turns <= 0:
-            return 0  # send_all is called then, which lets the others run
+            return 0  # the caller then calls send_all, which lets other tasks run
         self._turns -= 1
         return super().send_nowait(data)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._in_turn()
+        await self._take_turn()
         await super().send_all(data)
 
     async def send_file(self, source: int, offset: int, count: int) -> int:
-        await self._in_turn()
+        await self._take_turn()
         return await super().send_file(source, offset, count)
 
 
 def reason(error: BaseException) -> str:
-    """Why, in a few words: the system's, from the bottom of what trio and ssl put on top of them."""
+    """The reason of an error in a few words: the system's own, without what trio and ssl add to it."""
     if isinstance(error, BaseExceptionGroup):
         return reason(error.exceptions[0])
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -212,12 +212,12 @@ def reason(error: BaseException) -> str:
         return reason(error.__cause__)
     text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     if isinstance(error, OSError) and error.errno and error.errno > 0 and text.endswith(os.strerror(error.errno)):
-        return os.strerror(error.errno)  # trio repeats the address in front of it
+        return os.strerror(error.errno)  # without the address, which trio puts before it
     return text
 
 
 class TlsStream(trio.abc.Stream):
-    """TLS over a stream: trio's, with reasons in its errors, and a close that neither lingers nor fails."""
+    """TLS over a stream. Unlike trio's own, its errors contain the reason, and closing is quick and never fails."""
 
     def __init__(
         self,
@@ -228,27 +228,28 @@ class TlsStream(trio.abc.Stream):
         server_side: bool = False,
     ) -> None:
         self._transport = transport
-        # Some releases of Python (3.11.2 is one) have OpenSSL take a connection that was cut for one that said goodbye.
+        # With this option, which some releases of Python set (3.11.2 is one), OpenSSL treats a connection that was cut
+        # like one that was closed properly.
         context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         self._tls = trio.SSLStream(transport, context, server_hostname=server_name, server_side=server_side)
-        self._shaken = False
+        self._handshake_done = False
 
     async def do_handshake(self) -> None:
-        """Agree on the encryption. Sending or receiving does it too."""
+        """Do the TLS handshake. The first send or receive does it otherwise."""
         with _tls_errors():
             await self._tls.do_handshake()
-        self._shaken = True
+        self._handshake_done = True
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypt and send all of `data`."""
-        if not self._shaken:
+        if not self._handshake_done:
             await self.do_handshake()
         with _tls_errors():
             await self._tls.send_all(data)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """At least one byte; empty after the far side's goodbye. A connection cut without one is broken."""
-        if not self._shaken:
+        """At least one byte; empty if the other side has closed TLS. BrokenResourceError if the connection was cut."""
+        if not self._handshake_done:
             await self.do_handshake()
         with _tls_errors():
             return await self._tls.receive_some(TLS_READ if max_bytes is None else min(max_bytes, TLS_READ))
@@ -257,17 +258,17 @@ class TlsStream(trio.abc.Stream):
         await self._tls.wait_send_all_might_not_block()
 
     def at_end(self) -> bool:
-        """Whether the far side has closed, or sent something while nothing was asked of it, as far as is known now."""
+        """As `DescriptorStream.at_end`, for the connection below TLS."""
         return self._transport.at_end()
 
     async def aclose(self) -> None:
-        """Say goodbye if that can be done at once, and close."""
+        """Send TLS's close message, if that is possible within GOODBYE, and close."""
         try:
-            if self._shaken:
+            if self._handshake_done:
                 with trio.move_on_after(GOODBYE):
                     await self._tls.aclose()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # there is nobody left to take leave of
+            pass  # the other side has disconnected already
         finally:
             self._transport.close()
         await trio.lowlevel.checkpoint_if_cancelled()

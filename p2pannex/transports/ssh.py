@@ -1,8 +1,8 @@
-"""The command line that reaches a server through the system's ssh (protocol-spec section 12).
+"""The command line that starts a server through the system's ssh (protocol-spec section 12).
 
-Keys, known hosts, jump hosts and shared connections (ControlMaster) are the matter of the user's ssh configuration.
-As with git, ``GIT_SSH_COMMAND`` is a piece of shell that replaces ``ssh``, and else ``GIT_SSH`` is a program that
-does; both get ``[-p PORT] [USER@]HOST COMMAND``.
+Keys, known hosts, jump hosts and shared connections (ControlMaster) come from the user's ssh configuration. As with
+git, the shell command in ``GIT_SSH_COMMAND`` replaces ``ssh``; if it is not set, the program in ``GIT_SSH`` does. Both
+get the arguments ``[-p PORT] [USER@]HOST COMMAND``.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import os
 from collections.abc import Mapping, Sequence
 
 SSH_UNREACHABLE = 255
-"""The exit status that ssh keeps for its own failures; every other is the remote command's."""
+"""The exit status by which ssh reports that it failed itself. Any other status is that of the remote command."""
 
 REMOTE_SHELL = "git-annex-shell"
-"""The program that serves on the far side. p2pannex-shell can be installed under this name, or asked for by its own."""
+"""The default of the serving program on the server. p2pannex-shell may be installed under this name."""
 
 
 class InvalidHost(ValueError):
-    """A host or user name that ssh would take for something else."""
+    """A host or user name that is empty, or that ssh would take for an option."""
 
 
 def quote(word: str) -> str:
-    """`word` for a POSIX shell, and for the simpler parser that git-annex-shell has as a login shell."""
+    """Quote `word` for a POSIX shell, and for the simpler parser of git-annex-shell as a login shell."""
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def remote_command(directory: str, client_uuid: str, *, uuid: str | None = None, shell: str | None = None) -> str:
-    """What a remote shell is to run, so that it serves `directory`. `uuid` is the repository expected there.
+    """The shell command that serves `directory` on the server. `uuid` is the expected UUID of the repository there.
 
-    `shell` is the serving program, as a piece of shell; ``P2PANNEX_REMOTE_SHELL`` or git-annex-shell where it is None.
+    `shell` is the serving program, as shell code. If it is None, ``P2PANNEX_REMOTE_SHELL`` is used, then REMOTE_SHELL.
     """
     shell = shell or os.environ.get("P2PANNEX_REMOTE_SHELL") or REMOTE_SHELL
     command = f"{shell} {quote('p2pstdio')} {quote(directory)} {quote(client_uuid)}"
@@ -45,8 +45,10 @@ def ssh_argv(
     options: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """The command line that runs `command` on `host`. `options` are the user's own for ssh. `environ` replaces our own
-    environment variables."""
+    """The command line that runs `command` on `host`. InvalidHost for a host or user name that ssh cannot take.
+
+    `options` are further options for ssh. `environ` replaces the environment variables of this process.
+    """
     environ = os.environ if environ is None else environ
     if not host or host.startswith("-"):
         raise InvalidHost(f"{host!r} is not the name of a host")
@@ -58,8 +60,8 @@ def ssh_argv(
         return ["sh", "-c", f'{snippet} "$@"', snippet, *arguments]
     if program := environ.get("GIT_SSH"):
         return [program, *arguments]
-    # -T: no terminal for the remote command, whatever the user's configuration says of interactive logins. ssh itself
-    # may still ask for a password or a fingerprint; it does so on the user's terminal.
+    # -T: no terminal for the remote command, whatever the user's configuration sets for interactive logins. ssh itself
+    # can still prompt for a password or a fingerprint on the user's terminal.
     return ["ssh", "-T", *arguments]
 
 

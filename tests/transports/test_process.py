@@ -56,7 +56,7 @@ async def test_a_child_that_serves_is_spoken_to_and_exits_at_the_end_of_its_inpu
     [
         ("sys.exit(1)", "server: failed (exit status 1)", 1),
         ("sys.exit(127)", "server: command not found (exit status 127)", 127),
-        ("sys.exit(0)", "server: ended without a word", 0),
+        ("sys.exit(0)", "server: ended without a reply", 0),
         ("os.kill(os.getpid(), signal.SIGTERM)", "server: was killed by signal SIGTERM", -signal.SIGTERM),
         ("os.close(1); sys.stdin.read()", "server: closed its output", None),
         ("print('no\\n  such thing', file=sys.stderr); sys.exit(3)", "exit status 3): no; such thing", 3),
