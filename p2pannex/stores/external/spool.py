@@ -127,7 +127,7 @@ async def _closing_on_error(upload: ObjectUpload, present: Present) -> bool:
 
 
 class _Target:
-    """The store of one `ObjectUpload`. `commit` leaves the verified file in the spool, still locked for the delivery."""
+    """The store of one `ObjectUpload`. `commit` leaves the verified file in the spool, and locked for the delivery."""
 
     def __init__(self, spool: Spool, key: Key) -> None:
         self._directory = spool.path

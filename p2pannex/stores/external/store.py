@@ -4,8 +4,8 @@ Such a program can only store, fetch, find and remove whole files. This module a
 
 - Content passes through a spool (`spool.py`): it is verified before it is stored, and can be read from any offset.
 - Deadlines of removals use this machine's clock.
-- LOCKCONTENT always fails: the storage has no locks, and other clients may use it as well. git-annex then checks
-  whether the content is present, as it does with its own special remotes.
+- LOCKCONTENT always fails, because the storage has no locks and may have other clients. git-annex then checks whether
+  the content is present, as it does with its own special remotes.
 """
 
 from __future__ import annotations
