@@ -44,7 +44,7 @@ MAX_PATH = 4000
 """Bytes of the longest path. git-annex could not write a longer one, and a request must fit into an empty pipe."""
 
 
-Answer = tuple[bytes, bytes, bytes]
+GitObject = tuple[bytes, bytes, bytes]
 """An object's name, type and content. All three are empty if there is no such object."""
 
 MISSING = (b"", b"", b"")
@@ -154,7 +154,7 @@ class CatFile:
             self._start()
         if self._expected is not None:
             expected, self._expected = self._expected, None
-            found = yield from self._answer()
+            found = yield from self._read_reply()
             if expected == path and self._loose_ref() == self._commit:
                 return found[2] if found[1] == b"blob" else b""
         name, _, rest = path.partition(b"/")
@@ -162,13 +162,13 @@ class CatFile:
         if self._commit and self._loose_ref() == self._commit:
             if known is None:
                 return b""
-            [found] = yield from self._ask([_below(known, rest)])
+            [found] = yield from self._get_objects([_below(known, rest)])
             return found[2] if found[1] == b"blob" else b""
         if known is None:
-            [head] = yield from self._ask([REF])
+            [head] = yield from self._get_objects([REF])
             found = MISSING
         else:
-            head, found = yield from self._ask([REF, _below(known, rest)])
+            head, found = yield from self._get_objects([REF, _below(known, rest)])
         commit, kind, text = head
         if kind != b"commit":
             return b""
@@ -177,7 +177,7 @@ class CatFile:
             known = self._top.get(name)
             if known is None:
                 return b""
-            [found] = yield from self._ask([_below(known, rest)])
+            [found] = yield from self._get_objects([_below(known, rest)])
         return found[2] if found[1] == b"blob" else b""
 
     def _loose_ref(self) -> bytes | None:
@@ -195,7 +195,7 @@ class CatFile:
 
     def _read_top(self, commit: bytes, text: bytes) -> Generator[int, None, None]:
         tree = text[: text.index(b"\n")].removeprefix(b"tree ")
-        [(_, kind, entries)] = yield from self._ask([tree])
+        [(_, kind, entries)] = yield from self._get_objects([tree])
         if kind != b"tree":
             raise RemoteError("the git-annex branch is damaged: its tree is missing")
         size = len(tree) // 2
@@ -212,14 +212,14 @@ class CatFile:
         if os.write(self._request, request) != len(request):
             raise RemoteError("git cat-file does not read its input")
 
-    def _ask(self, objects: list[bytes]) -> Generator[int, None, list[Answer]]:
+    def _get_objects(self, objects: list[bytes]) -> Generator[int, None, list[GitObject]]:
         self._put(objects)
-        answers = []
+        replies = []
         for _ in objects:
-            answers.append((yield from self._answer()))
-        return answers
+            replies.append((yield from self._read_reply()))
+        return replies
 
-    def _answer(self) -> Generator[int, None, Answer]:
+    def _read_reply(self) -> Generator[int, None, GitObject]:
         received = self._received
         while (end := received.find(b"\n")) < 0:
             received += yield from self._receive()
