@@ -1,1 +1,1 @@
-"""Services that keep content: in memory, in a directory, in a git-annex repository, in a special remote."""
+"""Services that store content: in memory, in a directory, in a git-annex repository, or in a special remote."""

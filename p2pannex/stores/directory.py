@@ -1,15 +1,15 @@
-"""A store in a plain directory. No git is needed.
+"""`DirectoryStore`: a store in a plain directory, without git.
 
 ::
 
     DIR/p2pannex.toml                            its uuid and settings
     DIR/annex/objects/abc/def/KEYFILE/KEYFILE    content, in git-annex's layout of a bare repository
-    DIR/annex/tmp/KEYFILE                        content that has not all arrived
-    DIR/annex/retention/KEYFILE/...              what was promised to be kept, until when
+    DIR/annex/tmp/KEYFILE                        content that has not arrived completely
+    DIR/annex/retention/KEYFILE/...              retention records: until when locked content must be kept
     DIR/annex/exclusion/00 .. ff                 lock files
 
-Any number of processes may serve one directory at the same time, on one machine and a local file system: the locks
-are flock(2), and time is the machine's.
+Any number of processes may serve the same directory at the same time. They must run on one machine, and the file system
+must be local, because the locks are flock(2) locks and the times are those of the machine's clocks.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from p2pannex.system.durability import make_directories, names_durable
 from p2pannex.system.fsync_batch import run_blocking
 
 DISK_RESERVE = 100_000_000
-"""Bytes that are left free on the disk, unless set otherwise."""
+"""Default of the bytes that are left free on the disk."""
 
 CONFIG_TEXT = """\
-# A p2pannex directory store. Its content lies below annex/, as git-annex lays out a bare repository.
+# A p2pannex directory store. Its content is in annex/, in the layout of a bare git-annex repository.
 uuid = "{uuid}"
 
-# Bytes to leave free on the disk: an upload that would not is refused.
+# Bytes to leave free on the disk. An upload that needs them is refused.
 disk_reserve = {disk_reserve}
 """
 
 
 class NotAStore(RemoteError):
-    """The directory holds no directory store."""
+    """The directory has no directory store, or one that cannot be used."""
 
 
 class DirectoryLayout:
-    """Where a directory store keeps its files."""
+    """The paths of a directory store's files: the `Layout` of its `ObjectStore`."""
 
     def __init__(self, directory: bytes) -> None:
         self.root = os.path.join(directory, b"annex", b"objects")
@@ -64,7 +64,7 @@ class DirectoryLayout:
         return self._tmp + b"/" + key.file_name
 
     def prepare(self, path: bytes) -> bool:
-        return False  # `create` has made it; a store without it is no whole one
+        return False  # `create` makes the directory; if it is missing, the store is damaged
 
     def install(self, partial: bytes, path: bytes) -> set[bytes]:
         made = make_directories(os.path.dirname(path))
@@ -79,11 +79,14 @@ class DirectoryLayout:
 
 
 class DirectoryStore(ObjectStore):
-    """The store in the directory `path`, which `create` has made. NotAStore where there is none.
+    """The store in the directory `path`, which `create` has made. NotAStore if there is none.
 
-    `disk_work` says how the store waits for the disk (`p2pannex.system.disk_work`): in threads if None, which is right
-    for any number of clients. `clock` and `boot` are for tests that skew time. Close it with `aclose`, or use it as an
-    ``async with`` block: that removes directories that became empty.
+    disk_work: how the store waits for the disk (`p2pannex.system.disk_work`). None means in threads, which is right for
+        any number of clients.
+    clock, boot: the clocks and the boot id, for tests that skew time.
+
+    The caller must close the store with `aclose`, or use it as an ``async with`` block. Closing removes directories
+    that have become empty.
     """
 
     def __init__(
@@ -103,9 +106,9 @@ class DirectoryStore(ObjectStore):
                 raise ValueError("it is the gateway of a cluster, not a store")
             disk_reserve = config.get("disk_reserve", DISK_RESERVE)
             if not isinstance(disk_reserve, int) or disk_reserve < 0:
-                raise ValueError("disk_reserve is a number of bytes")
+                raise ValueError("disk_reserve must be a number of bytes, at least 0")
         except (FileNotFoundError, NotADirectoryError):
-            raise NotAStore(f"{shown} is no p2pannex store; make one with: p2pannex init {shown}") from None
+            raise NotAStore(f"{shown} is not a p2pannex store; make one with: p2pannex init {shown}") from None
         except OSError as error:
             raise NotAStore(f"cannot read {shown}/p2pannex.toml: {error.strerror}") from error
         except ValueError as error:
@@ -127,20 +130,20 @@ class DirectoryStore(ObjectStore):
     def create(
         cls, path: str | bytes | os.PathLike[str], *, uuid: str | None = None, disk_reserve: int = DISK_RESERVE
     ) -> DirectoryStore:
-        """Make a store in `path`, a new or an empty directory. RemoteError where that cannot be done."""
+        """Make a store in `path`, a new or empty directory, and open it. RemoteError if that fails. It blocks."""
         directory = os.path.abspath(os.fsencode(path))
         shown = os.fsdecode(directory)
         uuid = new_uuid(uuid)
         with disk_errors(f"cannot make a store in {shown}"):
             os.makedirs(directory, exist_ok=True)
             if os.path.lexists(config_path(directory)):
-                raise RemoteError(f"{shown} is a p2pannex store already")
+                raise RemoteError(f"{shown} is already a p2pannex store")
             if os.listdir(directory):
                 raise RemoteError(f"{shown} is not empty; name a new directory")
             for name in (b"objects", b"tmp", b"retention", b"exclusion"):
                 os.makedirs(os.path.join(directory, b"annex", name))
             Exclusion(os.path.join(directory, b"annex", b"exclusion")).prepare()
-            # The configuration comes last, and whole: a directory that has one is a store.
+            # The configuration is written last, and atomically: a directory that has one is a complete store.
             new = config_path(directory) + b".new"
             with open(new, "x") as file:
                 file.write(CONFIG_TEXT.format(uuid=uuid, disk_reserve=disk_reserve))
@@ -151,14 +154,14 @@ class DirectoryStore(ObjectStore):
         return cls(directory)
 
     def tokens_directory(self) -> bytes:
-        """Where the tokens of its sockets are kept."""
+        """The directory of the tokens for clients that connect over sockets."""
         return self.path
 
     def keys(self) -> Iterator[Key]:
-        """The keys whose content is here. It reads directories as it goes, and blocks."""
+        """The keys whose content is present. The iterator reads directories as it goes, and blocks."""
         for key, _ in objects(self.layout.root):
             yield key
 
     def contents(self) -> Contents:
-        """Count what is here. It reads every directory, and blocks."""
+        """How much content the store has. It reads every directory, and blocks."""
         return count(self.layout.root, os.path.join(self.path, b"annex", b"tmp"))

@@ -1,7 +1,7 @@
-"""Whose directory this is: the configuration file of a directory store.
+"""The configuration file of a directory store, p2pannex.toml.
 
-`read_uuid` imports next to nothing, because p2pannex-shell must say AUTH-SUCCESS within milliseconds of its start; it
-reads the one line that it needs where that line is written plainly, and leaves everything else to tomllib.
+This module imports very little, because p2pannex-shell must send AUTH-SUCCESS within milliseconds of its start. So
+`read_uuid` parses the line with the uuid itself if it has the usual form, and imports tomllib only if it has not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def config_path(directory: bytes) -> bytes:
 
 
 def read_config(directory: bytes) -> dict[str, object]:
-    """The whole configuration. OSError where there is none, ValueError where it cannot be read."""
+    """The whole configuration. OSError if the file cannot be read, ValueError if it is not valid TOML."""
     import tomllib
 
     with open(config_path(directory), "rb") as file:
@@ -25,7 +25,7 @@ def read_config(directory: bytes) -> dict[str, object]:
 
 
 def read_uuid(directory: bytes) -> str:
-    """The UUID of a directory store. OSError where it is none, ValueError where the file makes no sense."""
+    """The UUID of a directory store. OSError if the file cannot be read, ValueError if it has no valid uuid."""
     with open(config_path(directory), "rb") as file:
         text = file.read(65536)
     for line in text.splitlines():
@@ -39,14 +39,14 @@ def read_uuid(directory: bytes) -> str:
 
 
 def checked_uuid(value: object) -> str:
-    """`value` if a UUID can be that: a word of its own. ValueError otherwise."""
+    """`value`, if it can be a UUID: one word without quotes. ValueError otherwise."""
     if not isinstance(value, str) or not value or not value.isprintable() or " " in value or '"' in value:
         raise ValueError("it has no usable uuid")
     return value
 
 
 def new_uuid(given: str | None = None) -> str:
-    """`given`, or a new one where nothing is. RemoteError for one that cannot be a UUID."""
+    """`given`, or a new UUID if it is None. RemoteError if `given` cannot be a UUID."""
     from uuid import uuid4
 
     from p2pannex.errors import RemoteError
@@ -54,12 +54,12 @@ def new_uuid(given: str | None = None) -> str:
     try:
         return checked_uuid(given or str(uuid4()))
     except ValueError:
-        raise RemoteError(f"{given!r} cannot be a uuid: it is one word, without spaces or quotes") from None
+        raise RemoteError(f"{given!r} cannot be a uuid: a uuid has no spaces or quotes") from None
 
 
 def is_gateway(directory: bytes) -> bool:
-    """Whether the directory is not a store, but the gateway of a cluster: its configuration names one."""
+    """Whether the directory is the gateway of a cluster, not a store: its configuration has the key ``cluster``."""
     try:
         return "cluster" in read_config(directory)
     except (OSError, ValueError):
-        return False  # whoever opens it as a store says what is wrong
+        return False  # opening it as a store will raise the error

@@ -1,4 +1,4 @@
-"""A store in memory: for tests, caches and simulations. It keeps every promise but durability."""
+"""`MemoryStore`: a store in memory, for tests, caches and simulations. It is a full store, but not durable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from p2pannex.system.clock import Clock, SystemClock
 
 
 class MemoryStore(Service):
-    """Content in a dictionary. `clock` is the store's own, for tests to skew."""
+    """A store that keeps content in the dictionary `contents`. `clock` is its clock, which tests can skew."""
 
     def __init__(self, uuid: str | None = None, *, clock: Clock | None = None) -> None:
         self.uuid = uuid or str(uuid_module.uuid4())
@@ -37,13 +37,13 @@ class MemoryStore(Service):
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         await trio.lowlevel.checkpoint()
-        # From here on nothing awaits: no lock can be taken between the look and the removal.
+        # There is no await from here on, so no lock can be taken between the check and the removal.
         if key not in self.contents:
             return Removal(True)
         now = self.clock.monotonic()
-        held = {lock for lock in self._locks.get(key, ()) if lock.holds(now)}
-        if held:
-            self._locks[key] = held
+        valid = {lock for lock in self._locks.get(key, ()) if lock.is_valid(now)}
+        if valid:
+            self._locks[key] = valid
             return Removal(False)
         self._locks.pop(key, None)
         if before is not None and int(self.clock.monotonic()) >= before:
@@ -75,7 +75,7 @@ class _MemoryLock(Lock):
         self._until = store.clock.monotonic() + RETENTION
         self._open = True
 
-    def holds(self, now: float) -> bool:
+    def is_valid(self, now: float) -> bool:
         return self._open or now < self._until
 
     async def release(self) -> None:
@@ -122,11 +122,11 @@ class _MemoryUpload(Upload):
             self._store.contents[self._key] = bytes(partials.pop(self._key))
             return Stored()
         if not (valid or verifier.conclusive):
-            del self._partial[self.offset :]  # bytes that the sender disowns, and that no digest will tell apart
+            del self._partial[self.offset :]  # the sender sent INVALID, and the key has no digest to check them with
             return NotStored()
         complete = valid if self._key.size is None else len(self._partial) >= self._key.size
         if complete:
-            del partials[self._key]  # complete and wrong: nothing to resume from
+            del partials[self._key]  # complete but wrong: the next upload must start from the beginning
         return NotStored()
 
     async def data_present(self) -> Stored | NotStored:

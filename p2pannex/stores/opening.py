@@ -1,4 +1,4 @@
-"""Opening the store in a directory of this machine, whichever kind it is."""
+"""Opens the store in a directory of this machine: a directory store or a git-annex repository."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def open_directory(path: str, *, disk_work: DiskWork | None = None) -> DirectoryStore | AnnexStore:
-    """The store in a directory of this machine. RemoteError where there is none.
+    """Open the store in a directory of this machine. The caller must close it.
 
-    `disk_work` says how the store waits for the disk; `InThreads` if None.
+    `disk_work` says how the store waits for the disk; `InThreads` if None. RemoteError if the directory has no store,
+    or one that cannot be used. InvalidURL if `path` looks like a URL, and there is no directory of that name.
     """
     from p2pannex.stores.directory import DirectoryStore, NotAStore
 

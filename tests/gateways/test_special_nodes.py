@@ -211,7 +211,7 @@ async def test_a_disk_without_room_stops_the_special_remotes_only(world: World) 
 async def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     world = World(tmp_path, "a", directory=True, program=("no-such-program",))
     async with world.open() as cluster:
-        assert cluster.problems == {"a": "there is no program no-such-program; install it, or name its path"}
+        assert cluster.problems == {"a": "there is no program no-such-program; install it, or give its path"}
         await store(cluster, b"content")
 
 

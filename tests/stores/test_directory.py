@@ -26,7 +26,7 @@ def test_create_and_open(tmp_path: Path) -> None:
 
 
 def test_create_refuses_what_is_there(directory: Path, tmp_path: Path) -> None:
-    with pytest.raises(RemoteError, match="is a p2pannex store already"):
+    with pytest.raises(RemoteError, match="is already a p2pannex store"):
         DirectoryStore.create(directory)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("years of work")

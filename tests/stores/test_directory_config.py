@@ -14,12 +14,12 @@ from p2pannex.stores.directory_config import read_uuid
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "is no p2pannex store; make one with: p2pannex init"),
+        (None, "is not a p2pannex store; make one with: p2pannex init"),
         ("", "no usable uuid"),
         ("uuid = 3\n", "no usable uuid"),
         ('uuid = "a b"\n', "no usable uuid"),
         ("uuid = \n", "cannot use"),
-        ('uuid = "u"\ndisk_reserve = "lots"\n', "disk_reserve is a number of bytes"),
+        ('uuid = "u"\ndisk_reserve = "lots"\n', "disk_reserve must be a number of bytes, at least 0"),
     ],
 )
 def test_open_says_what_is_wrong(tmp_path: Path, text: str | None, message: str) -> None:

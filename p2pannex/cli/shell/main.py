@@ -179,7 +179,7 @@ def identify(directory: str, expected: str | None) -> tuple[str, str]:
             raise CommandRefused(f"there is no {directory}") from None
         else:
             raise CommandRefused(
-                f"{directory} is no p2pannex store; make one with: p2pannex init {directory}"
+                f"{directory} is not a p2pannex store; make one with: p2pannex init {directory}"
             ) from None
     except OSError as error:
         raise CommandRefused(f"cannot read {os.fsdecode(config_path(path))}: {error.strerror}") from error

@@ -44,7 +44,7 @@ MAX_PATH = 4000
 """Bytes of the longest path. git-annex could not write a longer one, and a request must fit into an empty pipe."""
 
 
-Answer = tuple[bytes, bytes, bytes]
+GitObject = tuple[bytes, bytes, bytes]
 """An object's name, type and content. All three are empty if there is no such object."""
 
 MISSING = (b"", b"", b"")
@@ -61,8 +61,8 @@ class CatFile:
         self._git = git
         self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
-        self._reply = -1
-        self._request = -1
+        self._reply_fd = -1
+        self._request_fd = -1
         self._received = bytearray()
         self._ref_file = os.path.join(git.git_dir, REF)
         self._commit = b""
@@ -75,14 +75,14 @@ class CatFile:
         It does nothing if the process is not running, another prefetch is pending, or the top directory has no entry
         for the path.
         """
-        if self._process is None or self._expected is not None or not _possible(path):
+        if self._process is None or self._expected is not None or not _valid_path(path):
             return
         name, _, rest = path.partition(b"/")
-        known = self._top.get(name)
-        if known is None:
+        directory = self._top.get(name)
+        if directory is None:
             return
         try:
-            self._put([_below(known, rest)])
+            self._put([_below(directory, rest)])
         except (OSError, RemoteError):  # the process has ended; the next read starts another
             self.close()
         else:
@@ -93,8 +93,8 @@ class CatFile:
         deadline = time.monotonic() + self._timeout
         text = bytearray()
         with closing(self._exchange(path, text)) as exchange:
-            for reply in exchange:
-                if not _readable(reply, max(0.0, deadline - time.monotonic()) * 1000):
+            for fd in exchange:
+                if not _readable(fd, max(0.0, deadline - time.monotonic()) * 1000):
                     raise RemoteError(f"git cat-file did not reply within {self._timeout:g} seconds")
         return bytes(text)
 
@@ -107,10 +107,10 @@ class CatFile:
         text = bytearray()
         try:
             with closing(self._exchange(path, text)) as exchange:
-                for reply in exchange:
-                    if not _readable(reply, BLOCKING_WAIT_MS):
+                for fd in exchange:
+                    if not _readable(fd, BLOCKING_WAIT_MS):
                         with trio.fail_at(deadline):
-                            await trio.lowlevel.wait_readable(reply)
+                            await trio.lowlevel.wait_readable(fd)
         except trio.TooSlowError as error:
             raise RemoteError(f"git cat-file did not reply within {self._timeout:g} seconds") from error
         return bytes(text)
@@ -122,14 +122,14 @@ class CatFile:
         if process is None:
             return
         self._received.clear()
-        os.close(self._request)
-        os.close(self._reply)
+        os.close(self._request_fd)
+        os.close(self._reply_fd)
         process.kill()  # it only reads, so nothing is lost
         process.wait()
 
     def _exchange(self, path: bytes, text: bytearray) -> Generator[int, None, None]:
         """Append the log at `path` to `text`. Yields the descriptor to wait for, whenever there is nothing to read."""
-        if not _possible(path):
+        if not _valid_path(path):
             return
         completed = False
         try:
@@ -150,34 +150,41 @@ class CatFile:
                 self.close()
 
     def _look_up(self, path: bytes) -> Generator[int, None, bytes]:
+        """The log at `path` on the branch; empty if there is none.
+
+        1. If a prefetch of this path is pending, and the ref's file still has the same commit, its reply is the result.
+        2. If the ref's file has the commit whose top directory is kept here, one request reads the log.
+        3. Otherwise, the request also reads the ref. If that has a new commit, two more requests read the commit's top
+           directory, and the log from it.
+        """
         if self._process is None:
             self._start()
         if self._expected is not None:
             expected, self._expected = self._expected, None
-            found = yield from self._answer()
+            found = yield from self._read_reply()
             if expected == path and self._loose_ref() == self._commit:
                 return found[2] if found[1] == b"blob" else b""
         name, _, rest = path.partition(b"/")
-        known = self._top.get(name)
+        directory = self._top.get(name)
         if self._commit and self._loose_ref() == self._commit:
-            if known is None:
+            if directory is None:
                 return b""
-            [found] = yield from self._ask([_below(known, rest)])
+            [found] = yield from self._get_objects([_below(directory, rest)])
             return found[2] if found[1] == b"blob" else b""
-        if known is None:
-            [head] = yield from self._ask([REF])
+        if directory is None:
+            [head] = yield from self._get_objects([REF])
             found = MISSING
         else:
-            head, found = yield from self._ask([REF, _below(known, rest)])
+            head, found = yield from self._get_objects([REF, _below(directory, rest)])
         commit, kind, text = head
         if kind != b"commit":
             return b""
         if commit != self._commit:
             yield from self._read_top(commit, text)
-            known = self._top.get(name)
-            if known is None:
+            directory = self._top.get(name)
+            if directory is None:
                 return b""
-            [found] = yield from self._ask([_below(known, rest)])
+            [found] = yield from self._get_objects([_below(directory, rest)])
         return found[2] if found[1] == b"blob" else b""
 
     def _loose_ref(self) -> bytes | None:
@@ -195,7 +202,7 @@ class CatFile:
 
     def _read_top(self, commit: bytes, text: bytes) -> Generator[int, None, None]:
         tree = text[: text.index(b"\n")].removeprefix(b"tree ")
-        [(_, kind, entries)] = yield from self._ask([tree])
+        [(_, kind, entries)] = yield from self._get_objects([tree])
         if kind != b"tree":
             raise RemoteError("the git-annex branch is damaged: its tree is missing")
         size = len(tree) // 2
@@ -209,17 +216,17 @@ class CatFile:
 
     def _put(self, objects: list[bytes]) -> None:
         request = b"".join([name + b"\n" for name in objects])
-        if os.write(self._request, request) != len(request):
+        if os.write(self._request_fd, request) != len(request):
             raise RemoteError("git cat-file does not read its input")
 
-    def _ask(self, objects: list[bytes]) -> Generator[int, None, list[Answer]]:
+    def _get_objects(self, objects: list[bytes]) -> Generator[int, None, list[GitObject]]:
         self._put(objects)
-        answers = []
+        replies = []
         for _ in objects:
-            answers.append((yield from self._answer()))
-        return answers
+            replies.append((yield from self._read_reply()))
+        return replies
 
-    def _answer(self) -> Generator[int, None, Answer]:
+    def _read_reply(self) -> Generator[int, None, GitObject]:
         received = self._received
         while (end := received.find(b"\n")) < 0:
             received += yield from self._receive()
@@ -242,24 +249,24 @@ class CatFile:
         attempts = 0
         while True:
             try:
-                data = os.read(self._reply, 1 << 16)
+                data = os.read(self._reply_fd, 1 << 16)
             except BlockingIOError:
                 attempts += 1
                 if attempts < READ_ATTEMPTS:
                     os.sched_yield()
                 else:
-                    yield self._reply
+                    yield self._reply_fd
                 continue
             if not data:
                 raise _Ended
             return data
 
     def _start(self) -> None:
-        request_for_git, self._request = os.pipe2(os.O_CLOEXEC)
-        self._reply, reply_of_git = os.pipe2(os.O_CLOEXEC)
+        request_for_git, self._request_fd = os.pipe2(os.O_CLOEXEC)
+        self._reply_fd, reply_of_git = os.pipe2(os.O_CLOEXEC)
         try:
-            os.set_blocking(self._reply, False)
-            os.set_blocking(self._request, False)
+            os.set_blocking(self._reply_fd, False)
+            os.set_blocking(self._request_fd, False)
             self._process = subprocess.Popen(
                 self._git.argv("cat-file", "--batch"),
                 stdin=request_for_git,
@@ -269,8 +276,8 @@ class CatFile:
                 env=self._git.environment(),
             )
         except OSError as error:
-            os.close(self._request)
-            os.close(self._reply)
+            os.close(self._request_fd)
+            os.close(self._reply_fd)
             raise RemoteError(f"cannot run git: {error.strerror}") from error
         finally:
             os.close(request_for_git)
@@ -284,7 +291,7 @@ def _readable(descriptor: int, milliseconds: float) -> bool:
     return bool(poll.poll(milliseconds))
 
 
-def _possible(path: bytes) -> bool:
+def _valid_path(path: bytes) -> bool:
     """Whether a log can have that path."""
     return b"\n" not in path and len(path) <= MAX_PATH
 

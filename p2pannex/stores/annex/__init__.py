@@ -1,1 +1,1 @@
-"""The store in a git-annex repository."""
+"""The store in a git-annex repository, which git-annex may use at the same time."""

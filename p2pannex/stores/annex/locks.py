@@ -1,12 +1,11 @@
-"""Locks on files that git-annex locks too, which it does with fcntl(2).
+"""Locks on files that git-annex locks too, with fcntl(2).
 
-Locks of that kind usually belong to the process: two tasks of one would not exclude each other, and the closing of
-any descriptor of the file would drop them all. Linux has them in a second form, which belongs to the open file
-(F_OFD_SETLK); both forms exclude each other. So every lock here is an open file of its own, and no table in the
-process has to stand in front of them.
+The usual fcntl locks belong to the process: two tasks of one process would not exclude each other, and closing any
+descriptor of the file would drop them all. Linux also has fcntl locks that belong to the open file (F_OFD_SETLK). Both
+kinds exclude each other. So each lock here is an open file of its own, and the process needs no table of its locks.
 
-A lock file may be removed by whoever holds it exclusively. So after locking one has to look whether the file is still
-the one at its path.
+A process that holds a lock file exclusively may remove it. So after locking a file, one has to check that it is still
+the file at its path.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from p2pannex.system.file_locks import LOCK_TIMEOUT, SET_LOCK, is_at, try_range,
 
 
 def require_file_locks() -> None:
-    """RemoteError on a system that does not have these locks."""
+    """RemoteError on a system without locks that belong to the open file."""
     if SET_LOCK is None:
-        raise RemoteError("this system has no locks that belong to open files, which git-annex repositories need")
+        raise RemoteError("git-annex repositories need locks that belong to open files; use a system with them: Linux")
 
 
 class LockFile:
@@ -37,7 +36,7 @@ class LockFile:
 
     @classmethod
     def take(cls, path: bytes, layout: AnnexLayout, *, exclusive: bool) -> LockFile | None:
-        """Lock the file, which is made if need be; None where somebody else has it locked."""
+        """Lock the file, which is made if it is missing. None if another lock conflicts. It does not wait."""
         while True:
             created = False
             try:
@@ -57,14 +56,14 @@ class LockFile:
             except BaseException:
                 lock.close()
                 raise
-            lock.close()  # it was removed between the opening and the locking
+            lock.close()  # another process removed the file between opening and locking: try again
 
     def upgrade(self) -> bool:
-        """Make a shared lock exclusive, if nobody else has one."""
+        """Make a shared lock exclusive. False if there is another lock on the file."""
         return try_range(self._fd, fcntl.F_WRLCK)
 
     def remove(self) -> None:
-        """Remove the file, which is locked exclusively, and let go of it."""
+        """Remove the file and release the lock, which is exclusive."""
         try:
             os.unlink(self._path)
         except FileNotFoundError:
@@ -73,14 +72,14 @@ class LockFile:
             self.close()
 
     def close(self) -> None:
-        """Let go of the file, which stays."""
+        """Release the lock. The file stays."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
 
 class TransferClaim:
-    """The right to receive a key's content: git-annex takes the same lock before it does."""
+    """The right to receive a key's content. git-annex takes the same lock before it receives content."""
 
     def __init__(self, lock: LockFile) -> None:
         self._lock: LockFile | None = lock
@@ -92,10 +91,11 @@ class TransferClaim:
 
 
 class KeyExclusion:
-    """One change at a time to a key's content, among all that p2pannex runs on the repository.
+    """The exclusion of keys in a git-annex repository: one change at a time to a key's content, by p2pannex only.
 
-    It is one file, of which a byte is locked for the first of the directories that the key's object is in: so nothing
-    has to be cleaned up, and directories can be changed and fsynced, too. As in `Exclusion`, waiting blocks.
+    All keys use the same lock file. The first hash directory of the key's object selects the byte that is locked. So
+    nothing has to be cleaned up. Keys below the same directory share a byte, so directories can be made, removed and
+    fsynced under the lock too. As in `Exclusion`, waiting blocks.
     """
 
     def __init__(self, layout: AnnexLayout) -> None:
@@ -104,9 +104,9 @@ class KeyExclusion:
 
     @contextmanager
     def hold(self, key: Key, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
-        """Nobody else of us changes the content of `key`, or what promises are recorded for it, meanwhile.
+        """Hold the key's exclusion in the block: no other task or process of p2pannex changes its content or records.
 
-        Busy where others do for longer than `timeout` seconds.
+        Busy if others hold it for longer than `timeout` seconds.
         """
         byte = int.from_bytes(self._layout.neighbourhood(key), "big")
         fd = self._open()

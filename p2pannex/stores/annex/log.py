@@ -1,9 +1,11 @@
-"""The location log of a repository, as far as it is about its own content: written at once, committed when idle.
+"""Records in the location log which content this repository has: written at once, committed when idle.
 
-Each change is in the journal before anybody is told of it. What was logged is checked once more before it is committed,
-because git-annex changes the content first and logs it later, with nothing that excludes others in between: where it
-and we change the same content at the same moment, its line may come after ours and say what was true before. Saying
-anew what is true is right at any time, so nobody has to be excluded for that either.
+Each change is written to the journal before it is reported to the client.
+
+Before a commit, what was logged is compared with the disk once more. git-annex changes content first and logs it later,
+and it holds no lock in between. So if git-annex and p2pannex change the same content at the same moment, the line of
+git-annex may come last in the log although its change came first. Then the true state is logged again. That is correct
+at any time, so it needs no lock either.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ from p2pannex.git_annex.branch.idle_commits import IdleCommits
 from p2pannex.keys.key import Key
 
 REMEMBERED = 10_000
-"""Keys that are checked once more at most, the latest ones."""
+"""The number of keys that are compared before a commit: those that changed last."""
 
 
 class AnnexLog:
-    """The log of what the repository `uuid` has. `present` tells, by a look at the disk."""
+    """Records which content the repository `uuid` has. `present` returns whether the disk has the content of a key."""
 
     def __init__(self, branch: Branch, uuid: str, present: Callable[[Key], bool]) -> None:
         self._branch = branch
@@ -32,7 +34,7 @@ class AnnexLog:
         self._committing = trio.Lock()
 
     async def changed(self, key: Key, present: bool) -> None:
-        """Log whether the content is here, in the journal. RemoteError when that cannot be done."""
+        """Write to the journal whether the content is present. RemoteError if that fails."""
         await self._record(key, present)
         self._uncommitted.pop(key, None)
         self._uncommitted[key] = None
@@ -41,7 +43,10 @@ class AnnexLog:
         self._idle.changed()
 
     async def _record(self, key: Key, present: bool) -> None:
-        """Looked at afterwards: who stored and removed it at the same time may have logged in another order."""
+        """Log the state, then compare it with the disk, and log again until they agree.
+
+        Tasks that store and remove the same content at the same time may log in another order than they changed it.
+        """
         while True:
             await self._branch.log_location(key, self._uuid, present)
             now = self._present(key)
@@ -50,11 +55,11 @@ class AnnexLog:
             present = now
 
     async def commit_when_idle(self) -> None:
-        """Commit whenever nothing has changed for some time, until cancelled."""
+        """Commit whenever nothing has changed for `idle_commits.IDLE` seconds, until cancelled."""
         await self._idle.run()
 
     async def commit(self) -> None:
-        """Commit what was changed since the last time, if anything. Cancellation waits for the end."""
+        """Commit the changes since the last commit, if any. Cancellation waits for the end."""
         with trio.CancelScope(shield=True):
             async with self._committing:
                 keys, self._uncommitted = self._uncommitted, {}

@@ -1,21 +1,28 @@
-"""Promises to keep content of a git-annex repository: what git-annex goes by, and what is ours.
+"""Locks on content of a git-annex repository: in git-annex's own files, and in retention records of p2pannex.
 
-git-annex knows two things of a key, both beside its object. Who keeps it has ``KEYFILE.lck`` locked, shared; who
-removes it, exclusively. And ``KEYFILE.rtm`` holds the POSIX time (``1234567890.5s``) until which it must not be
-removed, should its keepers be lost; it is written with ``KEYFILE.rtl`` locked, and only grows. git-annex removes the
-time when the last keeper lets go of the lock, whether or not the client said so.
+git-annex uses two files beside a key's object:
 
-That does not suffice for a promise which UNLOCKCONTENT alone may end (protocol-spec section 7): one time for several
-promises does not tell which of them are left. So each of ours is a record of its own as well (`Retention`, below
-``annex/p2pannex/retention``), the lock and the time are there for git-annex, and content is removed only if neither
-git-annex's files nor our records stand against it. The time is taken away only
+- ``KEYFILE.lck`` is a lock file. A process that has the content locked holds a shared lock on it; a process that is
+  removing the content holds an exclusive one.
+- ``KEYFILE.rtm`` contains a timestamp, as POSIX time (``1234567890.5s``). Before that time the content must not be
+  removed, even if all processes that locked it are lost. It is written with ``KEYFILE.rtl`` locked, and never set back.
+  git-annex removes the timestamp when the last shared lock is released, whether or not the client has sent
+  UNLOCKCONTENT.
 
-- by a release, after the exclusive lock was had: nobody else keeps the content now;
-- where none of our records is left that counts: nobody was lost to whom we promised something;
-- where it is a time of ours, which ``annex/p2pannex/written/KEYFILE`` tells; and
-- where no earlier time that others wrote, and that ours took the place of, is still to come.
+These are not enough, because only UNLOCKCONTENT may end a lock early (protocol-spec section 7). One timestamp for
+several locks does not show which of them are still valid. So p2pannex also writes a retention record for each lock
+(`Retention`, in ``annex/p2pannex/retention``). It takes the shared lock and writes the timestamp as well, for
+git-annex. p2pannex removes content only if neither git-annex's files nor the retention records forbid it.
 
-Everything here happens with the key's exclusion held, so that tasks and processes of ours do not meet.
+p2pannex removes the timestamp of content that stays only if all of these are true:
+
+1. A client has released its lock, and p2pannex then got the exclusive lock: so no other process has the content locked.
+2. No retention record is valid: so there is no lost client whose lock has not expired.
+3. p2pannex wrote the timestamp, according to ``annex/p2pannex/written/KEYFILE``.
+4. That timestamp did not replace an earlier one of another program that has not expired.
+
+The caller of `AnnexRetention.record` and `AnnexRetention.removing` holds the key's exclusion; a release takes it to
+remove the timestamp. So tasks and processes of p2pannex do not change these files at the same time.
 """
 
 from __future__ import annotations
@@ -27,7 +34,7 @@ from contextlib import contextmanager
 
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
-from p2pannex.stores.annex.abandoned_locks import KeptLocks
+from p2pannex.stores.annex.abandoned_locks import AbandonedLocks
 from p2pannex.stores.annex.locks import KeyExclusion, LockFile
 from p2pannex.stores.annex.retention_timestamps import TIMESTAMP_LOCK_TIMEOUT, AnnexTimes
 from p2pannex.stores.files.retention import Record, Retention
@@ -38,7 +45,7 @@ from p2pannex.system.fsync_batch import run_blocking
 
 
 class AnnexRetentionRecord:
-    """One promise, held by this process. Made by `AnnexRetention.record`."""
+    """The record of one lock, which a client of this process holds. Made by `AnnexRetention.record`."""
 
     def __init__(self, retention: AnnexRetention, key: Key, record: Record, lock: LockFile) -> None:
         self._retention = retention
@@ -47,7 +54,7 @@ class AnnexRetentionRecord:
         self._lock: LockFile | None = lock
 
     def release(self) -> None:
-        """The holder has said that the content may be removed again."""
+        """End the lock: the client has unlocked the content. It takes the key's exclusion itself."""
         lock, self._lock = self._lock, None
         if lock is None:
             return
@@ -55,20 +62,20 @@ class AnnexRetentionRecord:
             self._record.release()
             self._retention.withdraw(self._key, lock)
         except Busy:
-            pass  # then the time in git-annex's file runs out by itself
+            pass  # git-annex's timestamp stays, and expires
         finally:
             lock.close()
 
     def abandon(self) -> None:
-        """The holder is gone: the promise stays until its time is over."""
+        """Leave the record until it expires: the client is lost."""
         lock, self._lock = self._lock, None
         if lock is not None:
             self._record.abandon()
-            self._retention.kept.add(lock)
+            self._retention.abandoned.add(lock)
 
 
 class AnnexRetention:
-    """The promises of a repository."""
+    """The locks on content of a repository. `clock` and `boot` are as for `Retention`."""
 
     def __init__(
         self,
@@ -83,11 +90,14 @@ class AnnexRetention:
         self._records_directory = os.path.join(layout.own, b"retention")
         self._records = Retention(self._records_directory, clock, boot=boot, share=layout.share)
         self._times = AnnexTimes(layout, clock)
-        self.kept = KeptLocks(clock)
+        self.abandoned = AbandonedLocks(clock)
 
     def record(self, key: Key) -> AnnexRetentionRecord | None:
-        """Promise to keep `key` for ten minutes from now, durably; None where it is being removed by git-annex."""
-        self.kept.let_go()
+        """Lock `key` durably, for at least ten minutes from now unless it is released.
+
+        None if the content is not present, or another program is removing it.
+        """
+        self.abandoned.release_expired()
         path = self._layout.find(key)
         directory = os.path.dirname(path)
         self._layout.make_directories(self._records_directory)
@@ -119,12 +129,13 @@ class AnnexRetention:
 
     @contextmanager
     def removing(self, key: Key, path: bytes, timeout: float) -> Iterator[bool]:
-        """Whether nobody keeps `key`, so that it may be removed inside of the block.
+        """Yields whether no lock on `key` is valid, so that the content may be removed in the block.
 
-        Meanwhile nobody can begin to keep it. When it was removed, so is what was recorded for it. While git-annex
-        removes it, it is waited for, not longer than `TIMESTAMP_LOCK_TIMEOUT`; Busy where `timeout` is 0.
+        No lock can be taken during the block. If the block removes the content, git-annex's files beside the object are
+        removed too. If another program is removing the content, this waits for it, at most `TIMESTAMP_LOCK_TIMEOUT`
+        seconds. If `timeout` is 0, it raises Busy instead.
         """
-        self.kept.let_go()
+        self.abandoned.release_expired()
         if self._records.is_retained(key):
             yield False
             return
@@ -150,31 +161,33 @@ class AnnexRetention:
                 lock.close()
 
     def _exclusive_lock(self, path: bytes, timeout: float) -> LockFile | None:
-        """The object's lock file, locked exclusively; None where somebody keeps the content."""
+        """Lock the object's lock file exclusively. None if a process has the content locked."""
         directory, lock_path = os.path.dirname(path), path + b".lck"
         lock: LockFile | None = None
 
-        def settled() -> bool:
+        def decided() -> bool:
             nonlocal lock
             lock = LockFile.take(lock_path, self._layout, exclusive=True)
             if lock is not None:
                 return True
             shared = LockFile.take(lock_path, self._layout, exclusive=False)
             if shared is None:
-                return False  # somebody else is removing it
+                return False  # another program has an exclusive lock: it is removing the content
             shared.close()
             return True
 
         try:
-            wait_until(lambda: self._layout.within(directory, settled), timeout)
+            wait_until(lambda: self._layout.within(directory, decided), timeout)
         except Busy:
             if not timeout:
                 raise
         return lock
 
     def _clean_up(self, key: Key, path: bytes, lock: LockFile) -> bool:
-        """Remove what stands beside an object, if that is gone, and the lock that is held exclusively. Whether it is
-        gone."""
+        """Remove the lock file, which is locked exclusively, and if the object is gone, the other files beside it.
+
+        Returns whether the object is gone.
+        """
         gone = not os.path.lexists(path)
         if gone:
             self._times.forget(key, path)
@@ -182,7 +195,7 @@ class AnnexRetention:
         return gone
 
     def withdraw(self, key: Key, lock: LockFile) -> None:
-        """A promise of ours, whose lock this is, has ended: tell git-annex, if no other one is left."""
+        """Remove git-annex's timestamp after a release, if no other lock is left. `lock` is the released one's."""
         with self._exclusion.hold(key):
             if not lock.upgrade() or self._records.is_retained(key):
                 return
@@ -199,7 +212,7 @@ class AnnexRetention:
         lock.remove()
 
     def _shared_lock(self, path: bytes) -> LockFile | None:
-        """The object's lock file, locked shared; None where the content is being removed, or is gone."""
+        """Lock the object's lock file, shared. None if another program is removing the content, or it is gone."""
         deadline = time.monotonic() + TIMESTAMP_LOCK_TIMEOUT
         while True:
             try:

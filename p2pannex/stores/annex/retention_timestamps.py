@@ -1,11 +1,11 @@
-"""The time that git-annex goes by when it is asked to remove content: ``KEYFILE.rtm``, beside the object.
+"""The retention timestamp that git-annex obeys when it removes content: ``KEYFILE.rtm``, beside the object.
 
-It holds the POSIX time (``1234567890.5s``) until which the content must not be removed, should its keepers be lost; it
-is written with ``KEYFILE.rtl`` locked, and only grows. git-annex removes it when the last keeper lets go of the
-content's lock, whether or not the client said so.
+It contains the POSIX time (``1234567890.5s``) before which the content must not be removed, even if all processes that
+locked it are lost. It is written with ``KEYFILE.rtl`` locked, and never set back. git-annex removes it when the last
+lock on the content is released, whether or not the client has sent UNLOCKCONTENT.
 
-Which times are ours is noted in ``annex/p2pannex/written/KEYFILE``, with the one of others whose place ours took: so
-that a time is only taken away by us if it is ours, and none of others is still to come.
+``annex/p2pannex/written/KEYFILE`` contains the timestamp that p2pannex wrote, and the one of another program that it
+replaced, if any. So p2pannex can remove a timestamp only if it wrote it itself, and if the replaced one has expired.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from p2pannex.system.clock import Clock
 from p2pannex.system.file_locks import try_range, wait_until
 
 TIMESTAMP_LOCK_TIMEOUT = 1.0
-"""Seconds for which the lock of the file is tried: git-annex has it for a moment."""
+"""Seconds to wait for the lock on the timestamp. git-annex holds it only briefly."""
 
 _TIME = re.compile(rb"(\d{1,18}(?:\.\d+)?)s\s*")
 
 
 class AnnexTimes:
-    """The times of a repository. All calls want the key's exclusion held; `path` is that of its object."""
+    """The timestamps of a repository. Callers hold the key's exclusion. `path` is the path of the key's object."""
 
     def __init__(self, layout: AnnexLayout, clock: Clock) -> None:
         self._layout = layout
@@ -36,12 +36,14 @@ class AnnexTimes:
         self._written_directory = os.path.join(layout.own, b"written")
 
     def prepare(self) -> None:
-        """Make the directory for what is noted."""
+        """Make the directory ``annex/p2pannex/written``."""
         self._layout.make_directories(self._written_directory)
 
     def grow(self, key: Key, path: bytes) -> None:
-        """Let git-annex know that the content is kept for the usual time. The object's lock is held, so that no one
-        removes .rtl."""
+        """Set the timestamp to ten minutes from now, unless it is later already.
+
+        The caller holds the object's lock, so that no other program removes ``KEYFILE.rtl`` meanwhile.
+        """
         until = b"%.6fs" % (self._clock.wall() + RETENTION)
         directory = os.path.dirname(path)
         sharing = self._layout.sharing
@@ -58,7 +60,8 @@ class AnnexTimes:
                 earlier = current
             if _seconds(current) >= _seconds(until):
                 return
-            # What is ours is noted first: a time that is not, is taken for somebody else's, and is left alone.
+            # ``written`` comes first. In the other order, if we are killed in between, the timestamp would be taken for
+            # another program's, and would stay until it expires.
             os.rename(self._new(until + b" " + (earlier or b"")), self._written(key))
             new = self._new(until)
             self._layout.within(directory, lambda: os.rename(new, path + b".rtm"))
@@ -66,7 +69,10 @@ class AnnexTimes:
             os.close(fd)
 
     def unexpired(self, path: bytes) -> bool:
-        """Whether the time is still to come. One that makes no sense counts from its file's."""
+        """Whether there is a timestamp that has not expired.
+
+        An invalid one expires ten minutes after the file's modification time.
+        """
         current = _read(path + b".rtm")
         if current is None:
             return False
@@ -79,8 +85,10 @@ class AnnexTimes:
         return self._clock.wall() < until
 
     def withdraw(self, key: Key, path: bytes) -> None:
-        """Remove the time if it is ours, and no earlier one of others is still to come. Called in the directory's
-        `within`, with the object's lock held exclusively."""
+        """Remove the timestamp if p2pannex wrote it, and the one of another program that it replaced has expired.
+
+        The caller holds the object's lock exclusively, and calls this in `AnnexLayout.within` of the directory.
+        """
         now = self._clock.wall()
         written, earlier = self._read_written(key)
         if _read(path + b".rtm") == written and _seconds(earlier) <= now:
@@ -89,16 +97,16 @@ class AnnexTimes:
         _unlink(path + b".rtl")
 
     def forget(self, key: Key, path: bytes) -> None:
-        """Remove all of it: the content is gone."""
+        """Remove all files of the timestamp, because the content is gone."""
         for left in (path + b".rtm", path + b".rtl", self._written(key)):
-            if os.access(left, os.F_OK):  # which takes half the time, and mostly nothing is
+            if os.access(left, os.F_OK):  # takes half the time of a failing unlink, and mostly there is no such file
                 _unlink(left)
 
     def _written(self, key: Key) -> bytes:
         return os.path.join(self._written_directory, key.file_name)
 
     def _read_written(self, key: Key) -> tuple[bytes | None, bytes | None]:
-        """The time of ours that stands in git-annex's file, and one that others wrote before."""
+        """The last timestamp that p2pannex wrote, and the one of another program that it replaced."""
         text = _read(self._written(key))
         if text is None:
             return None, None
@@ -106,7 +114,7 @@ class AnnexTimes:
         return written, earlier or None
 
     def _new(self, text: bytes) -> bytes:
-        """A new file with the text, durable, to be renamed."""
+        """Make a new durable file with the text. The caller renames it."""
         path = os.path.join(self._layout.own, b"new-" + secrets.token_hex(8).encode())
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
@@ -130,7 +138,7 @@ def _read(path: bytes) -> bytes | None:
 
 
 def _seconds(text: bytes | None) -> float:
-    """The time in a file of git-annex's; 0 where there is none."""
+    """Parse a timestamp; 0 if there is none or it is invalid."""
     match = _TIME.fullmatch(text or b"")
     return float(match[1]) if match else 0.0
 

@@ -1,10 +1,10 @@
-"""A store in a git-annex repository, beside git-annex itself.
+"""`AnnexStore`: a store in a git-annex repository, which git-annex may use at the same time.
 
-Content, locks and promises are kept where git-annex looks for them and as it keeps them (`annex_layout`, `annex_locks`,
-`annex_retention`), and every change is in the location log before it is reported (`annex_log`).
+Content, locks and timestamps are in git-annex's own files and formats (`git_annex/layout.py`, `locks.py`,
+`retention.py`). Every change is written to the location log before it is reported (`log.py`).
 
-What is left to git-annex: files of the work tree that are unlocked are neither filled nor emptied when their content
-comes and goes; ``git annex fsck`` or the next merge does that. A repository that was tuned (annex.tune) is refused.
+One thing is left to git-annex: when content is stored or removed, the unlocked files of the work tree are not updated.
+``git annex fsck`` or the next merge does that. Repositories with annex.tune settings are not supported.
 """
 
 from __future__ import annotations
@@ -36,17 +36,20 @@ from p2pannex.system.fsync_batch import Fsyncs
 
 
 class UnusableAnnex(RemoteError):
-    """The directory cannot be served as a git-annex repository."""
+    """The directory cannot be served as a git-annex repository. The text is one line that says what to do."""
 
 
 class AnnexStore(ObjectStore):
-    """The git-annex repository in `path`: its work tree, its .git, or a bare one. UnusableAnnex where it cannot be.
+    """The git-annex repository in `path`: a work tree, its ``.git``, or a bare repository.
 
-    Use it in ``async with``. In the block the location log is committed when nothing has changed for two seconds, and
-    at its end. Without a block, `aclose` commits; content is stored and removed just as well.
+    Use it as an ``async with`` block: during the block the location log is committed when nothing has changed for two
+    seconds, and once more at the end. Without a block, only `aclose` commits; the caller must await it.
 
-    `disk_work` says how the store waits for the disk (`p2pannex.system.disk_work`): in threads if None, which is right
-    for any number of clients. `clock` and `boot` are for tests that skew time.
+    disk_work: how the store waits for the disk (`p2pannex.system.disk_work`). None means in threads, which is right for
+        any number of clients.
+    clock, boot: the clocks and the boot id, for tests that skew time.
+
+    UnusableAnnex if the repository cannot be served.
     """
 
     def __init__(
@@ -85,7 +88,8 @@ class AnnexStore(ObjectStore):
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
         if self.config.secure_hashes_only and not key.cryptographically_secure:
             raise RemoteError(
-                f"annex.securehashesonly is set here: content whose {key.backend} key cannot verify it is not stored"
+                f"annex.securehashesonly is set in this repository, and {key.backend} keys have no secure hash; "
+                "use another backend, such as SHA256E"
             )
         return await super().put(key, file)
 
@@ -96,12 +100,12 @@ class AnnexStore(ObjectStore):
             try:
                 lock = LockFile.take(path, layout, exclusive=True)
             except FileNotFoundError:
-                layout.make_directories(os.path.dirname(path))  # git-annex removes directories that are empty
+                layout.make_directories(os.path.dirname(path))  # git-annex removes empty directories
                 continue
             return None if lock is None else TransferClaim(lock)
 
     def _durable(self, path: bytes, made: Collection[bytes] = ()) -> Fsyncs[None]:
-        if not self._settled:  # git-annex makes the directory of objects with the first of them, and fsyncs nothing
+        if not self._settled:  # git-annex may have made the directory of objects, and does not fsync its name
             yield from directory_durable(self._annex_layout.annex)
             self._settled = True
         yield from super()._durable(path, made)
@@ -119,22 +123,25 @@ class AnnexStore(ObjectStore):
         return changes(Git(self.config.git_dir))
 
     def tokens_directory(self) -> bytes:
-        """Where the tokens of its sockets are kept; git-annex keeps those of P2P networks (`git_annex.creds`)."""
+        """The directory of the tokens for clients that connect over sockets.
+
+        The tokens of P2P networks are in git-annex's own directory (`git_annex.creds`).
+        """
         self._annex_layout.make_directories(self._annex_layout.own)
         return self._annex_layout.own
 
     @property
     def top(self) -> bytes:
-        """The top of the work tree; the repository itself where it is bare."""
+        """The top of the work tree, or the repository itself if it is bare."""
         return self.config.git_dir if self.config.bare else os.path.dirname(self.config.git_dir)
 
     def keys(self) -> Iterator[Key]:
-        """The keys whose content is here. It reads directories as it goes, and blocks."""
+        """The keys whose content is present. The iterator reads directories as it goes, and blocks."""
         for key, _ in objects(self.layout.root):
             yield key
 
     def contents(self) -> Contents:
-        """Count what is here. It reads every directory, and blocks."""
+        """How much content the store has. It reads every directory, and blocks."""
         return count(self.layout.root, os.path.join(self._annex_layout.annex, b"tmp"))
 
     # The location log -------------------------------------------------------------------------------------------
@@ -148,7 +155,7 @@ class AnnexStore(ObjectStore):
     async def __aenter__(self) -> Self:
         if self._background is not None:
             raise RuntimeError("this store is in use in another async with block")
-        self._background = Background(self._log.commit_when_idle, self._annex_retention.kept.let_go_in_time)
+        self._background = Background(self._log.commit_when_idle, self._annex_retention.abandoned.release_when_expired)
         await self._background.__aenter__()
         return self
 
@@ -163,12 +170,12 @@ class AnnexStore(ObjectStore):
             await background.__aexit__(kind, error, trace)
 
     async def aclose(self) -> None:
-        """Leave the directory tidy, and the log committed. Nothing happens in the background any more."""
+        """Commit the log, end the background tasks, and remove directories that have become empty."""
         if self._background is not None:
             self._background.stop()
         try:
             await self._log.commit()
         finally:
-            self._annex_retention.kept.close()
+            self._annex_retention.abandoned.close()
             await self._branch.aclose()
             await super().aclose()

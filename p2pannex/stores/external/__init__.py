@@ -1,1 +1,1 @@
-"""The store behind a special remote: an external program that speaks git-annex's special remote protocol."""
+"""A store behind a special remote program, which uses git-annex's external special remote protocol."""

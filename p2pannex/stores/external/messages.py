@@ -1,11 +1,11 @@
-"""The lines of git-annex's external special remote protocol, versions 1 and 2: no process, no file, no clock.
+"""The lines of git-annex's external special remote protocol, versions 1 and 2. This module does no I/O.
 
-A special remote program is asked for one thing at a time (`Request`). Before it replies it may say how far it is, and
-ask for its settings. With the extension ASYNC every line begins with ``J n``, the number of the job that it belongs to,
-so that one program works on several requests at once.
+A special remote program gets one `Request` at a time. Before it replies, it may report progress and request its
+settings. With the extension ASYNC, each line begins with ``J n``, where n is the number of a job; so one program can
+work on several requests at the same time.
 
-Lines are bytes, because keys are. What a program says is believed only as far as it can be read: a line that is too
-long, unknown, or about another key than the one asked for is a `BadLine`, and there is no going on after that.
+Lines are bytes, because keys are. A line that is too long, unknown, or a reply to another request is a `BadLine`. The
+connection cannot be used after that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LINE_MAX = 256 * 1024
 """Bytes of the longest line that a program may send."""
 
 EXTENSIONS = b"EXTENSIONS INFO ASYNC GETGITREMOTENAME UNAVAILABLERESPONSE"
-"""What is offered to every program, right after its VERSION."""
+"""The line that every program gets right after its VERSION: the extensions that p2pannex supports."""
 
 VERSIONS = (b"1", b"2")
 
@@ -28,24 +28,24 @@ UNSUPPORTED = b"UNSUPPORTED-REQUEST"
 
 
 class BadLine(Exception):
-    """The program sent what the protocol does not have."""
+    """The program sent a line that violates the protocol. The text says which."""
 
 
 class Lines:
-    """Bytes as they come, cut into lines."""
+    """Splits received bytes into lines."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._searched = 0
 
     def feed(self, data: bytes | bytearray) -> None:
-        """Take the next bytes. BadLine where a line gets too long."""
+        """Accept the next bytes. BadLine if a line is too long."""
         self._data += data
         if len(self._data) > LINE_MAX and self._data.find(b"\n", self._searched, LINE_MAX + 1) < 0:
             raise BadLine("it sent a line that is too long")
 
     def next(self) -> bytes | None:
-        """The next line, without its end; None where it has not all come."""
+        """The next line, without its newline; None if it has not arrived completely."""
         end = self._data.find(b"\n", self._searched)
         if end < 0:
             self._searched = len(self._data)
@@ -59,26 +59,26 @@ class Lines:
 
 
 def words(line: bytes, count: int) -> list[bytes]:
-    """The line's first words and its rest, as `count` pieces; what is missing is empty."""
+    """Split a line into `count` pieces: its first words, and the rest. Missing pieces are empty."""
     pieces = line.split(b" ", count - 1)
     return pieces + [b""] * (count - len(pieces))
 
 
 def text(line: bytes) -> str:
-    """For people: what cannot be read, or would not stay on one line, is replaced."""
+    """The line as one line of text for messages: undecodable bytes and control characters are replaced."""
     shown = line.decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() else " " for letter in shown)[:500].strip()
 
 
 def number(word: bytes) -> int:
-    """A whole number that is not negative. BadLine where it is none."""
+    """Parse a non-negative whole number. BadLine if it is not one."""
     if not word.isdigit() or len(word) > 20:
-        raise BadLine(f"it said {text(word)!r} where a number belongs")
+        raise BadLine(f"it sent {text(word)!r} instead of a number")
     return int(word)
 
 
 def split_job(line: bytes) -> tuple[int, bytes]:
-    """The job of a line of a program that speaks ASYNC, 0 for a line that is of none, and the line itself."""
+    """The job number of a line of a program that uses ASYNC, and the rest of the line. 0 if the line has no job."""
     if not line.startswith(b"J "):
         return 0, line
     _, job, rest = words(line, 3)
@@ -86,40 +86,40 @@ def split_job(line: bytes) -> tuple[int, bytes]:
 
 
 def key_word(key: Key) -> bytes | None:
-    """The key as it stands in a line; None where it cannot, because it has a space.
+    """The key as it is written in a line; None if that is impossible because it contains a space.
 
-    git-annex does not store such keys with a special remote either.
+    git-annex does not store such keys in special remotes either.
     """
     return None if b" " in key.raw else key.raw
 
 
 @frozen
 class Reply:
-    """What a program answered. `words` are those after the verb that the request did not foresee."""
+    """A program's reply. `words` is the rest of the line after the verb and the words that repeat the request."""
 
     verb: bytes
     words: bytes = b""
 
     @property
     def reason(self) -> str:
-        """A failure, in the program's words."""
-        return text(self.words) or "it did not say why"
+        """The program's message about a failure."""
+        return text(self.words) or "it gave no reason"
 
 
 @frozen
 class Request:
-    """One thing to ask of a program. `replies` maps each verb that answers it to the words that must follow it."""
+    """A request to a program. `replies` maps the verb of each possible reply to the words that must follow it."""
 
     line: bytes
     replies: dict[bytes, bytes] = field(repr=False)
 
     @property
     def verb(self) -> str:
-        """What is asked for, for people: without the key, and the names of files here."""
+        """The request's verb, for messages: without the key and without file names."""
         return text(self.line.partition(b" ")[0])
 
     def reply(self, line: bytes) -> Reply | None:
-        """What the line answers, None where it is no reply. BadLine where it is the reply to something else."""
+        """Parse a line as a reply. None if it is not a reply; BadLine if it is a reply to another request."""
         verb = line.partition(b" ")[0]
         if verb == UNSUPPORTED:
             return Reply(verb)
@@ -130,7 +130,7 @@ class Request:
         if not expected:
             return Reply(verb, rest)
         if rest != expected and not rest.startswith(expected + b" "):
-            raise BadLine(f"it answered {self.verb} with {text(verb)} about something else")
+            raise BadLine(f"it replied to {self.verb} with {text(verb)} for another request")
         return Reply(verb, rest[len(expected) + 1 :])
 
 
@@ -143,9 +143,9 @@ def initialise() -> Request:
 
 
 def transfer(direction: bytes, key: bytes, path: bytes) -> Request:
-    """`direction` is STORE or RETRIEVE. The path holds no white space."""
-    about = direction + b" " + key
-    return Request(b"TRANSFER %b %b" % (about, path), {b"TRANSFER-SUCCESS": about, b"TRANSFER-FAILURE": about})
+    """`direction` is STORE or RETRIEVE. The path must not contain white space."""
+    what = direction + b" " + key
+    return Request(b"TRANSFER %b %b" % (what, path), {b"TRANSFER-SUCCESS": what, b"TRANSFER-FAILURE": what})
 
 
 def check_present(key: bytes) -> Request:
@@ -165,8 +165,8 @@ def get_availability() -> Request:
     return Request(b"GETAVAILABILITY", {b"AVAILABILITY": b""})
 
 
-def urls_answer(urls: list[bytes]) -> Iterator[bytes]:
-    """The lines that answer GETURLS: each url, then an empty one."""
+def urls_reply(urls: list[bytes]) -> Iterator[bytes]:
+    """The lines of the reply to GETURLS: each url, then an empty one."""
     for url in urls:
         yield b"VALUE " + url
     yield b"VALUE "

@@ -1,9 +1,12 @@
-"""The running copies of a special remote program, started when they are needed and replaced when they fail.
+"""The running processes of a special remote program: started when needed, and replaced when they fail.
 
-A program does one thing at a time, so several of it run at once, up to a limit; one that speaks ASYNC runs once, with
-as many jobs. Short questions have places of their own: whether a content is present need not wait until an hour's
-upload has ended. Before a program is used for the first time it is prepared, and the very first one of a
-configuration is told to initialise the remote.
+A process handles one request at a time, so several processes run at once, up to a limit. If the program uses ASYNC,
+there is only one process, with as many jobs.
+
+Short requests have a limit of their own, so that CHECKPRESENT does not wait until an upload of an hour has ended.
+
+Each new process gets PREPARE before its first request. If the configuration is new or has changed, the first process
+gets INITREMOTE before that.
 """
 
 from __future__ import annotations
@@ -20,12 +23,15 @@ from p2pannex.stores.external.process import ProgramFailed
 from p2pannex.stores.external.program import Job, Program
 from p2pannex.stores.external.settings import Settings
 
-QUESTIONS = 2
-"""Short questions at once, besides the transfers."""
+SHORT_REQUESTS = 2
+"""Requests without content that may run at once, in addition to the transfers."""
 
 
-class Programs:
-    """Where requests go. `timeout` and `transfer_timeout` are in seconds, `concurrency` counts transfers at once."""
+class ProgramPool:
+    """Runs requests in the processes of a program.
+
+    `timeout` and `transfer_timeout` are in seconds. `concurrency` is the number of transfers that may run at once.
+    """
 
     def __init__(
         self,
@@ -49,12 +55,12 @@ class Programs:
         self._environment = environment
         self._inform = inform
         self._transfers = trio.Semaphore(concurrency)
-        self._questions = trio.Semaphore(QUESTIONS)
+        self._short_requests = trio.Semaphore(SHORT_REQUESTS)
         self._starting = trio.Lock()
         self._programs: list[Program] = []
         self._closed = False
 
-    async def ask(
+    async def run(
         self,
         request: Request,
         *,
@@ -63,43 +69,48 @@ class Programs:
         left: Callable[[], float] | None = None,
         uncancelled: bool = False,
     ) -> Reply | None:
-        """Have a program do it: its reply.
+        """Send a request to a process, and return the reply.
 
-        `left` is asked immediately before the request is sent how many seconds are left for it; where there are none,
-        nothing is sent, and the answer is None. Once sent, an `uncancelled` request is waited for,
-        as long as it may take. A program that had served before, and has died since, is replaced once.
+        transfer: whether the request moves content.
+        progress: called with the number of bytes, each time that the program reports progress.
+        left: called immediately before the request is sent; returns the seconds that are left for it. If there are
+            none, the request is not sent, and the result is None.
+        uncancelled: once the request is sent, cancellation waits for the reply, or the timeout.
+
+        If a process that has served requests before has died since, the request is sent again to a new one. RemoteError
+        if the request cannot be sent, or has failed.
         """
-        places = self._transfers if transfer else self._questions
+        slots = self._transfers if transfer else self._short_requests
         limit = self._transfer_timeout if transfer else self._timeout
-        await self._wait_for_place(places)
+        await self._wait_for_slot(slots)
         try:
             while True:
                 async with self._job() as (program, job):
-                    seasoned = program.served > 1  # the first is PREPARE's
+                    has_served = program.served > 1  # the first reply was the one to PREPARE
                     timeout = limit if left is None else min(limit, left())
                     if timeout <= 0:
                         return None
                     try:
                         with trio.CancelScope(shield=uncancelled):
-                            return await program.ask(job, request, timeout, progress)
+                            return await program.run(job, request, timeout, progress)
                     except ProgramFailed:
-                        if not seasoned or program.timed_out:
+                        if not has_served or program.timed_out:
                             raise
-                # It has died. Those that died with it are not alive, and a new one is not seasoned: this ends.
+                # The process has died. The loop ends: dead processes are not used again, and a new one has not served.
         finally:
-            places.release()
+            slots.release()
 
-    async def _wait_for_place(self, places: trio.Semaphore) -> None:
+    async def _wait_for_slot(self, slots: trio.Semaphore) -> None:
         with trio.move_on_after(self._transfer_timeout):
-            await places.acquire()
+            await slots.acquire()
             return
-        raise RemoteError(f"{self._describe}: too many requests are being worked on; try again later")
+        raise RemoteError(f"{self._describe}: too many requests are in progress; try again later")
 
     @asynccontextmanager
     async def _job(self) -> AsyncIterator[tuple[Program, Job]]:
         found = self._free()
         if found is None:
-            async with self._starting:  # so that the first to speak ASYNC is the only one
+            async with self._starting:  # one at a time, so that a program that uses ASYNC is started only once
                 found = self._free() or await self._start()
         program, job = found
         try:
@@ -113,13 +124,13 @@ class Programs:
 
     def _free(self) -> tuple[Program, Job] | None:
         for program in self._programs:
-            if program.alive and (program.speaks_async or not program.busy):
+            if program.alive and (program.uses_async or not program.busy):
                 return program, program.begin()
         return None
 
     async def _start(self) -> tuple[Program, Job]:
         if self._closed:
-            raise RemoteError(f"{self._describe}: it is closed")
+            raise RemoteError(f"{self._describe}: the store is closed")
         await self._drop_dead()
         program = await Program.start(
             self._argv,
@@ -133,10 +144,10 @@ class Programs:
         try:
             job = program.begin()
             if not self._settings.initialised:
-                reply = await program.ask(job, messages.initialise(), self._timeout)
+                reply = await program.run(job, messages.initialise(), self._timeout)
                 self._expect(reply, b"INITREMOTE-SUCCESS", "cannot be set up")
                 await trio.to_thread.run_sync(self._settings.save_config)
-            reply = await program.ask(job, messages.prepare(), self._timeout)
+            reply = await program.run(job, messages.prepare(), self._timeout)
             self._expect(reply, b"PREPARE-SUCCESS", "is not ready")
         except BaseException:
             await program.aclose(0)
@@ -156,7 +167,7 @@ class Programs:
             await program.aclose(0)
 
     async def aclose(self) -> None:
-        """Let every program exit."""
+        """Let all processes exit."""
         self._closed = True
         programs, self._programs = self._programs, []
         with trio.CancelScope(shield=True):

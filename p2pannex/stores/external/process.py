@@ -1,7 +1,9 @@
-"""The child process of a special remote program: bytes to it, bytes from it, and its end.
+"""The child process of a special remote program: its start, its input and output, and its end.
 
-Its standard error goes to an unlinked file, the end of which is quoted where it fails. Once it has failed, it is of no
-use any more, and every call says why. It is always reaped, with whatever processes it has started in its own session.
+Its standard error goes to an unlinked file. If the process fails, the error quotes the end of that file. A process that
+has failed is killed, and every later call raises the same error.
+
+Killing it also kills the other processes of its process group. The child is always reaped.
 """
 
 from __future__ import annotations
@@ -15,29 +17,29 @@ from contextlib import suppress
 import trio
 
 from p2pannex.errors import RemoteError
-from p2pannex.stores.external.stderr import LastWords
+from p2pannex.stores.external.stderr import StderrFile
 
 GRACE = 2.0
-"""Seconds that a program has to exit after its input was closed."""
+"""Seconds that a program has to exit after its input was closed, before it is killed."""
 
 LINGER = 0.5
-"""Seconds that a program has to exit after it has closed its output, so that its exit status can be told."""
+"""Seconds to wait for a program to exit after it has closed its output, so that an error can state its exit status."""
 
 READ = 64 * 1024
 
 
 class ProgramFailed(RemoteError):
-    """The program has ended, hangs, or talks nonsense; another one of it may do better."""
+    """The program has ended, hangs, or violates the protocol. A new process of it may work."""
 
 
 class Process:
     """A running child process. Made by `start`; `kill` ends it at once, `aclose` lets it exit by itself.
 
-    `describe` is what people call it. `redact` takes passwords out of what is said of it.
+    `describe` is its name in error messages. `redact` removes passwords from these.
     """
 
     def __init__(
-        self, process: trio.Process, errors: LastWords, *, describe: str, redact: Callable[[str], str]
+        self, process: trio.Process, errors: StderrFile, *, describe: str, redact: Callable[[str], str]
     ) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -60,8 +62,8 @@ class Process:
         cwd: bytes,
         environment: Mapping[str, str] | None,
     ) -> Process:
-        """Start the program. ProgramFailed where it cannot be run."""
-        errors = LastWords()
+        """Start the program. ProgramFailed if it cannot be run."""
+        errors = StderrFile()
         try:
             process = await trio.lowlevel.open_process(
                 list(argv),
@@ -86,7 +88,7 @@ class Process:
 
     @property
     def failed(self) -> bool:
-        """Whether anybody has found out that it is of no use any more."""
+        """Whether a failure was detected, so that the process cannot be used any more."""
         return self._failure is not None
 
     def raise_if_failed(self) -> None:
@@ -94,38 +96,41 @@ class Process:
             raise ProgramFailed(self._failure)
 
     async def send(self, data: bytes) -> None:
-        """Write all of it, after what others are writing. Cancelled in the middle, the program is of no use."""
+        """Write all of `data`, after the data of other tasks. Cancellation while it writes makes the process fail."""
         async with self._writing:
             self.raise_if_failed()
-            whole = False
+            complete = False
             try:
                 await self._stdin.send_all(data)
-                whole = True
+                complete = True
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 raise await self._ended() from None
             finally:
-                if not whole and self._failure is None:
+                if not complete and self._failure is None:
                     self.fail("a line to it was cut off")
 
     async def receive(self) -> bytes:
-        """What it says next, at least a byte. It works again: what it complained of before is forgotten."""
+        """The next bytes of its output, at least one. ProgramFailed if it has ended or closed its output.
+
+        Since it works, a standard error file that has become large is emptied.
+        """
         try:
             data = await self._stdout.receive_some(READ)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise await self._ended() from None
         if not data:
             raise await self._ended()
-        self._errors.forget()
+        self._errors.limit()
         return bytes(data)
 
     # Ending -----------------------------------------------------------------------------------------------------
 
     def fail(self, why: str) -> ProgramFailed:
-        """Kill the program; the error that says why, and what it complained of."""
+        """Kill the program. Returns the error to raise: `why`, and the end of its standard error."""
         if self._failure is None:
-            words = self._errors.tail()
-            said = f"{why} (it complained: {words})" if words else why
-            self._failure = f"{self._describe}: {self._redact(said)}"
+            errors = self._errors.tail()
+            problem = f"{why} (standard error: {errors})" if errors else why
+            self._failure = f"{self._describe}: {self._redact(problem)}"
             self.kill()
         return ProgramFailed(self._failure)
 
@@ -136,16 +141,16 @@ class Process:
         status = self._process.returncode
         if status is None:
             return self.fail("it closed its output")
-        return self.fail(f"it ended with exit status {status}" if status >= 0 else f"signal {-status} ended it")
+        return self.fail(f"it ended with exit status {status}" if status >= 0 else f"it was ended by signal {-status}")
 
     def kill(self) -> None:
-        """End it, and what it has started, at once."""
+        """Kill the process, and the processes that it has started, with SIGKILL."""
         with suppress(ProcessLookupError, PermissionError):
             if self._process.returncode is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     async def aclose(self, grace: float = GRACE) -> None:
-        """Close its input, wait `grace` seconds until it has exited, then kill it. Also when cancelled."""
+        """Close its input, wait up to `grace` seconds for it to exit, then kill it. Cancellation does not stop this."""
         if self._failure is None:
             self._failure = f"{self._describe}: it was stopped"
         with trio.CancelScope(shield=True):

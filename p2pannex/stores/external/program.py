@@ -1,11 +1,13 @@
-"""A special remote program that runs, and the requests that it works on.
+"""A running special remote program, and the requests that it works on.
 
-There is no task in the background. Whoever waits for an answer reads the program's output; where it speaks ASYNC, and
-several wait, one of them reads for all and hands each line to the job that it belongs to.
+There is no background task: the task that waits for a reply reads the program's output. If the program uses ASYNC and
+several tasks wait, one of them reads for all, and passes each line to the job that the line belongs to.
 
-A program is trusted with nothing. Every wait has a deadline, lines are bounded, and after a line that should not have
-come, a deadline that has passed, or a request that nobody waits for any more, it is killed: what it would still have
-said would be taken for the answer to something else. The child process itself is in `external_process.py`.
+The program is not trusted. Every wait has a deadline, and the length of lines is limited. The process is killed after
+an invalid line and after a missed deadline; if a request was cancelled, it is not used again, and is closed when its
+jobs have ended. Otherwise a late reply could be taken for the reply to another request.
+
+`process.py` has the child process itself.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from p2pannex.stores.external.settings import Settings
 
 
 class Job:
-    """One request at a time of a program; several of these at once where it speaks ASYNC."""
+    """A sequence of requests to a program, one at a time. A program that uses ASYNC may have several jobs at once."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -32,12 +34,12 @@ class Job:
 
 
 class Program:
-    """A running program. Made by `start`; close it with `aclose`.
+    """A running program. Made by `start`; the caller must close it with `aclose`.
 
-    served: requests that it has answered.
-    speaks_async: whether it takes several jobs at once.
-    retired: it is not asked for anything more; it may still be at work for others.
-    timed_out: it has failed by taking too long.
+    served: the number of requests that it has replied to.
+    uses_async: whether it handles several jobs at once.
+    retired: it gets no new jobs; its other jobs may go on.
+    timed_out: it has failed because a deadline passed.
     """
 
     def __init__(self, process: Process, settings: Settings, *, inform: Callable[[str], None] | None) -> None:
@@ -49,7 +51,7 @@ class Program:
         self._last_job = 0
         self._reading = False
         self.served = 0
-        self.speaks_async = False
+        self.uses_async = False
         self.retired = False
         self.timed_out = False
 
@@ -65,20 +67,20 @@ class Program:
         environment: Mapping[str, str] | None,
         inform: Callable[[str], None] | None,
     ) -> Program:
-        """Start the program and agree with it on the protocol. ProgramFailed where that does not work."""
+        """Start the program and negotiate the protocol version and extensions. ProgramFailed if that fails."""
         process = await Process.start(argv, describe=describe, redact=settings.redact, cwd=cwd, environment=environment)
         program = cls(process, settings, inform=inform)
         try:
             job = program.begin()
-            with program._deadline(timeout, "to greet"):
-                await program._greet(job)
+            with program._deadline(timeout, "to start"):
+                await program._handshake(job)
             program.end(job)
         except BaseException:
             await program.aclose(0)
             raise
         return program
 
-    async def _greet(self, job: Job) -> None:
+    async def _handshake(self, job: Job) -> None:
         verb, version = messages.words(await self._line(job), 2)
         if verb == b"ERROR":
             raise self._process.fail(messages.text(version))
@@ -87,47 +89,51 @@ class Program:
         await self._send(job, [messages.EXTENSIONS])
         extensions = (await self._line(job)).split(b" ")
         if extensions[0] not in (b"EXTENSIONS", messages.UNSUPPORTED):
-            raise self._process.fail(f"it answered EXTENSIONS with {messages.text(b' '.join(extensions))!r}")
-        self.speaks_async = b"ASYNC" in extensions[1:]
+            raise self._process.fail(f"it replied to EXTENSIONS with {messages.text(b' '.join(extensions))!r}")
+        self.uses_async = b"ASYNC" in extensions[1:]
 
-    # Asking -----------------------------------------------------------------------------------------------------
+    # Requests ---------------------------------------------------------------------------------------------------
 
     @property
     def alive(self) -> bool:
-        """Whether it may be asked for something."""
+        """Whether it can take requests."""
         return self._process.alive and not self.retired
 
     @property
     def busy(self) -> bool:
-        """Whether there are jobs that have not ended."""
+        """Whether it has jobs that have not ended."""
         return bool(self._jobs)
 
     def begin(self) -> Job:
-        """A job, to be given back with `end`."""
+        """A new job. The caller must call `end` with it."""
         self._last_job += 1
         job = self._jobs[self._last_job] = Job(self._last_job)
         return job
 
     def end(self, job: Job) -> None:
-        """The job asks for nothing more."""
+        """End a job: it makes no more requests."""
         self._jobs.pop(job.number, None)
 
-    async def ask(
+    async def run(
         self,
         job: Job,
         request: Request,
         timeout: float,
         progress: Callable[[int], None] | None = None,
     ) -> Reply:
-        """Ask for one thing, and answer what the program asks meanwhile.
+        """Send a request and return the reply. Meanwhile, reply to the program's own requests.
 
-        `timeout`, in seconds, is how long it may take; where it tells its progress, how long until it gets further.
-        ProgramFailed where it does not answer, after which the program is of no use. Cancelled, it is of no use either.
+        timeout: seconds until the reply. They start again each time that the program reports progress with a number
+            that is higher than before.
+        progress: called with that number of bytes.
+
+        ProgramFailed if there is no valid reply in time. After that, and after cancellation, the program gets no more
+        requests.
         """
         reached = 0
-        answered = False
+        completed = False
         try:
-            with self._deadline(timeout, f"to answer {request.verb}") as scope:
+            with self._deadline(timeout, f"to reply to {request.verb}") as scope:
                 await self._send(job, [request.line])
                 while True:
                     line = await self._line(job)
@@ -143,14 +149,14 @@ class Program:
                     reply = request.reply(line)
                     if reply is not None:
                         self.served += 1
-                        answered = True
+                        completed = True
                         return reply
                     await self._serve(job, verb, rest, line)
         except BadLine as problem:
             raise self._process.fail(str(problem)) from None
         finally:
-            if not answered and not self._process.failed:
-                # Nobody will take the answer, which may come at any time. Jobs of others may end before it is closed.
+            if not completed and not self._process.failed:
+                # The task was cancelled, and the reply may still come. Other jobs may end before the process is closed.
                 self.retired = True
 
     async def _serve(self, job: Job, verb: bytes, rest: bytes, line: bytes) -> None:
@@ -162,14 +168,14 @@ class Program:
             return
         try:
             if verb.startswith(b"SET"):
-                answer = await trio.to_thread.run_sync(self._settings.answer, line)
+                reply = await trio.to_thread.run_sync(self._settings.handle, line)
             else:
-                answer = self._settings.answer(line)
+                reply = self._settings.handle(line)
         except OSError as error:
-            raise self._process.fail(f"its settings cannot be kept: {error.strerror}") from error
-        if answer is None:
-            raise BadLine(f"it sent {messages.text(verb)!r}, which is no message of this protocol")
-        await self._send(job, answer)
+            raise self._process.fail(f"its settings cannot be saved: {error.strerror}") from error
+        if reply is None:
+            raise BadLine(f"it sent {messages.text(verb)!r}, which is not a message of this protocol")
+        await self._send(job, reply)
 
     def _deadline(self, timeout: float, doing: str) -> _Deadline:
         return _Deadline(self, timeout, doing)
@@ -177,7 +183,7 @@ class Program:
     # Lines ------------------------------------------------------------------------------------------------------
 
     async def _send(self, job: Job, lines: Sequence[bytes]) -> None:
-        head = b"J %d " % job.number if self.speaks_async else b""
+        head = b"J %d " % job.number if self.uses_async else b""
         data = b"".join([head + line + b"\n" for line in lines])
         if data:
             await self._process.send(data)
@@ -196,11 +202,11 @@ class Program:
                 self._reading = False
                 for other in self._jobs.values():
                     if other is not job:
-                        other.wake.set()  # one of them reads on
+                        other.wake.set()  # so that one of them takes over the reading
         return job.lines.popleft()
 
     async def _read(self, job: Job) -> None:
-        """Hand out lines until there is one for this job."""
+        """Receive lines, and pass them to their jobs, until there is one for this job."""
         while not job.lines:
             try:
                 line = self._lines.next()
@@ -212,27 +218,27 @@ class Program:
                 raise self._process.fail(str(problem)) from None
 
     def _dispatch(self, job: Job, line: bytes) -> None:
-        if not self.speaks_async:
+        if not self.uses_async:
             job.lines.append(line)
             return
         number, rest = messages.split_job(line)
         if not number:
-            verb, said = messages.words(line, 2)
+            verb, reason = messages.words(line, 2)
             if verb == b"ERROR":
-                raise self._process.fail(messages.text(said))
-            raise BadLine(f"it sent {messages.text(line)!r}, which is of no job")
+                raise self._process.fail(messages.text(reason))
+            raise BadLine(f"it sent {messages.text(line)!r}, which belongs to no job")
         owner = self._jobs.get(number)
-        if owner is not None:  # nobody waits for the others any more
+        if owner is not None:  # otherwise the job has ended, and its late lines are dropped
             owner.lines.append(rest)
             owner.wake.set()
 
     async def aclose(self, grace: float = GRACE) -> None:
-        """Close its input, wait `grace` seconds until it has exited, then kill it. Also when cancelled."""
+        """Close its input, wait up to `grace` seconds for it to exit, then kill it. Cancellation does not stop this."""
         await self._process.aclose(grace)
 
 
 class _Deadline:
-    """A block that the program must get through in time; it is killed where it does not."""
+    """A block with a time limit for the program. If it is exceeded, the program is killed, and ProgramFailed raised."""
 
     def __init__(self, program: Program, timeout: float, doing: str) -> None:
         self._program = program
@@ -248,4 +254,4 @@ class _Deadline:
         self._scope.__exit__(kind, error, trace)  # type: ignore[arg-type]
         if self._scope.cancelled_caught:
             self._program.timed_out = True
-            raise self._program._process.fail(f"it takes longer than {self._timeout:g} s {self._doing}")
+            raise self._program._process.fail(f"it took longer than {self._timeout:g} s {self._doing}")

@@ -1,15 +1,17 @@
-"""What a special remote program may ask for and set: its configuration, credentials, states and urls.
+"""The settings that a special remote program may get and set: its configuration, credentials, states and urls.
 
-git-annex keeps these in the git-annex branch and in its own directory. Here they lie in a directory of their own, which
-nobody else may read::
+git-annex keeps these in the git-annex branch and in its own directory. p2pannex keeps them in a directory of their own,
+which other users cannot read::
 
-    STATE_DIR/config.json     what the remote was set up with, and what the program has set since
+    STATE_DIR/config.json     the configuration that the user gave, and what the program has changed in it
     STATE_DIR/creds.json      SETCREDS: users and passwords
-    STATE_DIR/keys/SHA256     SETSTATE and SETURLPRESENT of the key of which this is the SHA256
+    STATE_DIR/keys/SHA256     SETSTATE and SETURLPRESENT of the key with this SHA256
     STATE_DIR/wanted          SETWANTED
 
-Files are written whole, mode 600, and are on disk before the program hears of it. Passwords are in no error: `redact`
-takes them, and settings that look like one by their name, out of whatever a program says.
+Each file is replaced atomically, has mode 600, and is on disk before the program gets the next line.
+
+Error messages contain no passwords: `redact` removes them from the program's texts, and also the values of settings
+whose names look like those of passwords.
 """
 
 from __future__ import annotations
@@ -22,23 +24,24 @@ from collections.abc import Callable, Mapping
 
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import InvalidKey, Key
-from p2pannex.stores.external.messages import BadLine, urls_answer, words
+from p2pannex.stores.external.messages import BadLine, urls_reply, words
 from p2pannex.system.durability import replace_file
 
 HIDDEN = "***"
 
 SHORTEST_SECRET = 4
-"""Letters from which on a password is taken out of errors: shorter ones are parts of many words."""
+"""Characters of the shortest password that is removed from messages. Shorter ones would match parts of many words."""
 
 
 _SECRET = re.compile("pass|secret|token", re.IGNORECASE)
-"""What the names of settings have in them that are passwords."""
+"""Matches the names of settings whose values are treated as passwords."""
 
 
 class Settings:
-    """The settings in `state_dir`. Its methods block for the time that small files take; one at a time.
+    """The settings in `state_dir`. Methods block while they read or write a small file. Call one at a time.
 
-    `config` is what the user set the remote up with. `initialised` says whether the program has seen exactly this.
+    `config` is the configuration that the user gave. `initialised`: whether the program has been initialised with
+    exactly this configuration.
     """
 
     def __init__(self, state_dir: bytes, uuid: str, config: Mapping[str, str], *, name: str, git_dir: bytes) -> None:
@@ -54,25 +57,25 @@ class Settings:
         self._config: dict[str, str] = {**self._given, **(saved["set"] if self.initialised else {})}
         self._creds: dict[str, list[str]] = self._read(b"creds.json")
 
-    # What is asked ----------------------------------------------------------------------------------------------
+    # Requests of the program ------------------------------------------------------------------------------------
 
-    def answer(self, line: bytes) -> list[bytes] | None:
-        """The lines with which to answer what the program asked or set; None where it is none of these."""
+    def handle(self, line: bytes) -> list[bytes] | None:
+        """Handle a request of the program. Returns the lines to reply with; None if the line is not such a request."""
         verb = line.partition(b" ")[0]
-        method = _ANSWERS.get(verb)
+        method = _HANDLERS.get(verb)
         return None if method is None else method(self, line[len(verb) + 1 :])
 
-    def redact(self, said: str) -> str:
-        """What a program said, without the passwords that it has been given."""
+    def redact(self, message: str) -> str:
+        """A message of the program, without the passwords that the program knows."""
         passwords = [password for _, password in self._creds.values()]
         passwords += [value for name, value in self._config.items() if _SECRET.search(name)]
         for password in passwords:
             if len(password) >= SHORTEST_SECRET:
-                said = said.replace(password, HIDDEN)
-        return said
+                message = message.replace(password, HIDDEN)
+        return message
 
     def save_config(self) -> None:
-        """The program has been initialised with this configuration, and with what it set meanwhile."""
+        """Save that the program was initialised with this configuration, and what it changed in it."""
         changed = {name: value for name, value in self._config.items() if self._given.get(name) != value}
         self._write(b"config.json", {"given": self._given, "set": changed})
         self.initialised = True
@@ -127,7 +130,7 @@ class Settings:
     def _get_urls(self, rest: bytes) -> list[bytes]:
         key, prefix = words(rest, 2)
         urls = [_bytes(url) for url in self._of_key(key).get("urls", [])]
-        return list(urls_answer([url for url in urls if url.startswith(prefix)]))
+        return list(urls_reply([url for url in urls if url.startswith(prefix)]))
 
     def _set_url_present(self, rest: bytes) -> list[bytes]:
         key, url = words(rest, 2)
@@ -157,7 +160,8 @@ class Settings:
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise RemoteError(f"the special remote's settings in {os.fsdecode(name)} are damaged") from error
+            path = os.fsdecode(os.path.join(self._directory, name))
+            raise RemoteError(f"{path} is damaged: it is not JSON; restore or remove it") from error
         return content if isinstance(content, dict) else {}
 
     def _write(self, name: bytes, content: object) -> None:
@@ -176,14 +180,14 @@ def _key(word: bytes) -> Key:
     try:
         return Key(word)
     except InvalidKey:
-        raise BadLine("it asked about something that is no key") from None
+        raise BadLine("it sent an invalid key") from None
 
 
 def _key_file(key: bytes) -> bytes:
     return b"keys/" + hashlib.sha256(_key(key).raw).hexdigest().encode()
 
 
-_ANSWERS: dict[bytes, Callable[[Settings, bytes], list[bytes]]] = {
+_HANDLERS: dict[bytes, Callable[[Settings, bytes], list[bytes]]] = {
     b"GETCONFIG": Settings._get_config,
     b"SETCONFIG": Settings._set_config,
     b"GETCREDS": Settings._get_creds,

@@ -1,17 +1,19 @@
-"""Files for content on its way to, or from, where it can only go as a whole file: special remotes.
+"""A spool: files for content on its way to and from special remotes, which only store and fetch whole files.
 
 ::
 
-    DIRECTORY/up/SHA256       content that is being uploaded, or was when something interrupted it
-    DIRECTORY/down/NAME       content that is being fetched, which loses its name when it is read
+    DIRECTORY/up/SHA256       content of an upload, running or interrupted
+    DIRECTORY/down/NAME       content that is being fetched; it is unlinked when reading it begins
 
-An upload is spooled, verified against its key, and only then delivered. The file stays until it was: what interrupts
-the upload, the verification or the delivery costs nothing but itself, and the next upload of the key goes on from what
-is there. One spool may stand in front of any number of remotes: the content is written once, and `deliver` hands the
-one file to all of them.
+An upload is written to the spool, verified against its key, and then delivered to the remote. The file stays until the
+delivery has succeeded. If the upload, the verification or the delivery is interrupted, the next upload of the key
+resumes from the file.
 
-Uploads are those of the stores in files (`uploads.py`); the lock that these take on the file is kept until it was
-delivered. Files are named by a digest of the key, because programs are told that their names have no spaces.
+One spool can serve any number of remotes: the content is written once, and `deliver` passes the file to all of them.
+
+Uploads are `ObjectUpload`, as in stores that keep content in files. The spool keeps the lock of such an upload on the
+file until the file was delivered. Files are named by a digest of the key, because the special remote protocol allows no
+white space in their paths.
 """
 
 from __future__ import annotations
@@ -34,20 +36,20 @@ from p2pannex.system.file_locks import try_lock
 from p2pannex.system.fsync_batch import Fsyncs
 
 DISK_RESERVE = 100_000_000
-"""Bytes that are left free on the disk, unless set otherwise."""
+"""Default of the bytes that are left free on the disk."""
 
 STALE = 7 * 24 * 3600
-"""Seconds after which a file that nobody writes to is not waited for any more."""
+"""Seconds without a write after which a spooled file is removed."""
 
 Deliver = Callable[[bytes], Awaitable[Stored | NotStored]]
-"""Takes the path of verified content, and sends it on. The file is there, and does not change, until it returns."""
+"""Stores the verified content in the file of this path. The file exists, and does not change, until it returns."""
 
 Present = Callable[[], Awaitable[bool]]
-"""Whether the content is where it is to be delivered."""
+"""Whether the content is present at the destination."""
 
 
 class Spool:
-    """The spool in `directory`, which is made where it is missing. The directory's path has no white space.
+    """The spool in `directory`, which is made if it is missing. RemoteError if its path contains white space.
 
     Any number of processes may use it at the same time. `disk_reserve` bytes are left free on its disk.
     """
@@ -56,14 +58,14 @@ class Spool:
         self.path = os.path.abspath(os.fsencode(directory))
         self.disk_reserve = disk_reserve
         if self.path.split() != [self.path]:
-            raise RemoteError("special remote programs cannot take files of a directory that has a space in its name")
+            raise RemoteError("the spool's path has a space in it, which the special remote protocol does not allow")
         with disk_errors("cannot make the spool directory"):
             for name in (b"up", b"down"):
                 os.makedirs(os.path.join(self.path, name), mode=0o700, exist_ok=True)
             self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what killed processes left, and what nobody came to upload the rest of."""
+        """Remove files that killed processes left, and uploads that were not resumed."""
         oldest = time.time() - STALE
         for name in (b"up", b"down"):
             with os.scandir(os.path.join(self.path, name)) as entries:
@@ -73,10 +75,11 @@ class Spool:
                             _remove_unlocked(entry.path)
 
     async def upload(self, key: Key, deliver: Deliver, present: Present) -> Upload | None:
-        """An upload that resumes where the last one ended, and whose end is `deliver`'s.
+        """An upload that resumes where the last one of the key ended. Its outcome is that of `deliver`.
 
-        None where somebody else has just finished one of the same key: the caller looks again whether the content is
-        there. RemoteError where another one goes on for too long, or there is no room for the rest.
+        None if another client has just finished an upload of the same key: the caller then has to check again whether
+        the content is present. RemoteError if another upload of the key takes too long, or the disk has no room for the
+        rest.
         """
         wait = UploadWait()
         waited = False
@@ -94,7 +97,7 @@ class Spool:
             await wait.pause()
 
     def incoming(self, key: Key) -> bytes:
-        """The path of a new file to fetch the content into. RemoteError where there is no room for it."""
+        """The path of a new file to fetch the content into. RemoteError if the disk has no room for it."""
         if key.size is not None:
             with disk_errors("cannot fetch the content"):
                 system = os.statvfs(self.path)
@@ -102,14 +105,14 @@ class Spool:
         return self.new_file()
 
     def new_file(self) -> bytes:
-        """A path that nobody else uses, and where nothing is yet."""
+        """An unused path, which no other caller gets."""
         return os.path.join(self.path, b"down", secrets.token_hex(16).encode())
 
 
 def _remove_unlocked(path: bytes) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if try_lock(fd):  # who uploads has it locked, and looks after locking whether it is still there
+        if try_lock(fd):  # an upload locks its file, and then checks that the path still is the same file
             os.unlink(path)
     finally:
         os.close(fd)
@@ -124,7 +127,7 @@ async def _closing_on_error(upload: ObjectUpload, present: Present) -> bool:
 
 
 class _Target:
-    """One upload's store: verified content stays where it is, and is still locked, for the delivery."""
+    """The store of one `ObjectUpload`. `commit` leaves the verified file in the spool, and locked for the delivery."""
 
     def __init__(self, spool: Spool, key: Key) -> None:
         self._directory = spool.path
@@ -154,11 +157,11 @@ class _Target:
         pass
 
     def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]:
-        yield from ()  # nothing more has to be on the disk
-        self.verified = os.dup(fd)  # the upload closes its own; the lock is on the open file, and stays
+        yield from ()  # no fsync is needed
+        self.verified = os.dup(fd)  # the upload closes `fd`; the lock belongs to the open file, so this one keeps it
 
     def deliverable(self) -> bytes:
-        """The path of the verified content. An upload lets no empty file lie about: an empty content gets another."""
+        """The path of the verified content. An upload removes its file if it is empty, so that needs another file."""
         if os.fstat(self.verified).st_size:
             return self.path
         os.close(os.open(self._empty, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))

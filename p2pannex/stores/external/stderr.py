@@ -1,6 +1,6 @@
-"""What a special remote program writes to its standard error: kept for as long as it may be worth quoting.
+"""The standard error of a special remote program, kept so that error messages can quote its end.
 
-It goes to an unlinked temporary file, so that a talkative program never waits for somebody to read it.
+The program writes to an unlinked temporary file. So it never blocks, as it would on a full pipe.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ import tempfile
 from p2pannex.stores.external.messages import text
 
 TAIL = 500
-"""Bytes of the last words that an error quotes at most."""
+"""Bytes that an error message quotes at most."""
 
-KEPT = 1 << 20
-"""Bytes above which what was said before is forgotten."""
+FILE_MAX = 1 << 20
+"""Bytes from which on the file is emptied."""
 
 
-class LastWords:
-    """The file, to be given to a program as its standard error, and to be closed."""
+class StderrFile:
+    """The file. The caller passes it to a program as its standard error, and closes it at the end."""
 
     def __init__(self) -> None:
         with tempfile.TemporaryFile(buffering=0) as file:
             self._fd = os.dup(file.fileno())
-        # It appends, so that cutting the file does not confuse it.
+        # The program must append, so that it writes at the right offset after the file was truncated.
         fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_APPEND)
 
     def fileno(self) -> int:
         return self._fd
 
-    def forget(self) -> None:
-        """Keep what a talkative program leaves on disk bounded. To be called now and then."""
-        if self._fd >= 0 and os.fstat(self._fd).st_size > KEPT:
+    def limit(self) -> None:
+        """Empty the file if it is larger than FILE_MAX. To be called now and then, to bound its size."""
+        if self._fd >= 0 and os.fstat(self._fd).st_size > FILE_MAX:
             os.ftruncate(self._fd, 0)
 
     def tail(self) -> str:
-        """The last lines, as one, for people."""
+        """The last lines, joined into one, for messages."""
         if self._fd < 0:
             return ""
         size = os.fstat(self._fd).st_size

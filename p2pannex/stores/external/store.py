@@ -1,9 +1,11 @@
-"""A special remote as a Service: whatever storage a program of git-annex's external special remote protocol reaches.
+"""`ExternalStore`: a special remote as a Service. It uses any program of git-annex's external special remote protocol.
 
-Such a program stores, fetches, finds and removes whole files. The rest of what a repository does is done here: content
-comes through a spool (`spool.py`), where it is verified before it is stored and can be read from any offset; deadlines
-are told by this machine's clock. Nothing can be locked: the storage is others' as well, and knows no locks. git-annex
-then goes by whether the content is present, as it does with special remotes of its own.
+Such a program can only store, fetch, find and remove whole files. This module adds what else a Service does:
+
+- Content passes through a spool (`spool.py`): it is verified before it is stored, and can be read from any offset.
+- Deadlines of removals use this machine's clock.
+- LOCKCONTENT always fails, because the storage has no locks and may have other clients. git-annex then checks whether
+  the content is present, as it does with its own special remotes.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
 from p2pannex.stores.external import messages as messages
 from p2pannex.stores.external.messages import Reply, Request
-from p2pannex.stores.external.pool import Programs
+from p2pannex.stores.external.pool import ProgramPool
 from p2pannex.stores.external.settings import Settings
 from p2pannex.stores.external.spool import Spool
 from p2pannex.stores.files.downloads import Nothing, ObjectDownload
@@ -30,28 +32,30 @@ from p2pannex.system.clock import Clock, SystemClock
 from p2pannex.system.disk_errors import disk_errors
 
 REPLY_TIMEOUT = 60.0
-"""Seconds that a program may take to start, and to answer whatever moves no content."""
+"""Seconds that a program may take to start, and to reply to a request that moves no content."""
 
 TRANSFER_TIMEOUT = 3600.0
-"""Seconds that a program may take to store or fetch content, each time that it says that it got further."""
+"""Seconds that a program may take to store or fetch content. They start again at each progress report."""
 
 
 class ExternalStore(Service):
-    """The special remote that `program` reaches: its name, or its command line.
+    """The special remote that `program` (its name, or its command line) gives access to.
 
-    uuid: the remote's. config: what ``git annex initremote`` would be given for it, such as ``directory=/mnt/disk``;
-        when it changes, the program is told to initialise the remote again, before anything else is asked of it.
-    spool: a `Spool`, which several services may share, or the directory for one of its own.
-    state_dir: a directory of this remote's own, made where it is missing: what the program asks to be kept, passwords
-        among it.
-    concurrency: transfers at once, and so, beside two for short questions, how many of the program may run at once.
+    uuid: the uuid of the remote.
+    config: the settings that ``git annex initremote`` would get, such as ``directory=/mnt/disk``. When they change, the
+        program initialises the remote again before any other request.
+    spool: a `Spool`, which several stores may share, or the directory of a new one.
+    state_dir: a directory for this remote alone, made if it is missing. It holds the program's settings, passwords
+        included.
+    concurrency: the number of transfers at once. A program without ASYNC may have that many processes, and two more
+        for short requests.
     timeout, transfer_timeout: seconds, see `REPLY_TIMEOUT` and `TRANSFER_TIMEOUT`.
-    name, git_dir: what the program hears that the remote is called, and where the git repository is, if it asks.
-    environment: the program's whole environment, ours where it is None.
-    inform: is called with what the program wants people to know.
+    name, git_dir: the remote's name and the git repository, for programs that request them.
+    environment: the program's whole environment; ours if None.
+    inform: called with messages of the program for the user.
 
-    The program is started when it is first needed; close the service with `aclose`, or use it as an ``async with``
-    block. RemoteError where there is no such program, or the directories cannot be used.
+    The program is started when it is first needed. The caller must close the store with `aclose`, or use it as an
+    ``async with`` block. RemoteError if there is no such program, or a directory cannot be used.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class ExternalStore(Service):
         path = os.environ.get("PATH") if environment is None else environment.get("PATH")
         found = shutil.which(argv[0], path=path)
         if found is None:
-            raise RemoteError(f"there is no program {argv[0]}; install it, or name its path")
+            raise RemoteError(f"there is no program {argv[0]}; install it, or give its path")
         argv[0] = os.path.abspath(found)
         state = os.path.abspath(os.fsencode(state_dir))
         with disk_errors("cannot use the directory for the special remote's settings"):
@@ -90,7 +94,7 @@ class ExternalStore(Service):
                 git_dir=state if git_dir is None else os.path.abspath(os.fsencode(git_dir)),
             )
         self._describe = f"special remote {name or os.path.basename(argv[0])}"
-        self._programs = Programs(
+        self._programs = ProgramPool(
             argv,
             self._settings,
             describe=self._describe,
@@ -112,13 +116,13 @@ class ExternalStore(Service):
         if word is None:
             await trio.lowlevel.checkpoint()
             return False
-        reply = await self._ask(messages.check_present(word))
+        reply = await self._run(messages.check_present(word))
         if reply.verb == b"CHECKPRESENT-UNKNOWN":
-            raise self._failed("cannot tell whether the content is there", reply)
+            raise self._failed("cannot tell whether the content is present", reply)
         return reply.verb == b"CHECKPRESENT-SUCCESS"
 
     async def lock(self, key: Key) -> Lock | None:
-        """None: a special remote can promise nothing."""
+        """Always None: a special remote cannot lock content."""
         await trio.lowlevel.checkpoint()
         return None
 
@@ -127,10 +131,10 @@ class ExternalStore(Service):
         return int(self.clock.monotonic())
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
-        """Remove the content. The deadline is looked at last, immediately before the program is told to.
+        """Remove the content. The deadline is checked last, immediately before REMOVE is sent to the program.
 
-        What the program then does takes its time. It is killed when the deadline comes and it has not answered; what
-        it has asked of the storage by then may still be done.
+        The program then takes some time. If it has not replied by the deadline, it is killed; but the storage may still
+        execute a request that the program has sent to it.
         """
         word = messages.key_word(key)
         if word is None:
@@ -144,8 +148,8 @@ class ExternalStore(Service):
             return before - now if int(now) < before else 0.0
 
         if left() > 0:
-            # Not to be cancelled: a removal that was sent has an end before anything is asked that it could undo.
-            reply = await self._programs.ask(messages.remove(word), left=left, uncancelled=True)
+            # Not cancellable: a later request, such as an upload of the key, must not begin while REMOVE still runs.
+            reply = await self._programs.run(messages.remove(word), left=left, uncancelled=True)
             if reply is not None:
                 self._supported(reply, "REMOVE")
                 if reply.verb == b"REMOVE-SUCCESS":
@@ -178,7 +182,7 @@ class ExternalStore(Service):
             return Nothing()
         path = self.spool.incoming(key)
         try:
-            reply = await self._ask(messages.transfer(b"RETRIEVE", word, path), transfer=True)
+            reply = await self._run(messages.transfer(b"RETRIEVE", word, path), transfer=True)
             if reply.verb == b"TRANSFER-SUCCESS":
                 return self._open(key, path, offset)
             if await self.check_present(key):
@@ -186,18 +190,18 @@ class ExternalStore(Service):
             return Nothing()
         finally:
             with suppress(FileNotFoundError):
-                os.unlink(path)  # who reads it has it open
+                os.unlink(path)  # a download has the file open
 
     def _open(self, key: Key, path: bytes, offset: int) -> Download:
         with disk_errors("cannot read the content"):
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
-                raise RemoteError(f"{self._describe} says that it has fetched the content, and has not") from None
+                raise RemoteError(f"{self._describe} reported success, but did not fetch the content") from None
         size = os.fstat(fd).st_size
         if key.size is not None and key.size != size:
             os.close(fd)
-            raise RemoteError(f"{self._describe} has damaged content: {size} bytes of {key.size}")
+            raise RemoteError(f"{self._describe} returned damaged content: {size} bytes instead of {key.size}")
         return ObjectDownload(fd, offset)
 
     # More than a Service ----------------------------------------------------------------------------------------
@@ -205,50 +209,50 @@ class ExternalStore(Service):
     async def store_file(
         self, key: Key, path: bytes, *, progress: Callable[[int], None] | None = None
     ) -> Stored | NotStored:
-        """Store the content in a file, which the caller has verified, and keeps as it is until this returns.
+        """Store the content from a file. The caller must have verified the file, and not change it until this returns.
 
-        With this a cluster delivers one spooled file to several special remotes. RemoteError where it fails.
-        `progress` is called with the bytes that have been stored, as far as the program tells.
+        A cluster uses this to deliver one spooled file to several special remotes. `progress` is called with the number
+        of bytes stored, if the program reports it. RemoteError if storing fails.
         """
-        reply = await self._ask(messages.transfer(b"STORE", _storable(key), path), transfer=True, progress=progress)
+        reply = await self._run(messages.transfer(b"STORE", _storable(key), path), transfer=True, progress=progress)
         if reply.verb != b"TRANSFER-SUCCESS":
             raise self._failed("cannot store the content", reply)
         return Stored()
 
     async def cost(self) -> int | None:
-        """What using the remote costs, in the terms of git-annex's ``annex-cost``; None where it does not say."""
-        reply = await self._programs.ask(messages.get_cost())
+        """The cost of using the remote, as git-annex's ``annex-cost``; None if the program does not report one."""
+        reply = await self._programs.run(messages.get_cost())
         return int(reply.words) if reply is not None and reply.verb == b"COST" and reply.words.isdigit() else None
 
     async def availability(self) -> str:
-        """GLOBAL, LOCAL or UNAVAILABLE; GLOBAL where the program does not know."""
-        reply = await self._programs.ask(messages.get_availability())
-        said = messages.text(reply.words) if reply is not None and reply.verb == b"AVAILABILITY" else ""
-        return said if said in ("LOCAL", "UNAVAILABLE") else "GLOBAL"
+        """GLOBAL, LOCAL or UNAVAILABLE; GLOBAL if the program does not report it."""
+        reply = await self._programs.run(messages.get_availability())
+        value = messages.text(reply.words) if reply is not None and reply.verb == b"AVAILABILITY" else ""
+        return value if value in ("LOCAL", "UNAVAILABLE") else "GLOBAL"
 
     async def wanted(self) -> str:
-        """The preferred content expression that the program has set, empty where it has not."""
-        (line,) = await trio.to_thread.run_sync(self._settings.answer, b"GETWANTED") or [b""]
+        """The preferred content expression that the program has set; empty if it has set none."""
+        (line,) = await trio.to_thread.run_sync(self._settings.handle, b"GETWANTED") or [b""]
         return line.removeprefix(b"VALUE ").decode("utf-8", "replace")
 
-    async def _ask(
+    async def _run(
         self, request: Request, *, transfer: bool = False, progress: Callable[[int], None] | None = None
     ) -> Reply:
-        reply = await self._programs.ask(request, transfer=transfer, progress=progress)
+        reply = await self._programs.run(request, transfer=transfer, progress=progress)
         assert reply is not None, "a request without a deadline is always sent"
         self._supported(reply, request.verb)
         return reply
 
     def _supported(self, reply: Reply, verb: str) -> None:
         if reply.verb == messages.UNSUPPORTED:
-            raise Unsupported(f"{self._describe} does not know {verb}, which every program must")
+            raise Unsupported(f"{self._describe} does not support {verb}, which every program must")
 
     def _failed(self, what: str, reply: Reply) -> RemoteError:
         return RemoteError(f"{self._describe} {what}: {self._settings.redact(reply.reason)}")
 
 
 def _storable(key: Key) -> bytes:
-    """The word for a key whose content is to be stored."""
+    """The key as a word in a STORE request. Unsupported if it contains a space."""
     word = messages.key_word(key)
     if word is None:
         raise Unsupported("special remotes cannot store content whose key has a space; git annex migrate renames it")

@@ -1,1 +1,1 @@
-"""Content in files: what every store on a file system has in common."""
+"""Stores that keep content in files: the parts that a directory store and a git-annex repository share."""

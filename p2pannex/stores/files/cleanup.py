@@ -1,4 +1,7 @@
-"""Empty directories that removals leave behind. To remove them takes longer than to remove the content."""
+"""Removal of the empty directories that removals of content leave behind.
+
+It is postponed and done for several at a time, because it takes longer than to remove the content.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from p2pannex.stores.files.interfaces import Exclusive
 from p2pannex.system.file_locks import Busy
 
 MANY = 16
-"""Removals after which the directories that they have emptied are removed, all of them together."""
+"""Removals of content after which their directories are removed."""
 
 
 class PendingCleanup:
-    """Directories below `root` that removals may have emptied, and that are removed later.
+    """Directories below `root` that are to be removed later, if they are empty then, with their empty parents.
 
-    An empty one is removed, and then those above it that are empty, with the exclusion of the key that was in it.
+    Each is removed with the exclusion held of the key that was in it, so that no upload loses its directory.
     """
 
     def __init__(self, root: bytes, exclusion: Exclusive) -> None:
@@ -26,15 +29,15 @@ class PendingCleanup:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to tidy up."""
+        """Whether the caller should call `tidy` now."""
         return len(self._left) >= MANY
 
     def add(self, key: Key, directory: bytes) -> None:
-        """The content of the key, in this directory, is about to be removed."""
+        """Add the directory of content that is about to be removed."""
         self._left.append((key, directory))
 
     def tidy(self) -> None:
-        """Remove the directories that are empty. It blocks."""
+        """Remove the directories, and their parents up to `root`, that are empty. It blocks."""
         while self._left:
             key, path = self._left.pop()
             try:
@@ -44,4 +47,4 @@ class PendingCleanup:
                             os.rmdir(path)
                         path = os.path.dirname(path)
             except (OSError, Busy):
-                continue  # the directory is in use again, or another process is at work there: it may stay
+                continue  # the directory is not empty, or another process holds the exclusion: it stays

@@ -1,4 +1,4 @@
-"""A download of an object file, from an offset on; and the download of content that is not here."""
+"""Downloads: of an object file from an offset on, and of content that is not present."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from p2pannex.service import Download
 from p2pannex.system.disk_errors import disk_errors
 
 READ_ON_LOOP = 64 * 1024
-"""Bytes up to which reading stays on the loop: a hop to a thread would cost more."""
+"""Bytes up to which a read runs on the event loop. A thread would take longer than such a read."""
 
 
 class ObjectDownload(Download):
-    """An open object from an offset on. It is its own `file_range`. `status` is the file's, where that is known."""
+    """A download of an open object file, from an offset on. It closes `fd`, and is its own `file_range`.
+
+    `status` is the status of the file, if the caller has it already.
+    """
 
     def __init__(self, fd: int, offset: int, status: os.stat_result | None = None) -> None:
         self._fd = fd
@@ -47,7 +50,7 @@ class ObjectDownload(Download):
         return count
 
     async def valid(self) -> bool:
-        """Whether the file is still what it was when it was opened."""
+        """Whether the file's size and modification time are the same as when it was opened."""
         await trio.lowlevel.checkpoint_if_cancelled()
         now, then = os.fstat(self._fd), self._status
         return (now.st_size, now.st_mtime_ns) == (then.st_size, then.st_mtime_ns)
@@ -60,7 +63,7 @@ class ObjectDownload(Download):
 
 
 class Nothing(Download):
-    """The download of content that is not here."""
+    """The download of content that is not present: it has no bytes, and is not valid."""
 
     async def readinto(self, view: memoryview) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -1,7 +1,8 @@
-"""The parts that a store of content in files is put together from, as `objects` knows them.
+"""The interfaces of the parts that an `ObjectStore` is made of. The kinds of store differ mainly in these:
 
-Where its files are (`Layout`), who may change a key's content (`Exclusive`), and what was promised to whom
-(`RetentionRecords`): two kinds of store differ in these, and in nothing else.
+- `Layout`: where the files are.
+- `Exclusive`: the lock that allows one change at a time to a key's content.
+- `RetentionRecords`: the records of locks, which say until when content must be kept.
 """
 
 from __future__ import annotations
@@ -14,33 +15,33 @@ from p2pannex.keys.key import Key
 
 
 class Layout(Protocol):
-    """Where a store keeps its files. Paths are made from a key's escaped file name only."""
+    """Where a store keeps its files. Paths are made only from a key's escaped file name and its hash directories."""
 
     root: bytes
-    """The directory in which objects lie, at some depth; it and what lies above it are never removed."""
+    """The directory below which the objects are. It and its parents are never removed."""
 
     def places(self, key: Key) -> Iterable[bytes]:
-        """The paths at which the key's object may be: first the one that a new one gets."""
+        """The paths at which the key's object may be. The first is that of a new object."""
         ...
 
     def find(self, key: Key) -> bytes:
-        """The path of the key's object, or the one that a new one gets."""
+        """The path of the key's object if there is one, otherwise that of a new object."""
         ...
 
     def partial(self, key: Key) -> bytes:
-        """The path of the key's partial content."""
+        """The path of the file with the key's partial content, called a partial here."""
         ...
 
     def prepare(self, path: bytes) -> bool:
-        """Make the directory of a partial, which was found missing; False where that is not for us to make."""
+        """Make the missing directory of a partial. False if it is not made when it is missing."""
         ...
 
     def install(self, partial: bytes, path: bytes) -> Collection[bytes]:
-        """Rename a partial to the path of its object, whose directories are made; the paths of those that were."""
+        """Rename a partial to the path of its object. Returns the paths of the directories that were made for it."""
         ...
 
     def protect(self, fd: int, path: bytes) -> None:
-        """Give an object that was just installed, and is open as `fd`, its permissions."""
+        """Set the permissions of an object that was just installed, and is open as `fd`."""
         ...
 
     def discard(self, path: bytes) -> None:
@@ -49,34 +50,34 @@ class Layout(Protocol):
 
 
 class Exclusive(Protocol):
-    """One change at a time to a key's content, and to the directories that it is in."""
+    """The lock, for each key, that allows one change at a time to its content and the directories of that."""
 
     def hold(self, key: Key, timeout: float = ...) -> AbstractContextManager[None]: ...
 
 
 class RetentionRecord(Protocol):
-    """One promise to keep content, held by this process."""
+    """The record of one lock, which a client of this process holds."""
 
     def release(self) -> None:
-        """The holder has said that the content may be removed again."""
+        """Remove the record: the client has unlocked the content."""
         ...
 
     def abandon(self) -> None:
-        """The holder is gone: the promise stays until its time is over."""
+        """Leave the record until it expires: the client is lost."""
         ...
 
 
 class RetentionRecords(Protocol):
-    """The records of what was promised. Both are called with the key's exclusion held."""
+    """All retention records of a store. The caller of both methods holds the key's exclusion."""
 
     def record(self, key: Key) -> RetentionRecord | None:
-        """Promise to keep `key`, durably; None where somebody is removing it."""
+        """Make a durable record of a new lock on `key`. None if another program is removing the content."""
         ...
 
     def removing(self, key: Key, path: bytes, timeout: float) -> AbstractContextManager[bool]:
-        """Whether nobody was promised that `key`, whose object is at `path`, is kept, so that it may be removed
-        inside of the block.
+        """A block for the removal of `key`, whose object is at `path`. It yields whether the content may be removed.
 
-        Busy, if `timeout` is 0, where that could only be told by waiting.
+        It must not be removed while a lock on it is valid. No new lock can be recorded during the block. Busy if
+        `timeout` is 0 and the answer requires waiting.
         """
         ...

@@ -1,6 +1,6 @@
-"""Which content a store on a file system holds, and how much that is. Every directory is read for it, and it blocks.
+"""Lists and counts the content of a store on a file system. The functions read every directory, and block.
 
-Objects lie three directories deep, in every layout: below two of hashes, and one that is named like the object.
+In every layout, objects are three directories deep: below two hash directories and one with the name of the object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from p2pannex.keys.key import InvalidKey, Key
 
 @frozen
 class Contents:
-    """How much a store holds. Sizes are in bytes."""
+    """How much content a store has: numbers of complete keys and of partials, and their total sizes in bytes."""
 
     keys: int
     bytes: int
@@ -25,7 +25,7 @@ class Contents:
 
 
 def objects(root: bytes) -> Iterator[tuple[Key, os.DirEntry[bytes]]]:
-    """The keys below the directory of objects, in the order of their paths."""
+    """The keys whose objects are below `root`, and their files, in the order of their paths."""
     for upper in _entries(root):
         for lower in _entries(upper.path):
             for directory in _entries(lower.path):
@@ -38,9 +38,9 @@ def objects(root: bytes) -> Iterator[tuple[Key, os.DirEntry[bytes]]]:
 
 
 def count(root: bytes, partials: bytes) -> Contents:
-    """Count the objects below `root`, and the files in `partials`. What goes away meanwhile is not counted."""
-    present = [status for _, entry in objects(root) if (status := _size(entry)) is not None]
-    partial = [status for entry in _entries(partials) if (status := _size(entry)) is not None]
+    """Count the objects below `root` and the files in `partials`. Files that are removed meanwhile do not count."""
+    present = [size for _, entry in objects(root) if (size := _size(entry)) is not None]
+    partial = [size for entry in _entries(partials) if (size := _size(entry)) is not None]
     return Contents(len(present), sum(present), len(partial), sum(partial))
 
 

@@ -1,19 +1,26 @@
-"""Content in files: what every store on a file system has in common, whatever its layout and book-keeping.
+"""`ObjectStore`: a store that keeps content in files. The base of all stores on a file system.
 
-An upload goes into a partial file, which stays when the upload is interrupted and is resumed from. Complete content is
-verified against the key, fsynced, made read-only, renamed to its place, and the directories on the way are fsynced;
-only then is it reported as stored. So at any moment, and after a crash at any moment, a key's object file is either
-absent or complete and verified:
+**Storing.** An upload writes to a partial, a file that stays if the upload is interrupted, so that the next one resumes
+from it. When the content is complete:
 
-- the object's name only ever comes into being by that rename, of a file whose bytes were verified and are on disk;
-- a partial is written by one upload at a time, which has it locked (`uploads.py`); so nobody writes to a file that
-  has become an object.
+1. It is verified against the key.
+2. The partial is fsynced.
+3. It is renamed to the path of the key's object, and made read-only.
+4. The directories on that path are fsynced.
+5. The upload is reported as stored.
 
-And content that is there is removed in one place, `_remove`, with the key's exclusion held, after asking whether it
-was promised to anybody, and with the deadline checked immediately before the unlink.
+So at any moment, and after a crash at any moment, a key's object file is either absent, or complete and verified:
 
-Whatever changes a key's content is one uninterrupted function, in a worker thread where it may take long: a task that
-is cancelled waits for it, and leaves either the old or the new state. What only touches metadata stays on the loop.
+- Only step 3 makes an object, of a file whose bytes were verified and are on disk.
+- Only one upload at a time writes to a partial: it has the file locked (`uploads.py`). So no other upload still writes
+  to a file that has become an object.
+
+**Removing.** Only `_remove` removes content. It holds the key's exclusion, checks that no lock on the content is valid,
+and checks the deadline immediately before the unlink.
+
+**Cancellation.** Each change of a key's content is one function that runs without interruption, in a worker thread if
+it may take long. A cancelled task waits for it. So either the old or the new state is left. What only reads metadata
+runs on the event loop.
 """
 
 from __future__ import annotations
@@ -43,14 +50,14 @@ from p2pannex.system.file_locks import LOCK_TIMEOUT, Busy
 from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 NAME_MAX = 255
-"""Bytes of the longest file name: longer keys cannot be here."""
+"""Bytes of the longest file name. Content of longer keys cannot be stored."""
 
 QUICKLY_REMOVED = 16 << 20
-"""Bytes of content up to which a file system frees a file at once, so that it can be removed on the loop."""
+"""Bytes of the largest content that is removed on the event loop. A file system frees files up to that size quickly."""
 
 
 class Outcome(Enum):
-    """What became of content that was to be removed."""
+    """The outcome of a removal."""
 
     KEPT = "kept"
     REMOVED = "removed"
@@ -58,9 +65,11 @@ class Outcome(Enum):
 
 
 class ObjectStore(Service):
-    """A Service over files. Subclasses give it a layout, the exclusion, and the records of what was promised.
+    """A Service that keeps content in files. A subclass provides the layout, the exclusion and the retention records.
 
-    `disk_work` says how it waits for the disk; `InThreads` if None.
+    clock: the clock of timestamps and deadlines.
+    disk_reserve: bytes to leave free on the disk.
+    disk_work: how the store waits for the disk; `InThreads` if None.
     """
 
     def __init__(
@@ -88,24 +97,24 @@ class ObjectStore(Service):
         return self.present(key)
 
     def present(self, key: Key) -> bool:
-        """Whether the object is there, with the size that the key says: a shorter one was damaged by others."""
+        """Whether the object exists and has the key's size. Another size means that another program has damaged it."""
         for path in self.layout.places(key):
             try:
                 status = os.lstat(path)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError:
-                return self._whole_object(key) is not None  # which can say why it cannot be told
+                return self._whole_object(key) is not None  # this raises an error that explains the cause
             return _whole(key, status)
         return False
 
     def _whole_object(self, key: Key) -> bytes | None:
-        """The path of the object, where it is present."""
+        """The path of the object, or None if it is not present."""
         found = self._find(key, doing="cannot look for the content")
         return found[0] if found is not None and _whole(key, found[1]) else None
 
     def _find(self, key: Key, *, doing: str) -> tuple[bytes, os.stat_result] | None:
-        """Where the key's object is, and what it is."""
+        """The path and the status of the file at the key's object, or None if there is none."""
         for path in self.layout.places(key):
             try:
                 return path, os.lstat(path)
@@ -137,7 +146,7 @@ class ObjectStore(Service):
             try:
                 run_blocking(self._durable(path))
             except FileNotFoundError:
-                return None  # another program, which knows nothing of our exclusion, has just removed it
+                return None  # another program, which does not take our exclusion, has just removed it
             return self._retention.record(key)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
@@ -148,7 +157,7 @@ class ObjectStore(Service):
             try:
                 outcome = self._remove(key, before, timeout=0)
             except Busy:
-                pass  # then wait for the others in a thread
+                pass  # then wait in a thread until the lock is free
         if outcome is None:
             outcome = await trio.to_thread.run_sync(self._remove, key, before)
         if outcome is Outcome.REMOVED:
@@ -162,7 +171,7 @@ class ObjectStore(Service):
         if found is None:
             return Outcome.ABSENT
         path = found[0]
-        # With the exclusion held no lock can be recorded, and no content stored, until this is over.
+        # While the exclusion is held, no lock can be recorded and no content stored.
         with (
             disk_errors("cannot remove the content"),
             self._exclusion.hold(key, timeout),
@@ -171,8 +180,8 @@ class ObjectStore(Service):
             if not free:
                 return Outcome.KEPT
             self._pending_cleanup.add(key, os.path.dirname(path))
-            # The deadline comes last: waiting for the exclusion, and for the look at the records, may have taken any
-            # time. Between this line and the unlink there is nothing that waits.
+            # The deadline is checked last, because waiting for the exclusion, and reading the records, may have taken
+            # any time. Nothing between this check and the unlink waits.
             if before is not None and int(self.clock.monotonic()) >= before:
                 return Outcome.KEPT
             try:
@@ -182,13 +191,13 @@ class ObjectStore(Service):
             return Outcome.REMOVED
 
     def prefetch_log(self, key: Key) -> None:
-        """`changed` will probably be called for the key: where a log is kept, it may be looked up now."""
+        """Called when `changed` will probably be called for the key. A store with a log may start to read it now."""
 
     async def changed(self, key: Key, present: bool) -> None:
-        """Content was stored or removed: where a log is kept of that, it is written before anybody is told."""
+        """Called after content was stored or removed, and before this is reported. A store with a log writes it now."""
 
     async def aclose(self) -> None:
-        """Leave the directory tidy."""
+        """Remove directories that have become empty."""
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._pending_cleanup.tidy)
 
@@ -208,18 +217,21 @@ class ObjectStore(Service):
                 if not self.present(key):
                     self.prefetch_log(key)
                     return upload
-                upload.close()  # the one who had it locked has just finished
+                upload.close()  # the upload that had it locked has just stored the content
             else:
                 wait.require()
             await wait.pause()
 
     def claim(self, key: Key) -> Claim | None:
-        """The right to receive the content, which the upload gives back; None while another program has it."""
+        """Claim the right to receive the content. None while another program has it. The upload releases the claim."""
         return NoClaim()
 
     def _surely_present(self, key: Key) -> bool:
-        """Whether the content is here to stay. ALREADY-HAVE is a word on which clients delete their copy, and the
-        object may have been renamed into place a moment ago by somebody who was then killed."""
+        """Whether the content is present, after its name was made durable.
+
+        Clients may delete their copy after ALREADY-HAVE. The process that renamed the object into place may have been
+        killed before it could fsync the directories.
+        """
         with disk_errors("cannot look for the content"), self._exclusion.hold(key):
             path = self._whole_object(key)
             if path is None:
@@ -227,16 +239,19 @@ class ObjectStore(Service):
             try:
                 run_blocking(self._durable(path))
             except FileNotFoundError:
-                return False  # another program, which knows nothing of our exclusion, has just removed it
+                return False  # another program, which does not take our exclusion, has just removed it
             return True
 
     def _durable(self, path: bytes, made: Collection[bytes] = ()) -> Fsyncs[None]:
-        """Let the name of the object, and those of its directories, survive. `made` are those just made by us: the
-        exclusion keeps others of us from fsyncing them meanwhile."""
+        """Make the name of the object and those of its directories durable. The caller holds the key's exclusion.
+
+        `made`: the directories that the caller has just made. The exclusion keeps other tasks and processes of p2pannex
+        from fsyncing them meanwhile, which `names_durable` requires.
+        """
         return names_durable(os.path.dirname(path), self.layout.root, made)
 
     def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]:
-        """Put verified, fsynced content in its place, for good. Called by the upload that has it locked."""
+        """Make verified, fsynced content the key's object, durably. The caller has the partial, `fd`, locked."""
         with self._exclusion.hold(key):
             path = self.layout.find(key)
             made = self.layout.install(partial, path)
@@ -245,9 +260,9 @@ class ObjectStore(Service):
                 yield from self._durable(path, made)
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
-                    raise RemoteError("the content was removed by others as soon as it was here") from error
+                    raise RemoteError("another program removed the content as soon as it was stored") from error
                 with suppress(FileNotFoundError):
-                    self.layout.discard(path)  # nobody can say any more whether it would survive
+                    self.layout.discard(path)  # after the error it is uncertain whether it would survive a crash
                 raise
 
     # Reading ----------------------------------------------------------------------------------------------------
@@ -257,13 +272,13 @@ class ObjectStore(Service):
         with disk_errors("cannot read the content"):
             for path in self.layout.places(key):
                 try:
-                    # What is no file is not waited for.
+                    # O_NONBLOCK: opening what is not a regular file, such as a FIFO, must not block.
                     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
                 except (FileNotFoundError, NotADirectoryError):
                     continue
                 except OSError as error:
                     if error.errno == errno.ELOOP or len(key.file_name) > NAME_MAX:
-                        break  # it is a link, which is no object; or it cannot be here
+                        break  # it is a symbolic link, which is not an object; or no file can have that name
                     raise
                 status = os.fstat(fd)
                 if _whole(key, status):
@@ -288,6 +303,6 @@ class _ObjectLock(Lock):
 
 
 def _whole(key: Key, status: os.stat_result) -> bool:
-    """Whether this is a file of the size that the key says."""
+    """Whether this is the status of a regular file of the key's size."""
     size = key.size
     return stat.S_ISREG(status.st_mode) and (size is None or size == status.st_size)

@@ -1,17 +1,21 @@
-"""Promises to keep content, on disk: what LOCKCONTENT's SUCCESS rests on (protocol-spec section 7).
+"""Retention records: the files that keep content locked, also when the client is lost (protocol-spec section 7).
 
-A lock is a small file of its own, ``annex/retention/<key file>/<name>``, written, fsynced and moved into place before
-SUCCESS is said. It says until when the content is kept should the holder be lost. While the holder is there, it also
-has the file locked, which holds for as long as the connection lasts.
+Each lock has a file of its own, ``annex/retention/<key file>/<name>``. It is written, fsynced and renamed into place
+before SUCCESS to LOCKCONTENT is sent. The record contains the time until which the content must be kept if the client
+is lost. While the client is connected, the process that serves it also has the file locked with flock(2): the content
+must be kept for as long as that lasts, even if the time is over.
 
-Why no content can be removed that was promised to be kept:
+Why locked content cannot be removed:
 
-- A lock is recorded, and a removal decided, only while the key's exclusion is held; so a removal sees every record
-  that was made before it, and a lock is refused where the content is already gone.
-- A record is removed by its holder's own `release`, which only UNLOCKCONTENT calls, or by somebody who found that its
-  time is over and its holder gone. EOF, RST, SIGKILL and a reboot do neither.
-- Time: within one boot the record is judged by CLOCK_BOOTTIME, which neither jumps nor stands still; after a reboot by
-  the wall clock. A record that cannot be read counts from the time of its file.
+1. A lock is recorded, and a removal decided, only with the key's exclusion held. So a removal sees every record that
+   was made before it, and no lock is given for content that is already removed.
+2. Only two events remove a record. Either the serving process calls `release`, which it does only for UNLOCKCONTENT. Or
+   a process finds that the record has expired, and that no process has it locked. EOF, RST, SIGKILL and a reboot
+   cause neither.
+3. A record does not expire too early. In the boot in which it was made, its time is compared with CLOCK_BOOTTIME, which
+   does not jump, and runs while the machine is suspended. After a reboot it is compared with the wall clock; here the
+   argument assumes that the wall clock is right. A record that cannot be parsed expires ten minutes after its file's
+   modification time.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from p2pannex.system.fsync_batch import run_blocking
 
 
 def read_boot_id() -> str:
-    """Which boot of the machine this is; a word that never matches where the system does not tell."""
+    """The kernel's id of this boot of the machine. If there is none, a random one, which matches no other."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip() or secrets.token_hex(16)
@@ -39,29 +43,31 @@ def read_boot_id() -> str:
 
 
 class Record:
-    """One promise, held by this process. Made by `Retention.record`."""
+    """The record of one lock, which a client of this process holds. Made by `Retention.record`."""
 
     def __init__(self, path: bytes, fd: int) -> None:
         self._path = path
         self._fd = fd
 
     def release(self) -> None:
-        """The holder has said that the content may be removed again."""
+        """Remove the record: the client has unlocked the content."""
         if self._fd >= 0:
             _remove_record(self._path)
             self.abandon()
 
     def abandon(self) -> None:
-        """The holder is gone: the promise stays until its time is over."""
+        """Unlock the record's file and leave it until it expires: the client is lost."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
 
 class Retention:
-    """The records in `directory`. `boot` tells one boot of the machine from another.
+    """The records in `directory`.
 
-    `share` is told the path of each new file and directory, to give others of a group access to it.
+    clock: the clock for the times in the records.
+    boot: the id of this boot of the machine; the kernel's if None.
+    share: called with the path of each new file and directory, to set permissions for a shared repository.
     """
 
     def __init__(
@@ -78,7 +84,10 @@ class Retention:
         self._boot = boot or read_boot_id()
 
     def record(self, key: Key) -> Record:
-        """Promise to keep `key` for ten minutes from now, durably. Call it with the key's exclusion held."""
+        """Make a durable record that locks `key`, for at least ten minutes from now unless it is released.
+
+        The caller holds the key's exclusion.
+        """
         directory = os.path.join(self._directory, key.file_name)
         name = secrets.token_hex(8).encode()
         text = f"{self._clock.wall() + RETENTION:.3f} {self._clock.monotonic() + RETENTION:.3f} {self._boot}\n"
@@ -109,20 +118,22 @@ class Retention:
         return record
 
     def is_retained(self, key: Key) -> bool:
-        """Whether anybody was promised that `key` is kept, as of now. Call it with the key's exclusion held.
+        """Whether a lock on `key` is valid now. The caller holds the key's exclusion.
 
-        Records whose time is over and whose holder is gone are removed.
+        This removes records that have expired, and that no process has locked.
         """
         return self._sweep(os.path.join(self._directory, key.file_name))
 
     @contextmanager
     def removing(self, key: Key, path: bytes, timeout: float) -> Iterator[bool]:
-        """Whether nobody was promised that `key` is kept, so that it may be removed inside of the block. Call it with
-        the key's exclusion held."""
+        """Yields whether no lock on `key` is valid, so that the content may be removed in the block.
+
+        The caller holds the key's exclusion, also during the block.
+        """
         yield not self.is_retained(key)
 
     def sweep(self) -> None:
-        """Remove what lost holders left behind long ago, so that records do not pile up."""
+        """Remove expired records of lost clients, for all keys, so that they do not accumulate."""
         for name in os.listdir(self._directory):
             self._sweep(os.path.join(self._directory, name))
 
@@ -131,7 +142,7 @@ class Retention:
             names = os.listdir(directory)
         except FileNotFoundError:
             return False
-        active = [self._active(os.path.join(directory, name)) for name in names]  # each is looked at, and swept
+        active = [self._active(os.path.join(directory, name)) for name in names]  # check all: each removes its file
         return any(active)
 
     def _active(self, path: bytes) -> bool:
@@ -163,4 +174,4 @@ def _remove_record(path: bytes) -> None:
         try:
             remove(target)
         except OSError:
-            return  # somebody else has removed it, or other records are there; the promise itself has ended
+            return  # it is removed already, or the directory has other records; a record that is left still expires

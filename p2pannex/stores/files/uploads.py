@@ -1,7 +1,8 @@
-"""An upload into a file: a partial that stays when it is interrupted, and becomes the object when it is complete.
+"""An upload into a partial: a file that stays if the upload is interrupted, and becomes the object when it is complete.
 
-One upload at a time has a partial locked, and has checked after locking that the file is still the one at its path.
-The bytes are hashed as they are written; those that an earlier upload left are hashed before the first new one.
+Only one upload at a time has a partial locked. After it has locked the file, it checks that the file is still the one
+at its path. Bytes are hashed as they are written. Bytes that an earlier upload left are hashed before the first new one
+is written.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ from p2pannex.system.file_locks import is_at, try_lock
 from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 WRITE_ON_LOOP = 64 * 1024
-"""Bytes up to which writing stays on the loop: a hop to a thread would cost more."""
+"""Bytes up to which a write runs on the event loop. A thread would take longer than such a write."""
 
 BLOCK = 1 << 20
+"""Bytes that are read at once to hash an existing partial."""
 
 WRITE_BACK = 8 << 20
-"""Bytes that are left to gather in memory before the disk is set to work on them."""
+"""Bytes that may gather in memory before the kernel is told to start writing them to disk."""
 
 
 class PartialLayout(Protocol):
-    """Where partials lie."""
+    """Where partials are."""
 
     def partial(self, key: Key) -> bytes: ...
 
@@ -38,20 +40,20 @@ class PartialLayout(Protocol):
 
 
 class Claim(Protocol):
-    """The right to receive a key's content, among all programs that might."""
+    """The right to receive a key's content, which only one program at a time has."""
 
     def release(self) -> None: ...
 
 
 class NoClaim:
-    """The claim where nobody but uploads receives content: these lock the partial."""
+    """The claim of a store whose content only uploads receive. The lock on the partial is enough for them."""
 
     def release(self) -> None:
         pass
 
 
 class Target(Protocol):
-    """The store that an upload is for."""
+    """What an upload needs of its store. `ObjectStore` and the spool implement it."""
 
     disk_reserve: int
     disk_work: DiskWork
@@ -79,13 +81,13 @@ class ObjectUpload(Upload):
         self._fd = fd
         self._verifier: Verifier | None = None
         self._unwritten = 0
-        """Bytes at the end of the file that the disk has not been set to work on."""
+        """Bytes at the end of the file that the kernel was not yet told to write to disk."""
 
     @classmethod
     def open(cls, store: Target, key: Key) -> ObjectUpload | None:
-        """An upload that resumes where the last one ended; None while another has the partial locked.
+        """Open an upload that resumes where the last one ended. None while another upload has the partial locked.
 
-        RemoteError where there is no room for the rest.
+        RemoteError if the disk has no room for the rest.
         """
         path = store.layout.partial(key)
         while True:
@@ -112,7 +114,7 @@ class ObjectUpload(Upload):
             except BaseException:
                 upload.close()
                 raise
-            upload.abandon()  # it became an object, or was removed, between the opening and the locking
+            upload.abandon()  # between opening and locking, the file became an object or was removed
 
     def _make_room(self) -> None:
         size = self._key.size
@@ -198,18 +200,19 @@ class ObjectUpload(Upload):
                 try:
                     yield self._fd
                 except OSError:
-                    # The kernel forgets what it could not write: a second fsync would succeed without having.
+                    # The kernel may drop pages that it could not write. A second fsync would succeed without them.
                     os.unlink(self._path)
                     raise
                 yield from self._store.commit(self._key, self._path, self._fd)
-                self.abandon()  # it is no partial any more
+                self.abandon()  # the file is not a partial any more
                 return True
             if not (valid or verifier.conclusive):
-                os.ftruncate(self._fd, self.offset)  # the sender disowns them, and no digest will tell them apart
+                # The sender sent INVALID, and the key has no digest to check the new bytes with: drop them.
+                os.ftruncate(self._fd, self.offset)
                 return False
             size = self._key.size
             if valid if size is None else verifier.received >= size:
-                os.unlink(self._path)  # complete and wrong: there is nothing to resume from
+                os.unlink(self._path)  # complete but wrong: the next upload must start from the beginning
             return False
         finally:
             self.close()
@@ -219,19 +222,19 @@ class ObjectUpload(Upload):
         return Stored() if self._store.present(self._key) else NotStored()
 
     def close(self) -> None:
-        """Let go of the partial; an empty one is removed."""
+        """Close and unlock the partial. It stays, unless it is empty."""
         try:
             if self._fd >= 0:
                 status = os.fstat(self._fd)
                 if not status.st_size and is_at(status, self._path):
                     os.unlink(self._path)
         except OSError:
-            pass  # an empty file is left behind, which the next upload takes over
+            pass  # an empty file may be left, which the next upload will use
         finally:
             self.abandon()
 
     def abandon(self) -> None:
-        """Let go of the partial as it is."""
+        """Close and unlock the partial, and release the claim."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

@@ -193,7 +193,7 @@ def test_a_store_that_breaks_after_the_greeting(shell: Shell, home: Path, uuid: 
     done = shell.run("p2pstdio", "@/store", CLIENT, stdin="VERSION 1\n")
     assert done.returncode == 1
     assert done.stderr == (
-        f"p2pannex-shell: cannot use {home}/store/p2pannex.toml: disk_reserve is a number of bytes\n"
+        f"p2pannex-shell: cannot use {home}/store/p2pannex.toml: disk_reserve must be a number of bytes, at least 0\n"
     )
 
 

@@ -17,7 +17,7 @@ from tests.stores.external.special_remote import UUID, Remote
 async def test_programs_that_cannot_begin(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="there is no program git-annex-remote-nothing"):
         ExternalStore(UUID, "git-annex-remote-nothing", {}, tmp_path / "spool", tmp_path / "state")
-    for words, said in ((["echo", "hello"], "began with 'hello'"), (["sleep", "60"], "longer than 0.2 s to greet")):
+    for words, said in ((["echo", "hello"], "began with 'hello'"), (["sleep", "60"], "longer than 0.2 s to start")):
         async with ExternalStore(UUID, words, {}, tmp_path / "spool", tmp_path / "state", timeout=0.2) as external:
             with pytest.raises(RemoteError, match=said):
                 await external.check_present(key_of(b"x"))

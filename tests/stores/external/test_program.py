@@ -16,21 +16,21 @@ from tests.stores.external.special_remote import Remote
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("exit", "it ended with exit status 3 (it complained: something broke; the password was ***)"),
-        ("garbage", "is of no job"),
-        ("unknown", "'GETFOO', which is no message"),
+        ("exit", "it ended with exit status 3 (standard error: something broke; the password was ***)"),
+        ("garbage", "belongs to no job"),
+        ("unknown", "'GETFOO', which is not a message"),
         ("huge", "a line that is too long"),
-        ("hang", "it takes longer than 0.5 s to answer CHECKPRESENT"),
-        ("chatter", "it takes longer than 0.5 s to answer CHECKPRESENT"),
-        ("other", "it answered CHECKPRESENT with CHECKPRESENT-SUCCESS about something else"),
+        ("hang", "it took longer than 0.5 s to reply to CHECKPRESENT"),
+        ("chatter", "it took longer than 0.5 s to reply to CHECKPRESENT"),
+        ("other", "it replied to CHECKPRESENT with CHECKPRESENT-SUCCESS for another request"),
         ("error", "it is all too much, ***"),
         ("eof", "it closed its output"),
-        ("unknowable-only", "cannot tell whether the content is there: the cloud is away"),
+        ("unknowable-only", "cannot tell whether the content is present: the cloud is away"),
     ],
 )
 async def test_a_program_in_trouble_is_told_of_and_replaced(how: str, said: str, remote: Remote) -> None:
     if how == "garbage" and not remote.words:
-        said = "which is no message of this protocol"
+        said = "which is not a message of this protocol"
     async with remote.open(timeout=0.5 if how in ("hang", "chatter") else 5) as external:
         remote.trouble("CHECKPRESENT", how)
         with pytest.raises(RemoteError) as caught:
@@ -70,7 +70,7 @@ async def test_a_removal_that_hangs_is_killed_at_its_deadline(remote: Remote) ->
     async with remote.open() as external:
         key = await store(external, b"kept")
         remote.trouble("REMOVE", "hang")
-        with pytest.raises(RemoteError, match="to answer REMOVE"):
+        with pytest.raises(RemoteError, match="to reply to REMOVE"):
             await external.remove(key, before=await external.timestamp() + 1)
         assert await external.check_present(key)
 

@@ -48,7 +48,7 @@ async def test_a_remote_is_initialised_once_for_each_configuration(remote: Remot
     async with remote.open() as external:
         await external.check_present(key_of(b"x"))
     async with remote.open(more="yes") as external:
-        with pytest.raises(RemoteError, match="no message of this protocol"):
+        with pytest.raises(RemoteError, match="not a message of this protocol"):
             await external.check_present(key_of(b"x"))
         await external.check_present(key_of(b"x"))
 
@@ -56,7 +56,7 @@ async def test_a_remote_is_initialised_once_for_each_configuration(remote: Remot
 def test_damaged_settings_are_told_of(remote: Remote) -> None:
     (remote.path / "state").mkdir()
     (remote.path / "state" / "config.json").write_text("{")
-    with pytest.raises(RemoteError, match=r"config.json are damaged"):
+    with pytest.raises(RemoteError, match=r"config.json is damaged"):
         remote.open()
 
 
