@@ -1,9 +1,9 @@
 """The running processes of a special remote program: started when needed, and replaced when they fail.
 
 A process handles one request at a time, so several processes run at once, up to a limit. If the program uses ASYNC,
-there is only one process, with as many jobs.
+there is only one process, and the limit is the number of its jobs.
 
-Short requests have a limit of their own, so that CHECKPRESENT does not wait until an upload of an hour has ended.
+Short requests have a limit of their own, so that CHECKPRESENT does not wait until a long upload has ended.
 
 Each new process gets PREPARE before its first request. If the configuration is new or has changed, the first process
 gets INITREMOTE before that.

@@ -3,9 +3,9 @@
 There is no background task: the task that waits for a reply reads the program's output. If the program uses ASYNC and
 several tasks wait, one of them reads for all, and passes each line to the job that the line belongs to.
 
-The program is not trusted. Every wait has a deadline, and the length of lines is limited. The process is killed after
-an invalid line and after a missed deadline; if a request was cancelled, it is not used again, and is closed when its
-jobs have ended. Otherwise a late reply could be taken for the reply to another request.
+The program is not trusted. Every wait has a deadline, and the length of lines is limited. The process is killed if it
+sends an invalid line or misses a deadline. If a request is cancelled, the process gets no more requests, and is closed
+when its other jobs have ended. Otherwise a late reply could be taken for the reply to another request.
 
 `process.py` has the child process itself.
 """
@@ -123,8 +123,7 @@ class Program:
     ) -> Reply:
         """Send a request and return the reply. Meanwhile, reply to the program's own requests.
 
-        timeout: seconds until the reply. They start again each time that the program reports progress with a number
-            that is higher than before.
+        timeout: seconds until the reply. The time starts again when the program reports more bytes than before.
         progress: called with that number of bytes.
 
         ProgramFailed if there is no valid reply in time. After that, and after cancellation, the program gets no more
