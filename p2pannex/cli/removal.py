@@ -65,7 +65,10 @@ async def _remove(
             output.result(b"removed " + key.raw, **fields)
             return exit_codes.DONE
         return output.problem(
-            exit_codes.NO, f"{key} was not removed: it is locked, or its deadline has passed; try again later", **fields
+            exit_codes.NO,
+            f"{key} was not removed: it is locked, its deadline has passed, or a node of a cluster did not remove it; "
+            "try again later",
+            **fields,
         )
 
     async with connection.open(url) as target:

@@ -81,4 +81,4 @@ def _kind(service: Service) -> str:
         return "directory store"
     if isinstance(service, AnnexStore):
         return "git-annex repository"
-    return "remote" if isinstance(service, Remote) else type(service).__name__
+    return "remote" if isinstance(service, Remote) else "gateway directory"
