@@ -39,7 +39,7 @@ class _TargetTask:
         self.skip = 0
         """Bytes at the start of the body that this target has already."""
         self.valid: bool | None = None
-        """Whether the source vouches for the body; None until its end, and for a body that stopped in the middle."""
+        """Whether the body is valid, as the source reported; None until its end, and if it stopped in the middle."""
         self.outcome: Stored | NotStored | None = None
         self.problem: RemoteError | ConnectionLost | None = None
         self.done = trio.Event()

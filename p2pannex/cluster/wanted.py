@@ -3,7 +3,7 @@
 An expression is evaluated by these facts:
 
 - The key and its size, the client's name for the content, the nodes' groups, and how many copies there should be are
-  known at once.
+  known without a request.
 - Which nodes have the content already is requested from the nodes, but only if an expression depends on it.
 - How many bytes a node holds matters for nodes with a maximum size. The protocol has no request for it; the caller
   provides it (`Sizes`). An expression that balances by size in a group without any maximum size is an error when it is

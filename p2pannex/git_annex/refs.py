@@ -65,7 +65,7 @@ def _refs(git: Git) -> dict[bytes, str]:
 
 
 class _Watch(abc.ABC):
-    """Waits for a change below a git directory. A change that happens between two waits ends the next one at once."""
+    """Waits for a change below a git directory. A change between two waits ends the next one immediately."""
 
     @abc.abstractmethod
     async def wait(self) -> None: ...

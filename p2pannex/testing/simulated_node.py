@@ -91,7 +91,7 @@ class SimulatedNode(Service):
     # Faults -----------------------------------------------------------------------------------------------------
 
     def fail(self, failing: Failing, after: float = -1) -> None:
-        """Fail after `after` more bytes of content; at once if that is below 0."""
+        """Fail after `after` more bytes of content; immediately if that is below 0."""
         self.conditions.failing, self.conditions.bytes_left = failing, after
 
     def recover(self) -> None:

@@ -1,4 +1,4 @@
-"""The transcripts of protocol-spec, held against the bare protocol."""
+"""The transcripts of protocol-spec, played against the state machine alone, without a server."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from tests.testing.transcripts import ALL, TRANSCRIPTS, named
 
 
 @pytest.mark.parametrize(("transcript", "version"), list(cases(TRANSCRIPTS, ALL)), ids=named)
-def test_the_law_allows_it(transcript: Transcript, version: int) -> None:
+def test_the_state_machine_allows_it(transcript: Transcript, version: int) -> None:
     replay(transcript, version)

@@ -4,10 +4,10 @@ Supported are ``type=external`` and ``type=rclone``, without encryption, chunks 
 under its key. The program is the one that git-annex runs too, so git-annex and p2pannex can read each other's content.
 
 **The configuration of a special remote is not taken from the branch**, which every account with push access can write:
-such an account could make ours run any program on its PATH, on any directory. In git-annex the owner of the repository
-confirms a configuration (with ``git annex verifyremote``; one that was made or enabled here counts as confirmed), and
-git-annex stores it in ``annex/verified-remote.log``. Until a change is confirmed, the last confirmed configuration is
-used. p2pannex does the same, with the same file.
+such an account could make the gateway's account run any program on its PATH, on any directory. In git-annex the owner
+of the repository confirms a configuration (with ``git annex verifyremote``; one that was made or enabled here counts as
+confirmed), and git-annex stores it in ``annex/verified-remote.log``. Until a change is confirmed, the last confirmed
+configuration is used. p2pannex does the same, with the same file.
 
 Data that a program has git-annex store for it (states and URLs of keys, credentials) is not read: git-annex stores it
 in the branch and in its own directory, p2pannex in ``annex/p2pannex/special``. A program that cannot work without this

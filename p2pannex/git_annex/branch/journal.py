@@ -210,7 +210,7 @@ class JournalFile:
         """Append a line, which ends with a newline. False if the caller has to replace the file instead.
 
         The caller holds the journal's lock. To replace the file takes ten times as long: that makes a file and removes
-        one, and some file systems write the new one to disk at once.
+        one, and some file systems write the new one to disk immediately.
 
         Readers do not need the lock, and this is safe for them:
 

@@ -1,4 +1,4 @@
-"""The transcripts of protocol-spec, held against `serve` over each store."""
+"""The transcripts of protocol-spec, played against `serve` with a memory store and a directory store."""
 
 from __future__ import annotations
 
