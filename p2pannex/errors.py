@@ -6,7 +6,7 @@ Violations of the protocol have their own errors, in `p2pannex.protocol.errors`.
 
 from __future__ import annotations
 
-__all__ = ["ConnectionLost", "RemoteError", "Unsupported"]
+__all__ = ["ConnectionLost", "RemoteError", "Unsupported", "WrongContent"]
 
 
 class RemoteError(Exception):
@@ -16,6 +16,10 @@ class RemoteError(Exception):
 class Unsupported(RemoteError):
     """The service cannot fulfil this kind of request: its protocol version is too low, or it has, for example, no git
     repository for CONNECT."""
+
+
+class WrongContent(RemoteError):
+    """Bytes that are not the content of the key: their number or their digest shows it."""
 
 
 class ConnectionLost(Exception):

@@ -98,15 +98,19 @@ class ClusterDownload(Download):
             raise RemoteError("no node could give the content: " + "; ".join(problems))
 
     async def _next(self, length: int | None, problems: list[str]) -> None:
-        """Open the content at the next candidate that has it. `length` is how many bytes are left, if that is known."""
+        """Open the content at the next candidate that has it. `length` is how many bytes are left of a download that
+        another candidate began; None for the first one."""
+        size = self._key.content_size
+        left = length if size is None or length is not None else max(0, size - self.reached)
         for node, service in self._candidates:
             try:
                 found = await self._open(node, service)
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
                 continue
-            if length is not None and found.length != length:
-                problems.append(f"{node.name}: has content of another length")
+            if left is not None and found.length != left:
+                if found.length or length is not None:  # without bytes, it does not have the content
+                    problems.append(f"{node.name}: announces {found.length} bytes where {left} are left")
             elif isinstance(found, Download):
                 self._node, self._source, self._small = node, found, None
                 return

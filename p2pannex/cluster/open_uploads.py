@@ -11,6 +11,7 @@ from p2pannex.cluster.node import Node
 from p2pannex.cluster.stall_budget import StallBudget
 from p2pannex.cluster.upload_target import OpenSharedUpload, SharedUploadNode, UploadTarget
 from p2pannex.cluster.uploads import close_all
+from p2pannex.errors import WrongContent
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Service, Upload
 
@@ -23,6 +24,7 @@ async def open_uploads(
 
     `service` gives the service of a node. Nodes that share an upload (`SharedUploadNode`) become one target.
     """
+    size = key.content_size
     targets: list[UploadTarget] = []
     present: set[str] = set()
     problems: list[str] = []
@@ -37,6 +39,9 @@ async def open_uploads(
     async def open_one(node: Node) -> Upload | AlreadyHave:
         reply = await node.ask(service(node).put, key, file)
         if isinstance(reply, Upload):
+            if size is not None and reply.offset > size:
+                await close_all([reply])
+                raise WrongContent(f"it kept {reply.offset} bytes of content that has {size}")
             targets.append(UploadTarget.of(node, reply))
         return reply
 

@@ -153,6 +153,16 @@ class Key:
         return self._size
 
     @property
+    def content_size(self) -> int | None:
+        """How many bytes the content of this key has: the chunk's, if this is the key of a chunk. None if unknown."""
+        size, chunk_size, chunk_number = self.size, self.chunk_size, self.chunk_number
+        if chunk_size is None and chunk_number is None:
+            return size
+        if size is None or chunk_size is None or not chunk_number:
+            return None
+        return max(0, min(chunk_size, size - (chunk_number - 1) * chunk_size))
+
+    @property
     def mtime(self) -> int | None:
         """The modification time, in seconds since 1970. Only WORM keys have one."""
         return self._number(b"m")
@@ -211,15 +221,7 @@ class Key:
 
     def verifier(self) -> Verifier:
         """A new Verifier for the whole content, or for the whole chunk if this is the key of a chunk."""
-        return Verifier(self.backend, self.name, self._content_size(), chunk=self.without_chunk() is not self)
-
-    def _content_size(self) -> int | None:
-        size, chunk_size, chunk_number = self.size, self.chunk_size, self.chunk_number
-        if chunk_size is None and chunk_number is None:
-            return size
-        if size is None or chunk_size is None or not chunk_number:
-            return None
-        return max(0, min(chunk_size, size - (chunk_number - 1) * chunk_size))
+        return Verifier(self.backend, self.name, self.content_size, chunk=self.without_chunk() is not self)
 
     def _number(self, letter: bytes) -> int | None:
         head = self._raw.partition(b"--")[0]

@@ -9,6 +9,9 @@ REMOVE-BEFORE. Repeating these is not safe, for three reasons:
 - the server may have processed the first request;
 - the client's evidence that enough copies exist may have expired meanwhile;
 - the deadline of REMOVE-BEFORE has no meaning for a server that has rebooted in between.
+
+Numbers that the server sends are checked before they are used, where the key tells the size of its content: the length
+of a body, and the byte to upload from. `WrongContent` for one that cannot be right.
 """
 
 from __future__ import annotations
@@ -21,14 +24,14 @@ from typing import Self
 
 import trio
 
-from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported, WrongContent
 from p2pannex.keys.key import Key
 from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository, handshake, receive
 from p2pannex.p2p.peer import PEER_TIMEOUT, Peer
 from p2pannex.p2p.pool import PeerPool, PinnedPool, close
-from p2pannex.p2p.remote_transfers import RemoteDownload, RemoteLock, RemoteUpload, looks_missing, others
+from p2pannex.p2p.remote_transfers import RemoteDownload, RemoteLock, RemoteUpload, others
 from p2pannex.protocol import messages as m
-from p2pannex.service import AlreadyHave, Download, Lock, Removal, Service, Upload
+from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
 
 Dial = Callable[[], Awaitable[Peer]]
 """Opens a connection and returns the client's peer, before any message was sent or received."""
@@ -193,7 +196,18 @@ class Remote(Service):
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
         peer, reply = await self._request(m.Put(file, key))
         if isinstance(reply, m.PutFrom):
-            return RemoteUpload(self.uuid, self._pool, peer, reply.offset)
+            upload = RemoteUpload(self.uuid, self._pool, peer, reply.offset)
+            size = key.content_size
+            if size is None or reply.offset <= size:
+                return upload
+            # What it kept is not from this content, and there is no byte that it asks for. It may discard that now.
+            try:
+                outcome = await upload.turn_down()
+            except (RemoteError, ConnectionLost):
+                outcome = NotStored()
+            if isinstance(outcome, Stored):
+                return AlreadyHave(outcome.uuids)
+            raise WrongContent(f"repository {self.uuid} kept {reply.offset} bytes of {key}, which has {size}")
         assert isinstance(reply, m.AlreadyHaveReply | m.AlreadyHavePlusReply)
         await self._pool.release(peer)
         return AlreadyHave(others(reply, self.uuid))
@@ -201,7 +215,12 @@ class Remote(Service):
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         peer, reply = await self._request(m.Get(offset, file, key))
         assert isinstance(reply, m.Data)
-        return RemoteDownload(self._pool, peer, reply.length, missing=looks_missing(key, offset, reply.length))
+        size = key.content_size
+        if reply.length and size is not None and offset + reply.length != size:
+            peer.poisoned = True  # its body is not read
+            await self._pool.release(peer)
+            raise WrongContent(f"repository {self.uuid} announces {offset + reply.length} bytes for {key}")
+        return RemoteDownload(self._pool, peer, key, offset, reply.length)
 
     async def connect(self, program: str, stream: trio.abc.HalfCloseableStream) -> int:
         from p2pannex.p2p.tunnel import relay

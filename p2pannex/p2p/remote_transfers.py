@@ -22,14 +22,6 @@ def others(reply: m.Message, uuid: str) -> frozenset[str]:
     return frozenset(uuids) - {uuid}
 
 
-def looks_missing(key: Key, offset: int, length: int) -> bool:
-    """Whether an empty body means that the content is not present, because the key has bytes at this offset.
-
-    Version 0 has no other way to report that.
-    """
-    return length == 0 and (key.size is None or offset < key.size)
-
-
 class _CheckedOutPeer:
     """Base of a download, upload or lock: it owns a peer of the pool and releases it once."""
 
@@ -61,10 +53,14 @@ class RemoteLock(_CheckedOutPeer, Lock):
 
 
 class RemoteDownload(_CheckedOutPeer, Download):
-    def __init__(self, pool: PeerPool, peer: Peer, length: int, *, missing: bool) -> None:
+    def __init__(self, pool: PeerPool, peer: Peer, key: Key, offset: int, length: int) -> None:
         super().__init__(pool, peer)
         self.length = length
-        self._missing = missing
+        # A server without the content sends no bytes. The key may show that; otherwise only VALID or INVALID does,
+        # and version 0 has neither: there, no bytes always mean that the content is not present.
+        size = key.content_size
+        known_to_lack_bytes = peer.conversation.version < 1 if size is None else offset < size
+        self._missing = length == 0 and known_to_lack_bytes
         self._valid: bool | None = None
 
     @property
@@ -83,7 +79,7 @@ class RemoteDownload(_CheckedOutPeer, Download):
                 if isinstance(reply, m.Error):
                     await self.aclose()
                     raise RemoteError(reply.message)
-                self._valid = isinstance(reply, m.Valid)
+                self._valid = isinstance(reply, m.Valid) and not self._missing
         return self._valid
 
     async def finish(self, received: bool) -> None:
@@ -120,6 +116,19 @@ class RemoteUpload(_CheckedOutPeer, Upload):
             raise Unsupported(f"DATA-PRESENT needs protocol version {m.DataPresent.since}")
         self._peer.queue(m.DataPresent())
         return await self._outcome()
+
+    async def turn_down(self) -> Stored | NotStored:
+        """Send no bytes, and report them as not valid: so the connection can be used again (protocol-spec section 9).
+
+        Stored if the service had all of the content already. ConnectionLost at version 0, which has no INVALID.
+        """
+        try:
+            if self._peer.conversation.version < 1:
+                self._abandon("protocol version 0 cannot decline to send content")
+            await self.begin(0)
+            return await self.finish(False)
+        finally:
+            await self.aclose()
 
     async def _outcome(self) -> Stored | NotStored:
         reply = await receive(self._peer)

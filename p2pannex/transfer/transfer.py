@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError, WrongContent
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Download, NotStored, Service, Stored, Upload
 from p2pannex.transfer.files import Path, ReceivingFile, SendingFile
@@ -30,10 +30,6 @@ ATTEMPTS = 3
 
 class NotPresent(RemoteError):
     """The service does not have the content."""
-
-
-class WrongContent(RemoteError):
-    """The bytes are not the content of the key: their size or digest differs."""
 
 
 class _Attempts:
@@ -109,7 +105,7 @@ async def _receive(
     size = target.verifier.size
     async with await service.get(key, offset=target.reached, file=file) as download:
         lost.began = True
-        if size is not None and target.reached + download.length > size:
+        if size is not None and download.length and target.reached + download.length != size:
             raise WrongContent(f"{_name_of(service)} announces {target.reached + download.length} bytes for {key}")
         if download.length:
             reporter.begin(target.reached, target.reached + download.length)
