@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import trio
 
@@ -15,41 +15,16 @@ N = TypeVar("N", bound=Node)
 T = TypeVar("T")
 
 
-async def ask_all(
-    nodes: Iterable[N], request: Callable[[N], Awaitable[T]], stall_budget: StallBudget | None = None
-) -> tuple[dict[N, T], list[str]]:
-    """Call `request` for all nodes at the same time. Returns the replies, and one line for each node that failed.
-
-    With `stall_budget`, a node is left out if its reply takes longer than the budget allows after the first reply.
-    """
+async def ask_all(nodes: Iterable[N], request: Callable[[N], Awaitable[T]]) -> tuple[dict[N, T], list[str]]:
+    """Call `request` for all nodes at the same time. Returns the replies, and one line for each node that failed."""
     replies: dict[N, T] = {}
     problems: list[str] = []
-    waiting: dict[N, trio.CancelScope] = {}
-    first = last = trio.current_time()
-
-    def limit_waiting() -> None:
-        if stall_budget is not None and replies:
-            for node, scope in waiting.items():
-                scope.deadline = first + stall_budget.pause(node)
 
     async def ask(node: N) -> None:
-        nonlocal first, last
-        with trio.CancelScope() as waiting[node]:
-            limit_waiting()
-            try:
-                reply = await request(node)
-            except (RemoteError, ConnectionLost) as error:
-                problems.append(f"{node.name}: {error}")
-            else:
-                last = trio.current_time()
-                first = first if replies else last
-                replies[node] = reply
-        if waiting.pop(node).cancelled_caught:
-            node.failed()
-            problems.append(f"{node.name} did not reply")
-        limit_waiting()
-        if stall_budget is not None and not waiting and replies:
-            stall_budget.spend(node, trio.current_time() - last)
+        try:
+            replies[node] = await request(node)
+        except (RemoteError, ConnectionLost) as error:
+            problems.append(f"{node.name}: {error}")
 
     nodes = list(nodes)
     async with trio.open_nursery() as nursery:
@@ -58,3 +33,101 @@ async def ask_all(
         for node in nodes[:1]:
             await ask(node)  # the first node needs no task of its own
     return replies, problems
+
+
+async def ask_in_time(
+    nodes: Iterable[N],
+    request: Callable[[N], Awaitable[T]],
+    stall_budget: StallBudget,
+    background: trio.Nursery,
+    discard: Callable[[T], Awaitable[None]] | None = None,
+) -> tuple[dict[N, T], list[str]]:
+    """`ask_all`, which leaves a node out if its reply takes longer than the budget allows after the first reply.
+
+    The requests run in `background`. Ending one that takes too long may take time as well, for example to kill a
+    program. That is not waited for, and not charged to the budget. `discard` gets a reply that comes after all.
+    """
+    calls = {node: _Call(node, request, discard) for node in nodes}
+    if len(calls) < 2:  # no other node waits for it
+        return await ask_all(calls, request)
+    for call in calls.values():
+        background.start_soon(call.run)
+    try:
+        first = await _first_reply(list(calls.values()))
+        # All waits begin at the first reply and run at the same time, so the longest is the only one to charge.
+        deadlines = {node: first + stall_budget.pause(node) for node in calls}
+        for node, call in sorted(calls.items(), key=lambda each: deadlines[each[0]]):
+            with trio.move_on_at(deadlines[node]):
+                await call.done.wait()
+        for call in calls.values():
+            if call.problem is not None and not isinstance(call.problem, RemoteError | ConnectionLost):
+                raise call.problem
+    except BaseException:
+        for call in calls.values():
+            call.abandon()
+        with trio.CancelScope(shield=True):
+            for call in calls.values():
+                await call.done.wait()
+                await call.discard()
+        raise
+    late = [node for node, call in calls.items() if not call.done.is_set()]
+    for node in late:
+        calls[node].abandon()
+        node.failed()
+    for node in sorted(late, key=stall_budget.pause, reverse=True)[:1]:
+        stall_budget.spend(node, deadlines[node] - max([first, *(c.ended for c in calls.values() if c.done.is_set())]))
+    replies = {node: call.reply for node, call in calls.items() if call.done.is_set() and call.reply is not None}
+    problems = [f"{node.name}: {call.problem}" for node, call in calls.items() if call.problem is not None]
+    return replies, problems + [f"{node.name} did not reply" for node in late]
+
+
+class _Call(Generic[N, T]):
+    """One request in a task of its own, which can be abandoned. `reply` or `problem` is set when it is `done`."""
+
+    def __init__(
+        self, node: N, request: Callable[[N], Awaitable[T]], discard: Callable[[T], Awaitable[None]] | None
+    ) -> None:
+        self._node = node
+        self._request = request
+        self._discard = discard
+        self._scope = trio.CancelScope()
+        self._abandoned = False
+        self.done = trio.Event()
+        self.changed = trio.Event()
+        """Set when it is done; `_first_reply` replaces it by one that all calls share."""
+        self.ended = 0.0
+        self.reply: T | None = None
+        self.problem: Exception | None = None
+
+    async def run(self) -> None:
+        try:
+            with self._scope:
+                self.reply = await self._request(self._node)
+        except Exception as error:  # raised again by `ask_in_time`, unless it is the node's
+            self.problem = error
+        finally:
+            self.ended = trio.current_time()
+            self.done.set()
+            self.changed.set()
+            if self._abandoned:
+                await self.discard()
+
+    async def discard(self) -> None:
+        reply, self.reply = self.reply, None
+        if reply is not None and self._discard is not None:
+            await self._discard(reply)
+
+    def abandon(self) -> None:
+        """Cancel it; its reply is not wanted any more."""
+        self._abandoned = True
+        self._scope.cancel()
+
+
+async def _first_reply(calls: list[_Call[N, T]]) -> float:
+    """Wait for the first reply, or until all have failed. Returns when it came."""
+    while not any(call.reply is not None for call in calls) and not all(call.done.is_set() for call in calls):
+        changed = trio.Event()
+        for call in calls:
+            call.changed = changed
+        await changed.wait()
+    return min((call.ended for call in calls if call.reply is not None), default=trio.current_time())

@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 import trio
 
 from p2pannex.cluster.admission import Admission
-from p2pannex.cluster.ask import ask_all
+from p2pannex.cluster.ask import ask_all, ask_in_time
 from p2pannex.cluster.downloads import ClusterDownload
 from p2pannex.cluster.node import Node, ranked
 from p2pannex.cluster.open_uploads import open_uploads
@@ -143,16 +143,6 @@ class Cluster(Gateway):
             known = self._services[node, bypass] = node.service.bypassing(bypass)
         return known
 
-    async def _ask_all(
-        self,
-        nodes: Iterable[Node],
-        request: Callable[[Node, Service], Awaitable[T]],
-        stall_budget: StallBudget | None = None,
-    ) -> tuple[dict[Node, T], list[str]]:
-        """`ask_all`, with each node's service."""
-        asked = list(nodes)
-        return await ask_all(asked, lambda node: request(node, self._service(node, asked)), stall_budget)
-
     # Service ----------------------------------------------------------------------------------------------------
 
     async def check_present(self, key: Key) -> bool:
@@ -194,11 +184,12 @@ class Cluster(Gateway):
         """Remove the content from every node, also from nodes that are not known to have it. `ok` only if every node
         succeeds. `uuids` are the repositories that it is gone from, in either case."""
 
-        async def remove(node: Node, service: Service) -> Removal:
+        async def remove(node: Node) -> Removal:
+            service = self._service(node, nodes)
             return await remove_from(node, service, key, before, self.clock, require_deadline=self.require_deadline)
 
         nodes = self._reach()
-        replies, problems = await self._ask_all(nodes, remove)
+        replies, problems = await ask_all(nodes, remove)
         gone: frozenset[str] = frozenset()
         for node, removal in replies.items():
             gone |= removal.uuids | ({node.uuid} if removal.ok else frozenset())
@@ -220,10 +211,10 @@ class Cluster(Gateway):
         if not nodes:
             raise RemoteError("no node wants this content")
         await self._admission.enter(nodes)
-        stall_budget = StallBudget()
+        stall_budget = StallBudget(len(nodes))
         try:
             targets, present, problems = await open_uploads(
-                nodes, functools.partial(self._service, asked=nodes), key, file, stall_budget
+                nodes, functools.partial(self._service, asked=nodes), key, file, stall_budget, self._nursery
             )
             if not targets and not present:
                 raise RemoteError("no node could store the content: " + "; ".join(problems))
@@ -253,10 +244,13 @@ class Cluster(Gateway):
         """Whether each node has the content. All get the request at the same time. Nodes that are unhealthy, or do not
         reply, are left out of the result."""
 
-        async def ask(node: Node, service: Service) -> bool:
-            return await node.ask(service.check_present, key)
+        asked = [node for node in nodes if node.healthy]
 
-        replies, _ = await self._ask_all([node for node in nodes if node.healthy], ask, StallBudget())
+        async def ask(node: Node) -> bool:
+            return await node.ask(self._service(node, asked).check_present, key)
+
+        assert self._nursery is not None
+        replies, _ = await ask_in_time(asked, ask, StallBudget(len(asked)), self._nursery)
         return replies
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from p2pannex.cluster.ask import ask_all
+from p2pannex.cluster.ask import ask_in_time
 from p2pannex.cluster.node import Node
 from p2pannex.cluster.stall_budget import StallBudget
 from p2pannex.cluster.upload_target import OpenSharedUpload, SharedUploadNode, UploadTarget
@@ -17,12 +17,18 @@ from p2pannex.service import AlreadyHave, Service, Upload
 
 
 async def open_uploads(
-    nodes: Iterable[Node], service: Callable[[Node], Service], key: Key, file: bytes | None, stall_budget: StallBudget
+    nodes: Iterable[Node],
+    service: Callable[[Node], Service],
+    key: Key,
+    file: bytes | None,
+    stall_budget: StallBudget,
+    background: trio.Nursery,
 ) -> tuple[list[UploadTarget], frozenset[str], list[str]]:
     """Open an upload at every node. Returns the targets that wait for content, the UUIDs of the repositories that have
     it already, and one line for each node that failed.
 
-    `service` gives the service of a node. Nodes that share an upload (`SharedUploadNode`) become one target.
+    `service` gives the service of a node. Requests that take too long are ended in `background`. Nodes that share an
+    upload (`SharedUploadNode`) become one target.
     """
     size = key.content_size
     targets: list[UploadTarget] = []
@@ -38,19 +44,23 @@ async def open_uploads(
 
     async def open_one(node: Node) -> Upload | AlreadyHave:
         reply = await node.ask(service(node).put, key, file)
-        if isinstance(reply, Upload):
-            if size is not None and reply.offset > size:
-                await close_all([reply])
-                raise WrongContent(f"it kept {reply.offset} bytes of content that has {size}")
-            targets.append(UploadTarget.of(node, reply))
+        if isinstance(reply, Upload) and size is not None and reply.offset > size:
+            await close_all([reply])
+            raise WrongContent(f"it kept {reply.offset} bytes of content that has {size}")
         return reply
 
+    async def discard(reply: Upload | AlreadyHave) -> None:
+        if isinstance(reply, Upload):
+            await close_all([reply])
+
     async def open_single() -> None:
-        replies, failures = await ask_all(alone, open_one, stall_budget)
+        replies, failures = await ask_in_time(alone, open_one, stall_budget, background, discard)
         problems.extend(failures)
         for node, reply in replies.items():
             if isinstance(reply, AlreadyHave):
                 present.update(reply.uuids, [node.uuid])
+            else:
+                targets.append(UploadTarget.of(node, reply))
 
     async def open_shared(put: OpenSharedUpload, several: list[Node]) -> None:
         target, holders, failures = await put(key, several)

@@ -57,6 +57,8 @@ class Conditions:
     """Bytes of content, in either direction, until it fails. Below 0 it fails before any request."""
     closing: float = 0.0
     """The time that closing an upload takes once the node has failed."""
+    ending: float = 0.0
+    """The time that it takes to give up a request to the node once it has failed, for example to kill its program."""
     loses_answer: bool = False
     """When it fails at the end of a transfer, it does finish the transfer, but its reply is lost."""
 
@@ -176,27 +178,37 @@ class SimulatedNode(Service):
             await self.show()
         return reply
 
+    async def request(self, what: str, request: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+        """`call`, for requests that begin something. Giving one up takes `Conditions.ending`."""
+        try:
+            return await self.call(what, request, *args, **named)
+        except trio.Cancelled:
+            if self.conditions.bytes_left < 0:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(self.conditions.ending)
+            raise
+
     # Service ----------------------------------------------------------------------------------------------------
 
     async def check_present(self, key: Key) -> bool:
-        return await self.call("check_present", self.service.check_present, key)
+        return await self.request("check_present", self.service.check_present, key)
 
     async def lock(self, key: Key) -> Lock | None:
-        lock = await self.call("lock", self.service.lock, key)
+        lock = await self.request("lock", self.service.lock, key)
         return lock and _SimulatedLock(self, lock)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
-        return await self.call("remove", self.service.remove, key, before=before)
+        return await self.request("remove", self.service.remove, key, before=before)
 
     async def timestamp(self) -> int:
-        return await self.call("timestamp", self.service.timestamp)
+        return await self.request("timestamp", self.service.timestamp)
 
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
-        reply = await self.call("put", self.service.put, key, file)
+        reply = await self.request("put", self.service.put, key, file)
         return _SimulatedUpload(self, reply) if isinstance(reply, Upload) else reply
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        return _SimulatedDownload(self, await self.call("get", self.service.get, key, offset=offset, file=file))
+        return _SimulatedDownload(self, await self.request("get", self.service.get, key, offset=offset, file=file))
 
 
 def _shown(reply: object) -> str:

@@ -133,3 +133,72 @@ def test_a_node_that_is_slow_is_not_one_that_hangs() -> None:
             )
 
     simulate(scenario)
+
+
+@pytest.mark.parametrize("size", [1000, 20 * SMALL_QUEUE])
+@pytest.mark.parametrize("ending", [0, 5, 60])
+@pytest.mark.parametrize("timeout", [0.5, 1, 3, 10, 30])
+def test_giving_up_a_node_is_not_charged_to_the_others(timeout: float, ending: float, size: int) -> None:
+    """Nodes that take nearly half of the timeout for their outcome store, though another node hangs before them, and
+    though it takes long to end the request to it. Nor does the upload wait for that."""
+    content = sample(size)
+    key = key_of(content)
+
+    async def scenario(world: Simulation) -> None:
+        slow = [world.node(name, latency=0.01 * timeout) for name in "ab"]
+        world.node("hung", ending=ending).fail(Failing.HANG)
+        async with world.cluster(timeout=timeout, queue=SMALL_QUEUE) as cluster:
+            upload = await cluster.put(key)
+            assert not isinstance(upload, AlreadyHave)
+            async with upload:
+                await upload.begin(size)
+                await send_pieces(upload, content, SMALL_QUEUE)
+                for node in slow:
+                    node.conditions.seek = 0.45 * timeout
+                assert await upload.finish(True) == Stored(frozenset(node.uuid for node in slow))
+            assert trio.current_time() <= timeout * 1.1
+            assert not any(node.transfers for node in cluster.nodes)
+
+    simulate(scenario)
+
+
+def test_one_hanging_node_after_another_leaves_each_other_node_its_own_time() -> None:
+    """Two nodes hang at different bytes of the body. A node that pauses between them keeps its own time."""
+    content = sample(40 * SMALL_QUEUE)
+    key = key_of(content)
+
+    async def scenario(world: Simulation) -> None:
+        good, pausing = world.node("good"), world.node("pausing")
+        for number, after in enumerate((2 * SMALL_QUEUE, 10 * SMALL_QUEUE)):
+            world.node(str(number)).fail(Failing.HANG, after)
+        async with world.cluster(timeout=NODE_TIMEOUT, queue=SMALL_QUEUE) as cluster:
+            upload = await cluster.put(key)
+            assert not isinstance(upload, AlreadyHave)
+            async with upload:
+                await upload.begin(len(content))
+                await send_pieces(upload, content[: 20 * SMALL_QUEUE], SMALL_QUEUE)
+                pausing.conditions.disk = SMALL_QUEUE / (0.9 * NODE_TIMEOUT / 32)  # a block takes most of its share
+                await send_pieces(upload, content[20 * SMALL_QUEUE :], SMALL_QUEUE)
+                assert await upload.finish(True) == Stored(frozenset({good.uuid, pausing.uuid}))
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.25, 0.3, 0.4])
+def test_a_reply_that_comes_too_late_is_closed(share: float) -> None:
+    """The upload of a node that replies when it is no longer waited for does not stay open."""
+
+    async def scenario(world: Simulation) -> None:
+        world.node("a")
+        late = world.node("late", latency=NODE_TIMEOUT * share)
+        content = sample(100)
+        async with world.cluster(timeout=NODE_TIMEOUT) as cluster:
+            for _ in range(3):
+                async with await cluster.put(key_of(content)) as upload:  # type: ignore[union-attr]
+                    await upload.begin(100)
+                    await send_pieces(upload, content[:50])
+                await trio.sleep(100)
+                assert not late.store._uploading
+                assert not any(node.transfers for node in cluster.nodes)
+
+    simulate(scenario)
