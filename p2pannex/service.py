@@ -248,8 +248,10 @@ class Service(abc.ABC):
     async def pinned(self) -> AsyncGenerator[Service, None]:
         """This service for several requests that belong together: they all use the same connection.
 
-        A request does not wait for a free connection after the first one. If the connection is lost between two
-        requests, the next raises ConnectionLost. Make one request at a time, and close a transfer before the next one.
+        A request does not wait for a free connection after the first one. Once a request was answered, a lost
+        connection is not replaced: the next request raises ConnectionLost. So a request may rest on the answer to an
+        earlier one, for example a removal on the service's clock. Make one request at a time, and close a transfer
+        before the next one.
         """
         yield self
 

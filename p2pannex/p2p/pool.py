@@ -65,14 +65,15 @@ class PeerPool:
 class PinnedPool(PeerPool):
     """Keeps one peer of another pool from the first request on, so that no other caller gets it between two requests.
 
-    If the connection is lost between two requests, the second raises ConnectionLost instead of using a new connection:
-    the server may have restarted and then knows nothing of the first request. `aclose` gives the peer back.
+    Once a request was answered, all further ones use the same connection. If that is lost they raise ConnectionLost
+    instead of using a new one: the server may have restarted, and what it answered before may not be true any more.
+    `aclose` gives the peer back.
     """
 
     def __init__(self, pool: PeerPool) -> None:
         self._pool = pool
         self._pinned: Peer | None = None
-        self._begun = False
+        self._answered = False
 
     async def acquire(self, *, fresh: bool = False) -> tuple[Peer, bool]:
         peer, self._pinned = self._pinned, None
@@ -80,14 +81,14 @@ class PinnedPool(PeerPool):
             if peer.reusable and not fresh:
                 return peer, True
             await self._pool.release(peer)
-        if self._begun and not fresh:
+        if self._answered:
             raise ConnectionLost("the connection was lost between two requests")
-        self._begun = True
         return await self._pool.acquire(fresh=fresh)
 
     async def release(self, peer: Peer) -> None:
         if self._pinned is None and peer.reusable:
             self._pinned = peer
+            self._answered = True
         else:
             await self._pool.release(peer)
 

@@ -24,6 +24,7 @@ from p2pannex.access import Mode
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p import bodies
 from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.session_service import SessionService
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TABLE, State
 from p2pannex.protocol.errors import RemoteProtocolError
@@ -58,6 +59,7 @@ async def serve(
     finally:
         with trio.move_on_after(peer.timeout, shield=True):
             await session.stop_watching()
+            await session.clocked.aclose()
             if session.service is not service:
                 await session.service.aclose()
             await peer.aclose()
@@ -68,13 +70,17 @@ class _Session:
 
     def __init__(self, peer: Peer, service: Service, mode: Mode, max_version: int, idle_timeout: float) -> None:
         self.peer = peer
-        self.service = service
+        self.clocked = SessionService(service)
         self.given = service
         """The caller's service, which the caller closes. Services that `bypassing` returned are closed here."""
         self.mode = mode
         self.max_version = max_version
         self.idle_timeout = idle_timeout
         self.changes: AsyncGenerator[tuple[str, ...], None] | None = None
+
+    @property
+    def service(self) -> Service:
+        return self.clocked.service
 
     @property
     def plus(self) -> bool:
@@ -147,19 +153,21 @@ class _Session:
         self.peer.queue(m.Version(min(request.version, self.max_version, known)))
 
     async def bypass(self, request: m.Bypass) -> None:
-        before, self.service = self.service, self.service.bypassing(frozenset(request.uuids))
+        before = self.service
+        await self.clocked.replace(before.bypassing(frozenset(request.uuids)))
         if before is not self.given and before is not self.service:
             await before.aclose()
 
     async def check_present(self, request: m.CheckPresent) -> None:
-        self.peer.queue(m.Success() if await self.service.check_present(request.key) else m.Failure())
+        present = await self.clocked.ask(lambda service: service.check_present(request.key))
+        self.peer.queue(m.Success() if present else m.Failure())
 
     async def lock_content(self, request: m.LockContent) -> None:
         # After SUCCESS the client may delete its only other copy, so the lock must not end early:
         # 1. The service has the retention record on disk before lock() returns.
         # 2. Only release() below ends the lock early, and only the client's UNLOCKCONTENT leads there.
         # 3. In all other cases (an error, a disconnect, cancellation) the lock is left to expire.
-        lock = await self.service.lock(request.key)
+        lock = await self.clocked.ask(lambda service: service.lock(request.key))
         if lock is None:
             self.peer.queue(m.Failure())
             return
@@ -176,15 +184,17 @@ class _Session:
         if self.mode is Mode.APPEND_ONLY:
             raise RemoteError(APPEND_ONLY_ERROR)
         before = request.timestamp if isinstance(request, m.RemoveBefore) else None
-        removal = await self.service.remove(request.key, before=before)
+        removal = await self.clocked.remove(request.key, before)
         self.outcome(removal.ok, removal.uuids)
 
     async def get_timestamp(self, request: m.GetTimestamp) -> None:
-        self.peer.queue(m.Timestamp(await self.service.timestamp()))
+        self.peer.queue(m.Timestamp(await self.clocked.timestamp()))
 
     async def get(self, request: m.Get) -> None:
         peer = self.peer
-        async with await self.service.get(request.key, offset=request.offset, file=request.file) as download:
+        async with await self.clocked.ask(
+            lambda service: service.get(request.key, offset=request.offset, file=request.file)
+        ) as download:
             peer.queue(m.Data(download.length))
             await bodies.send(download, peer)
             valid = await download.valid()
@@ -195,7 +205,7 @@ class _Session:
     async def put(self, request: m.Put) -> None:
         self.writable()
         peer = self.peer
-        upload = await self.service.put(request.key, request.file)
+        upload = await self.clocked.ask(lambda service: service.put(request.key, request.file))
         if isinstance(upload, AlreadyHave):
             uuids = tuple(sorted(upload.uuids))
             peer.queue(m.AlreadyHavePlusReply(uuids) if uuids and self.plus else m.AlreadyHaveReply())

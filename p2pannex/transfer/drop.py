@@ -42,7 +42,8 @@ async def remove_while_locked(
        arrived. The client sends `before` = T + (L + RETENTION - MARGIN - M), rounded down. The target removes the
        content only while its clock, in whole seconds, is less than `before`. T was read before M, so the target's clock
        reaches `before` no later than the client's clock reaches L + RETENTION - MARGIN. A delay between the two
-       readings, or before or after them, only shortens the time.
+       readings, or before or after them, only shortens the time. The target's clock did not restart in between: both
+       requests use one connection (`Service.pinned`), which a restart of the target ends.
     3. From 1 and 2: when the target removes the content, the lock on the holder's copy has MARGIN seconds left.
 
     If the target does not reply to the removal, or replies ERROR, the client does not unlock, and the lock expires.
@@ -66,22 +67,23 @@ async def remove_while_locked(
         raise RemovalRefused(f"repository {holder.uuid} does not have {key}, or cannot lock it; nothing was removed")
     deadline = locked + RETENTION - MARGIN
     try:
-        try:
-            before = await _translated(deadline, target, clock)
-        except Unsupported:
-            if refuse_without_deadline:
-                await _release(lock)
-                raise RemovalRefused(f"repository {target.uuid} is too old to remove before a deadline") from None
-            before = None
-        # For a target without deadlines this check is the only one, so REMOVE is sent immediately after it.
-        if clock.monotonic() >= deadline:
-            await _release(lock)  # the removal was not requested yet
-            raise RemovalRefused("no time was left to remove the content while it was locked; try again")
-        removal = await target.remove(key, before=before)
-        # The target has replied, so it will not remove the content later, and the holder may be unlocked. If an error
-        # or cancellation ends this function, the lock stays: the target may still remove the content.
-        await _release(lock)
-        return removal
+        async with target.pinned() as pinned:
+            try:
+                before = await _translated(deadline, pinned, clock)
+            except Unsupported:
+                if refuse_without_deadline:
+                    await _release(lock)
+                    raise RemovalRefused(f"repository {target.uuid} is too old to remove before a deadline") from None
+                before = None
+            # For a target without deadlines this check is the only one, so REMOVE is sent immediately after it.
+            if clock.monotonic() >= deadline:
+                await _release(lock)  # the removal was not requested yet
+                raise RemovalRefused("no time was left to remove the content while it was locked; try again")
+            removal = await pinned.remove(key, before=before)
+            # The target has replied, so it will not remove the content later, and the holder may be unlocked. If an error
+            # or cancellation ends this function, the lock stays: the target may still remove the content.
+            await _release(lock)
+            return removal
     finally:
         await lock.aclose()
 

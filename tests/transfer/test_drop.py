@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.keys.key import Key
+from p2pannex.p2p.remote import Remote
 from p2pannex.service import RETENTION, Lock, Removal
 from p2pannex.stores.memory import MemoryStore
+from p2pannex.testing.serving import served
 from p2pannex.transfer.drop import MARGIN, RemovalRefused, remove_while_locked
+from tests.support.restarting import RestartingRepository
 
 KEY = Key.parse(b"WORM-s1-m1--x")
 
@@ -280,3 +283,34 @@ async def test_an_unlock_that_fails_does_not_hide_that_it_was_removed() -> None:
     target, holder = MemoryStore(), Unreachable()
     target.contents[KEY] = holder.contents[KEY] = b"x"
     assert await remove_while_locked(KEY, target=target, holder=holder) == Removal(True)
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+@pytest.mark.parametrize("transport", ["memory", "socket"])
+async def test_a_target_that_restarts_after_its_clock_was_read(
+    transport: str, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock begins at zero again, so it would remove until long after the lock has ended."""
+    target, holder = RestartingRepository(transport), MemoryStore()
+    target.store.contents[KEY] = holder.contents[KEY] = b"x"
+
+    timestamp = Remote.timestamp
+    restarts = 1
+
+    async def then_restart(remote: Remote) -> int:
+        nonlocal restarts
+        seconds = await timestamp(remote)
+        if restarts:
+            restarts -= 1
+            await target.restart()
+        return seconds
+
+    monkeypatch.setattr(Remote, "timestamp", then_restart)
+    async with served(target.store, peers=target.peers, connections=connections) as remote:
+        for _ in range(connections):
+            assert await remote.check_present(KEY)
+        with pytest.raises(ConnectionLost):
+            await remove_while_locked(KEY, target=remote, holder=holder)
+        assert target.store.contents == {KEY: b"x"}
+        assert not (await holder.remove(KEY)).ok, "as far as we know, the target may still be about to remove"
+        assert (await remove_while_locked(KEY, target=remote, holder=holder)).ok
