@@ -10,7 +10,7 @@ import math
 
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.keys.key import Key
-from p2pannex.service import RETENTION, Lock, Removal, Service
+from p2pannex.service import RETENTION, Lock, NotLocked, Removal, Service
 from p2pannex.system.clock import Clock, SystemClock
 
 MARGIN = 30
@@ -61,9 +61,12 @@ async def remove_while_locked(
         raise RemovalRefused("the content must be locked in another repository than the one it is removed from")
     # L is read before LOCKCONTENT is sent, so that the client's ten minutes start before the holder's.
     locked = clock.monotonic()
-    lock = await holder.lock(key)
-    if lock is None:
-        raise RemovalRefused(f"repository {holder.uuid} does not have {key}, or cannot lock it; nothing was removed")
+    try:
+        lock = await holder.lock(key)
+    except NotLocked as error:
+        raise RemovalRefused(
+            f"repository {holder.uuid} cannot lock the content: {error}; nothing was removed"
+        ) from error
     deadline = locked + RETENTION - MARGIN
     try:
         try:
