@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from p2pannex.service import AlreadyHave as AlreadyHave
     from p2pannex.service import Download as Download
     from p2pannex.service import Lock as Lock
+    from p2pannex.service import NotLocked as NotLocked
     from p2pannex.service import NotStored as NotStored
     from p2pannex.service import Removal as Removal
     from p2pannex.service import Service as Service
@@ -49,7 +50,7 @@ _MODULES = {
     "protocol.connection": ["Connection"],
     "protocol.conversation": ["Side"],
     "protocol.errors": ["LocalProtocolError", "RemoteProtocolError"],
-    "service": ["AlreadyHave", "Download", "Lock", "NotStored", "Removal", "Service", "Stored", "Upload"],
+    "service": ["AlreadyHave", "Download", "Lock", "NotLocked", "NotStored", "Removal", "Service", "Stored", "Upload"],
     "stores.directory": ["DirectoryStore"],
     "stores.memory": ["MemoryStore"],
     "transfer.drop": ["remove_while_locked"],

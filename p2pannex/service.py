@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from attrs import frozen
 
-from p2pannex.errors import Unsupported
+from p2pannex.errors import RemoteError, Unsupported
 from p2pannex.keys.key import Key
 from p2pannex.protocol.messages import LATEST_VERSION
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 RETENTION = 600
 """Seconds that a lock lasts, counted from LOCKCONTENT, if the client that took it is lost (protocol-spec section 7)."""
+
+
+class NotLocked(RemoteError):
+    """The content is not locked: it is not present, or cannot be locked. A server replies FAILURE (section 7)."""
 
 
 @frozen
@@ -211,8 +215,11 @@ class Service(abc.ABC):
         """Whether the service has verified content of `key`."""
 
     @abc.abstractmethod
-    async def lock(self, key: Key) -> Lock | None:
-        """Protect the content from removal. Returns None if it is not present or cannot be locked."""
+    async def lock(self, key: Key) -> Lock:
+        """Protect the content from removal. NotLocked if it is not present or cannot be locked.
+
+        So a caller that has a `Lock` has locked content: ``async with await service.lock(key):`` is safe as it stands.
+        """
 
     @abc.abstractmethod
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:

@@ -7,7 +7,7 @@ from download import SqliteDownload
 from lock import SqliteLock
 from upload import SqliteUpload
 
-from p2pannex import AlreadyHave, Download, Key, Lock, RemoteError, Removal, Service, Upload
+from p2pannex import AlreadyHave, Download, Key, Lock, NotLocked, RemoteError, Removal, Service, Upload
 
 
 class SqliteStore(Service):
@@ -21,8 +21,10 @@ class SqliteStore(Service):
     async def check_present(self, key: Key) -> bool:
         return bool(run(self.db, "SELECT 1 FROM content WHERE key = ? AND complete", key.raw))
 
-    async def lock(self, key: Key) -> Lock | None:
-        return SqliteLock(self.db, key) if await self.check_present(key) else None
+    async def lock(self, key: Key) -> Lock:
+        if not await self.check_present(key):
+            raise NotLocked(f"{key} is not present")
+        return SqliteLock(self.db, key)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         if not await self.check_present(key):

@@ -40,16 +40,13 @@ def lock(url: str, key: Key, command: tuple[str, ...], connection: ConnectionOpt
 
 async def _lock(url: str, key: Key, command: tuple[str, ...], connection: ConnectionOptions, output: Output) -> int:
     from p2pannex.errors import ConnectionLost, RemoteError
+    from p2pannex.service import NotLocked
 
     async with connection.open(url) as service:
-        lock = await service.lock(key)
-        if lock is None:
-            return output.problem(
-                exit_codes.NO,
-                f"{key} is not present or cannot be locked; COMMAND was not run",
-                key=str(key),
-                locked=False,
-            )
+        try:
+            lock = await service.lock(key)
+        except NotLocked as error:
+            return output.problem(exit_codes.NO, f"{error}; COMMAND was not run", key=str(key), locked=False)
         try:
             code = await _run(command, output)
             # Unlock only after COMMAND has ended. If an error or an interrupt ends this function earlier, COMMAND may

@@ -26,7 +26,7 @@ from p2pannex.cluster.topology import Gateway, allowed, to_bypass
 from p2pannex.cluster.uploads import QUEUE, ClusterUpload
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, Download, Lock, Removal, Service, Upload
+from p2pannex.service import AlreadyHave, Download, Lock, NotLocked, Removal, Service, Upload
 from p2pannex.system.background import Background
 from p2pannex.system.clock import Clock, SystemClock
 
@@ -165,20 +165,22 @@ class Cluster(Gateway):
         await trio.lowlevel.checkpoint_if_cancelled()
         return False
 
-    async def lock(self, key: Key) -> Lock | None:
-        """The lock of the first node that grants one; None if no node does. A node whose reply was lost may hold a lock
-        too. That does no harm: it only keeps the content until the lock expires."""
+    async def lock(self, key: Key) -> Lock:
+        """The lock of the first node that grants one; NotLocked if no node does.
+
+        A node whose reply was lost may hold a lock too. That does no harm: it only keeps the content until the lock
+        expires.
+        """
+        problems: list[str] = []
         nodes = await self.order(key, self._reach())
         for node in nodes:
             service = self._service(node, nodes)
             try:
-                lock = await node.ask(service.lock, key)
-            except (RemoteError, ConnectionLost):
-                continue
-            if lock is not None:
-                return lock
+                return await node.ask(service.lock, key)
+            except (RemoteError, ConnectionLost) as error:
+                problems.append(f"{node.name}: {error}")
         await trio.lowlevel.checkpoint_if_cancelled()
-        return None
+        raise NotLocked("no node could lock the content: " + ("; ".join(problems) or "there is no node"))
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         """Remove the content from every node, also from nodes that are not known to have it. `ok` only if every node

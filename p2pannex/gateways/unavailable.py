@@ -29,7 +29,7 @@ class Unavailable(Service):
     async def check_present(self, key: Key) -> bool:
         await self._refuse()
 
-    async def lock(self, key: Key) -> Lock | None:
+    async def lock(self, key: Key) -> Lock:
         await self._refuse()
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:

@@ -31,7 +31,7 @@ from p2pannex.p2p.peer import PEER_TIMEOUT, Peer
 from p2pannex.p2p.pool import PeerPool, PinnedPool, close
 from p2pannex.p2p.remote_transfers import RemoteDownload, RemoteLock, RemoteUpload, others
 from p2pannex.protocol import messages as m
-from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
+from p2pannex.service import AlreadyHave, Download, Lock, NotLocked, NotStored, Removal, Service, Stored, Upload
 
 Dial = Callable[[], Awaitable[Peer]]
 """Opens a connection and returns the client's peer, before any message was sent or received."""
@@ -176,12 +176,12 @@ class Remote(Service):
     async def check_present(self, key: Key) -> bool:
         return isinstance(await self._reply(m.CheckPresent(key)), m.Success)
 
-    async def lock(self, key: Key) -> Lock | None:
+    async def lock(self, key: Key) -> Lock:
         peer, reply = await self._request(m.LockContent(key))
         if isinstance(reply, m.Success):
             return RemoteLock(self._pool, peer)
         await self._pool.release(peer)
-        return None
+        raise NotLocked(f"{key} is not present or cannot be locked")
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         request = m.Remove(key) if before is None else m.RemoveBefore(before, key)

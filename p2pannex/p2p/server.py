@@ -28,7 +28,7 @@ from p2pannex.p2p.session_service import SessionService
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TABLE, State
 from p2pannex.protocol.errors import RemoteProtocolError
-from p2pannex.service import AlreadyHave, NotStored, Service, Stored, Upload
+from p2pannex.service import AlreadyHave, NotLocked, NotStored, Service, Stored, Upload
 from p2pannex.transports import pump
 
 READ_ONLY_ERROR = "this repository is read-only; write access denied"
@@ -167,8 +167,9 @@ class _Session:
         # 1. The service has the retention record on disk before lock() returns.
         # 2. Only release() below ends the lock early, and only the client's UNLOCKCONTENT leads there.
         # 3. In all other cases (an error, a disconnect, cancellation) the lock is left to expire.
-        lock = await self.clocked.ask(lambda service: service.lock(request.key))
-        if lock is None:
+        try:
+            lock = await self.clocked.ask(lambda service: service.lock(request.key))
+        except NotLocked:
             self.peer.queue(m.Failure())
             return
         try:

@@ -8,7 +8,18 @@ import trio
 
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key, Verifier
-from p2pannex.service import RETENTION, AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
+from p2pannex.service import (
+    RETENTION,
+    AlreadyHave,
+    Download,
+    Lock,
+    NotLocked,
+    NotStored,
+    Removal,
+    Service,
+    Stored,
+    Upload,
+)
 from p2pannex.system.clock import Clock, SystemClock
 
 
@@ -27,10 +38,10 @@ class MemoryStore(Service):
         await trio.lowlevel.checkpoint()
         return key in self.contents
 
-    async def lock(self, key: Key) -> Lock | None:
+    async def lock(self, key: Key) -> Lock:
         await trio.lowlevel.checkpoint()
         if key not in self.contents:
-            return None
+            raise NotLocked(f"{key} is not present")
         lock = _MemoryLock(self, key)
         self._locks.setdefault(key, set()).add(lock)
         return lock

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from p2pannex.errors import Unsupported
-from p2pannex.service import Lock, Service
+from p2pannex.service import Lock, NotLocked, Service
 from p2pannex.testing.samples import fetch, store
 
 
 async def _locked(service: Service, key_content: bytes) -> Lock:
-    lock = await service.lock(await store(service, key_content))
-    assert lock is not None, "content that is present cannot be locked"
-    return lock
+    key = await store(service, key_content)
+    try:
+        return await service.lock(key)
+    except NotLocked as error:
+        raise AssertionError("content that is present cannot be locked") from error
 
 
 async def _refuses_to_remove(service: Service, content: bytes, why: str) -> None:

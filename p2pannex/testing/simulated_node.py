@@ -17,7 +17,7 @@ from attrs import define
 
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
+from p2pannex.service import AlreadyHave, Download, Lock, NotLocked, NotStored, Removal, Service, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.simulated_clock import SimulatedClock
 
@@ -193,9 +193,17 @@ class SimulatedNode(Service):
     async def check_present(self, key: Key) -> bool:
         return await self.request("check_present", self.service.check_present, key)
 
-    async def lock(self, key: Key) -> Lock | None:
-        lock = await self.request("lock", self.service.lock, key)
-        return lock and _SimulatedLock(self, lock)
+    async def lock(self, key: Key) -> Lock:
+        async def answer() -> Lock | NotLocked:
+            try:
+                return await self.service.lock(key)
+            except NotLocked as error:
+                return error  # a reply like any other: it travels back
+
+        reply = await self.request("lock", answer)
+        if isinstance(reply, NotLocked):
+            raise reply
+        return _SimulatedLock(self, reply)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         return await self.request("remove", self.service.remove, key, before=before)

@@ -10,7 +10,7 @@ import math
 
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.keys.key import Key
-from p2pannex.service import RETENTION, Lock, Removal, Service
+from p2pannex.service import RETENTION, Lock, NotLocked, Removal, Service
 from p2pannex.system.clock import Clock, SystemClock
 
 MARGIN = 30
@@ -62,9 +62,12 @@ async def remove_while_locked(
         raise RemovalRefused("the content must be locked in another repository than the one it is removed from")
     # L is read before LOCKCONTENT is sent, so that the client's ten minutes start before the holder's.
     locked = clock.monotonic()
-    lock = await holder.lock(key)
-    if lock is None:
-        raise RemovalRefused(f"repository {holder.uuid} does not have {key}, or cannot lock it; nothing was removed")
+    try:
+        lock = await holder.lock(key)
+    except NotLocked as error:
+        raise RemovalRefused(
+            f"repository {holder.uuid} cannot lock the content: {error}; nothing was removed"
+        ) from error
     deadline = locked + RETENTION - MARGIN
     try:
         async with target.pinned() as pinned:
@@ -80,8 +83,8 @@ async def remove_while_locked(
                 await _release(lock)  # the removal was not requested yet
                 raise RemovalRefused("no time was left to remove the content while it was locked; try again")
             removal = await pinned.remove(key, before=before)
-            # The target has replied, so it will not remove the content later, and the holder may be unlocked. If an error
-            # or cancellation ends this function, the lock stays: the target may still remove the content.
+            # The target has replied, so it will not remove the content later, and the holder may be unlocked. If an
+            # error or cancellation ends this function, the lock stays: the target may still remove the content.
             await _release(lock)
             return removal
     finally:

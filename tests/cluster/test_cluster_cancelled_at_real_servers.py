@@ -86,9 +86,7 @@ def servers(tmp_path: Path) -> Iterator[list[Server]]:
 
 
 async def lock(service: Service) -> None:
-    held = await service.lock(key_of(PRESENT))
-    assert held is not None
-    async with held:
+    async with await service.lock(key_of(PRESENT)):
         await trio.sleep(0.01)
 
 

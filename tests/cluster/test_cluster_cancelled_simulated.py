@@ -39,9 +39,7 @@ async def put(service: Service, content: bytes) -> Stored | NotStored | AlreadyH
 
 
 async def lock(service: Service) -> None:
-    held = await service.lock(key_of(PRESENT))
-    assert held is not None
-    async with held:
+    async with await service.lock(key_of(PRESENT)):
         await trio.sleep(0.05)
 
 

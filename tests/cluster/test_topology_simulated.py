@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2pannex.cluster import Cluster, Node
-from p2pannex.service import AlreadyHave, Stored
+from p2pannex.service import AlreadyHave, NotLocked, Stored
 from p2pannex.testing.samples import fetch, key_of, sample, store
 from p2pannex.testing.serving import served
 from p2pannex.testing.simulator import SimulatedNode, Simulation, simulate
@@ -66,7 +66,8 @@ def test_nodes_reached_by_many_ways(edges: Edges, start: int, bypassed: set[int]
             assert asked(world, "check_present") == expected
             assert await fetch(view, key) is None
             assert asked(world, "get") == expected
-            assert await view.lock(key) is None
+            with pytest.raises(NotLocked):
+                await view.lock(key)
             assert asked(world, "lock") == expected
             await store(view, content)
             assert asked(world, "put") == expected
@@ -125,7 +126,8 @@ def test_gateways_that_know_each_other(name: str, through_protocol: bool) -> Non
                 assert asked(world, "check_present") == expected
                 assert await fetch(cluster, key) is None
                 assert asked(world, "get") == expected
-                assert await cluster.lock(key) is None
+                with pytest.raises(NotLocked):
+                    await cluster.lock(key)
                 assert asked(world, "lock") == expected
                 upload = await cluster.put(key)
                 assert not isinstance(upload, AlreadyHave)
@@ -192,10 +194,16 @@ class Wiring:
 PAIRS = st.tuples(st.integers(0, GATEWAYS - 1), st.integers(0, GATEWAYS - 1)).filter(lambda pair: pair[0] != pair[1])
 ARROWS = st.frozensets(PAIRS, max_size=12)
 
+
+async def lock_nowhere(cluster: Cluster) -> None:
+    with pytest.raises(NotLocked):
+        await cluster.lock(key_of(b""))
+
+
 COMMANDS: dict[str, Callable[[Cluster], Awaitable[object]]] = {
     "check_present": lambda cluster: cluster.check_present(key_of(b"")),
     "get": lambda cluster: fetch(cluster, key_of(b"")),
-    "lock": lambda cluster: cluster.lock(key_of(b"")),
+    "lock": lock_nowhere,
     "remove": lambda cluster: cluster.remove(key_of(b"")),
     "put": lambda cluster: store(cluster, sample(100)),
 }

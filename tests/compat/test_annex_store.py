@@ -128,9 +128,7 @@ def repository(request: pytest.FixtureRequest, annex_env: AnnexEnvironment) -> R
 
 
 async def locked(one: AnnexStore) -> Lock:
-    lock = await one.lock(KEY)
-    assert lock is not None
-    return lock
+    return await one.lock(KEY)
 
 
 # One after the other ---------------------------------------------------------------------------------------------

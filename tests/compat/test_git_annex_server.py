@@ -10,7 +10,7 @@ from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.p2p.dial import open_process_peer
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.remote import Remote, WrongRepository
-from p2pannex.service import AlreadyHave, NotStored, Stored, Upload
+from p2pannex.service import AlreadyHave, NotLocked, NotStored, Stored, Upload
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import key_of
 from p2pannex.transfer.drop import remove_while_locked
@@ -99,7 +99,8 @@ async def test_content_goes_there_and_back(remote: Remote, repository: Path, con
 
 async def test_what_is_not_there(remote: Remote, tmp_path: Path) -> None:
     assert await get(remote, HELLO) == (b"", False)
-    assert await remote.lock(key_of(HELLO)) is None
+    with pytest.raises(NotLocked):
+        await remote.lock(key_of(HELLO))
     with pytest.raises(NotPresent):
         await retrieve(remote, key_of(HELLO), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -127,9 +128,7 @@ async def test_wrong_content_is_not_stored(remote: Remote) -> None:
 
 async def test_locked_content_stays_until_it_is_released(remote: Remote) -> None:
     await put(remote, HELLO)
-    lock = await remote.lock(key_of(HELLO))
-    assert lock is not None
-    async with lock:
+    async with await remote.lock(key_of(HELLO)):
         # git-annex-shell does not answer this: it dies.
         with pytest.raises((ConnectionLost, RemoteError)):
             assert (await remote.remove(key_of(HELLO))).ok

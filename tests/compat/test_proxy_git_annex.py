@@ -43,9 +43,7 @@ async def _work(service: Service, content: bytes) -> None:
     assert await fetch(service, key) == content
     assert await fetch(service, key, len(content) - 5) == content[-5:]
     assert not await service.check_present(key_of(content + b"no"))
-    lock = await service.lock(key)
-    assert lock is not None
-    async with lock:
+    async with await service.lock(key):
         assert await service.check_present(key)
     await remove_while_locked(key, target=service, holder=await _holding(content, key))
     assert not await service.check_present(key)

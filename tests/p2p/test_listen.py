@@ -151,9 +151,7 @@ async def test_300_clients_at_once_do_real_work(tmp_path: Path, address: SocketA
                 assert not await remote.check_present(key)
                 await put(remote, content)
                 await get(remote, content)
-                lock = await remote.lock(key)
-                assert lock is not None
-                async with lock:
+                async with await remote.lock(key):
                     # Everybody is connected, and holds a lock, before anybody goes on.
                     together += 1
                     if together == 300:
@@ -252,9 +250,7 @@ async def test_a_client_may_do_what_token_and_server_both_allow(
         token, _ = server.tokens.create(mode=token_mode)
         async with server.remote(token) as remote:
             await get(remote, content)
-            lock = await remote.lock(key_of(content))
-            assert lock is not None
-            async with lock:
+            async with await remote.lock(key_of(content)):
                 pass
             if Mode.READ_ONLY in (token_mode, server_mode):
                 for refused in (partial(put, remote, b"new"), partial(remote.remove, key_of(content))):

@@ -10,7 +10,7 @@ import pytest
 
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
-from p2pannex.service import Stored
+from p2pannex.service import NotLocked, Stored
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.directory_config import read_uuid
 from p2pannex.testing.samples import key_of
@@ -64,9 +64,7 @@ async def test_nothing_is_left_behind(directory: Path) -> None:
     for number in range(30):
         content = b"%d" % number
         assert await upload_all(store, key_of(content), content) == Stored()
-        lock = await store.lock(key_of(content))
-        assert lock is not None
-        async with lock:
+        async with await store.lock(key_of(content)):
             pass
         assert (await store.remove(key_of(content))).ok
     await store.aclose()
@@ -90,7 +88,8 @@ async def test_keys_with_names_too_long_for_a_file(directory: Path) -> None:
     store = DirectoryStore(directory)
     key = Key.parse(b"WORM-s3--" + b"x" * 300)
     assert not await store.check_present(key)
-    assert await store.lock(key) is None
+    with pytest.raises(NotLocked):
+        await store.lock(key)
     assert (await store.remove(key)).ok
     assert (await store.get(key)).length == 0
     with pytest.raises(RemoteError, match="too long"):

@@ -126,9 +126,7 @@ async def test_cancelled_anywhere() -> None:
         async def operation() -> None:
             nonlocal locked, released, removed
             await store(here, HELLO, piece=2)
-            lock = await here.lock(K)
-            assert lock is not None
-            async with lock:
+            async with await here.lock(K):
                 locked = True
                 await trio.lowlevel.checkpoint()
                 released = True

@@ -135,12 +135,7 @@ class StoresTour:
             "and lasts for ten minutes even if the connection is lost or the server is killed.",
         )
         path, key = next(iter(self.keys.items()))
-        lock = await server.lock(key)
-        if lock is None:
-            raise RemovalRefused(
-                "the server could not lock content that it has; does another program use these stores?"
-            )
-        async with lock:
+        async with await server.lock(key):
             removal = await server.remove(key)
         if removal.ok:
             raise RemovalRefused("bug: the server removed locked content (please report it)")

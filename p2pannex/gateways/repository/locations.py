@@ -104,7 +104,7 @@ class LoggedRemote(Service):
     async def check_present(self, key: Key) -> bool:
         return await self._inner.check_present(key)
 
-    async def lock(self, key: Key) -> Lock | None:
+    async def lock(self, key: Key) -> Lock:
         return await self._inner.lock(key)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:

@@ -20,7 +20,7 @@ import trio
 
 from p2pannex.errors import RemoteError, Unsupported
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Service, Stored, Upload
+from p2pannex.service import AlreadyHave, Download, Lock, NotLocked, NotStored, Removal, Service, Stored, Upload
 from p2pannex.stores.external import messages as messages
 from p2pannex.stores.external.messages import Reply, Request
 from p2pannex.stores.external.pool import ProgramPool
@@ -121,10 +121,10 @@ class ExternalStore(Service):
             raise self._failed("cannot tell whether the content is present", reply)
         return reply.verb == b"CHECKPRESENT-SUCCESS"
 
-    async def lock(self, key: Key) -> Lock | None:
-        """Always None: a special remote cannot lock content."""
+    async def lock(self, key: Key) -> Lock:
+        """Always NotLocked: a special remote cannot lock content."""
         await trio.lowlevel.checkpoint()
-        return None
+        raise NotLocked("a special remote cannot lock content")
 
     async def timestamp(self) -> int:
         await trio.lowlevel.checkpoint()

@@ -36,7 +36,7 @@ import trio
 
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, Download, Lock, Removal, Service, Upload
+from p2pannex.service import AlreadyHave, Download, Lock, NotLocked, Removal, Service, Upload
 from p2pannex.stores.files.cleanup import PendingCleanup
 from p2pannex.stores.files.downloads import Nothing, ObjectDownload
 from p2pannex.stores.files.interfaces import Exclusive, Layout, RetentionRecord, RetentionRecords
@@ -132,22 +132,24 @@ class ObjectStore(Service):
 
     # Locking and removing ---------------------------------------------------------------------------------------
 
-    async def lock(self, key: Key) -> Lock | None:
+    async def lock(self, key: Key) -> Lock:
         if not await self.check_present(key):
-            return None
-        record = await self.disk_work.run(self._lock, key)
-        return None if record is None else _ObjectLock(self, record)
+            raise NotLocked(f"{key} is not present")
+        return _ObjectLock(self, await self.disk_work.run(self._lock, key))
 
-    def _lock(self, key: Key) -> RetentionRecord | None:
+    def _lock(self, key: Key) -> RetentionRecord:
         with disk_errors("cannot lock the content"), self._exclusion.hold(key):
             path = self._whole_object(key)
             if path is None:
-                return None
+                raise NotLocked(f"{key} is not present")
             try:
                 run_blocking(self._durable(path))
             except FileNotFoundError:
-                return None  # another program, which does not take our exclusion, has just removed it
-            return self._retention.record(key)
+                raise NotLocked(f"another program has just removed {key}") from None  # it does not take our exclusion
+            record = self._retention.record(key)
+            if record is None:
+                raise NotLocked(f"another program is removing {key}")
+            return record
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -113,6 +113,6 @@ async def use(service: Service) -> None:
     assert await service.check_present(K)
     await store(service, b"absent")
     assert await fetch(service, A) == b"absent"
-    async with await service.lock(A):  # type: ignore[union-attr]
+    async with await service.lock(A):
         assert not (await service.remove(A)).ok
     await service.remove(A)

@@ -31,7 +31,7 @@ async def download_big(remote: Remote) -> None:
 
 
 async def lock_and_release(remote: Remote) -> None:
-    async with await remote.lock(K):  # type: ignore[union-attr]
+    async with await remote.lock(K):
         await trio.lowlevel.checkpoint()
 
 

@@ -31,10 +31,9 @@ class Failing(MemoryStore):
         self.check("check_present")
         return await super().check_present(key)
 
-    async def lock(self, key: Key) -> Lock | None:
+    async def lock(self, key: Key) -> Lock:
         self.check("lock")
-        lock = await super().lock(key)
-        return lock and FailingLock(self, lock)
+        return FailingLock(self, await super().lock(key))
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         self.check("remove")

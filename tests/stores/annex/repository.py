@@ -44,6 +44,4 @@ def mode(path: Path | bytes) -> int:
 
 
 async def locked(store: AnnexStore, key: Key = KEY) -> Lock:
-    lock = await store.lock(key)
-    assert lock is not None
-    return lock
+    return await store.lock(key)

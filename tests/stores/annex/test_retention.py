@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pannex.service import NotLocked
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.system.file_locks import try_range
 from p2pannex.testing.samples import store
@@ -79,4 +80,5 @@ async def test_what_others_keep_is_kept_and_what_they_remove_is_not_locked(repos
                 pass
             assert beside(one) == {"", ".lck", ".rtm", ".rtl"}, "whoever still keeps it may have relied on it"
             assert try_range(file.fileno(), fcntl.F_WRLCK)
-            assert await one.lock(KEY) is None
+            with pytest.raises(NotLocked):
+                await one.lock(KEY)

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from p2pannex.errors import RemoteError
-from p2pannex.service import Removal
+from p2pannex.service import NotLocked, Removal
 from p2pannex.stores.external.store import ExternalStore
 from p2pannex.testing.samples import fetch, key_of, sample, store
 from p2pannex.testing.serving import served
@@ -34,7 +34,8 @@ async def use(external: ExternalStore) -> None:
             absent = key_of(b"nobody has this")
             assert await fetch(remote, absent) is None
             assert await remote.remove(absent) == Removal(True)
-            assert await remote.lock(keys[0]) is None
+            with pytest.raises(NotLocked):
+                await remote.lock(keys[0])
             if version:
                 now = await remote.timestamp()
                 assert await remote.remove(keys[0], before=now) == Removal(False)

@@ -45,7 +45,6 @@ async def remove(store: DirectoryStore) -> None:
 
 async def lock(store: DirectoryStore) -> None:
     lock = await store.lock(KEY)
-    assert lock is not None
     say(b"locked\n")  # what SUCCESS would tell the client
     await lock.aclose()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.service import Stored
+from p2pannex.service import NotLocked, Stored
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import key_of
 from tests.stores.directories import upload_all
@@ -23,7 +23,8 @@ async def test_an_object_of_the_wrong_size_is_not_here_and_can_be_replaced(direc
     path.chmod(0o644)
     path.write_bytes(b"cont")  # what a failing disk, or a person, may do
     assert not await store.check_present(key)
-    assert await store.lock(key) is None
+    with pytest.raises(NotLocked):
+        await store.lock(key)
     async with await store.get(key) as download:
         assert download.length == 0
         assert not await download.valid()

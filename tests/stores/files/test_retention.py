@@ -20,7 +20,6 @@ async def locked_and_lost(directory: Path, clock: ManualClock, boot: str = "boot
     store = DirectoryStore(directory, clock=clock, boot=boot)
     await upload_all(store, key, b"content")
     lock = await store.lock(key)
-    assert lock is not None
     await lock.aclose()
     return store, key
 
@@ -62,7 +61,6 @@ async def test_a_holder_that_stays_holds_as_long_as_it_stays(directory: Path) ->
     key = key_of(b"content")
     await upload_all(store, key, b"content")
     lock = await store.lock(key)
-    assert lock is not None
     clock.monotonic_now += 10 * RETENTION
     assert not (await DirectoryStore(directory, clock=clock).remove(key)).ok
     await lock.aclose()
