@@ -1,0 +1,51 @@
+"""A program that serves the protocol on stdin and stdout, and misbehaves at one message.
+
+Its arguments are UUID FAULT DIR. FAULT is ``hang-at-VERB``, ``length+N`` or ``length-N`` (DATA announces N bytes too
+many or too few), or ``none``. It keeps content in files of DIR. It knows CHECKPRESENT, GET and PUT, at version 1.
+"""
+
+import hashlib
+import sys
+import time
+from pathlib import Path
+
+
+def main(uuid: str, fault: str, directory: str) -> None:
+    lines, out = sys.stdin.buffer, sys.stdout.buffer
+
+    def say(text: str) -> None:
+        out.write(text.encode() + b"\n")
+        out.flush()
+
+    def path(key: bytes) -> Path:
+        return Path(directory, hashlib.sha256(key).hexdigest())
+
+    say(f"AUTH-SUCCESS {uuid}")
+    while line := lines.readline():
+        verb, _, rest = line.rstrip(b"\n").partition(b" ")
+        if fault == f"hang-at-{verb.decode()}":
+            time.sleep(3600)
+        file = path(rest.rpartition(b" ")[2])
+        if verb == b"VERSION":
+            say("VERSION 1")
+        elif verb == b"CHECKPRESENT":
+            say("SUCCESS" if file.exists() else "FAILURE")
+        elif verb == b"GET":
+            content = file.read_bytes()[int(rest.split(b" ")[0]) :]
+            lie = int(fault.removeprefix("length")) if fault.startswith("length") else 0
+            say(f"DATA {len(content) + lie}")
+            out.write((content + bytes(max(lie, 0)))[: len(content) + lie])
+            say("VALID")
+            lines.readline()
+        elif verb == b"PUT":
+            say("PUT-FROM 0")
+            content = lines.read(int(lines.readline().split()[1]))
+            assert lines.readline() == b"VALID\n"
+            file.write_bytes(content)
+            say("SUCCESS")
+        else:
+            say("ERROR unknown command")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
