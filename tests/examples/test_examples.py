@@ -130,7 +130,7 @@ def test_the_project_s_type_checkers_read_them() -> None:
     assert "examples" in tools["mypy"]["files"]
     assert tools["mypy"]["strict"] is True
     assert "examples" in tools["pyright"]["include"]
-    assert "examples" in tools["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert "/examples" in tools["hatch"]["build"]["targets"]["sdist"]["include"]
 
 
 @pytest.mark.parametrize("checker", [["mypy", "--strict"], ["pyright", "--pythonpath", sys.executable]], ids=str)
@@ -354,7 +354,7 @@ def test_proxy_of_git_annex(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("missing", "no p2pannex store"),
+        ("missing", "not a p2pannex store"),
         ("tcp://127.0.0.1:9", "cannot connect"),
         ("exec:false", "exit status 1"),
         ("gopher://host", "gopher"),
@@ -397,7 +397,7 @@ def test_gateway_and_nodes_that_are_not_what_was_said() -> None:
         (["nonsense", f"{two}=two", f"{three}=three"], "usage: "),
         ([f"{one}=one", f"{two}=two"], "usage: "),
         ([f"{one}=one", f"{one}=two", f"{three}=three"], "usage: "),
-        ([f"{one}=missing", f"{two}=two", f"{three}=three"], "no p2pannex store"),
+        ([f"{one}=missing", f"{two}=two", f"{three}=three"], "not a p2pannex store"),
         ([f"{two}=one", f"{one}=two", f"{three}=three"], f"one is repository {one}, not {two}"),
     ]:
         assert problem in example("gateway.py", GATEWAY, *nodes, status=1)
@@ -479,12 +479,12 @@ def test_backup_does_not_delete_what_is_sent_to_the_same_store() -> None:
     p2pannex("init", "photos")
     key = p2pannex("put", "photos", "content")
     for same in ("photos", shell("photos")):
-        assert "must be another" in example("backup.py", "photos", same, "--delete", status=1)
+        assert "must be locked in another repository" in example("backup.py", "photos", same, "--delete", status=1)
         p2pannex("check", "photos", key)
 
 
 def test_backup_and_what_is_not_there() -> None:
     p2pannex("init", "photos")
-    assert "no p2pannex store" in example("backup.py", "missing", "photos", status=1)
+    assert "not a p2pannex store" in example("backup.py", "missing", "photos", status=1)
     assert "cannot connect" in example("backup.py", "photos", "unix:missing", status=1)
     assert "required: directory, url" in run(sys.executable, "examples/backup.py", status=2).stderr

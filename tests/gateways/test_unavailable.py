@@ -26,7 +26,7 @@ async def test_a_node_that_cannot_be_opened_is_tried_again(
     (tmp_path / "b").rename(tmp_path / "away")
     async with GatewayDirectory(path, open_url) as cluster:
         assert list(cluster.problems) == ["b"]
-        assert "no p2pannex store" in cluster.problems["b"]
+        assert "not a p2pannex store" in cluster.problems["b"]
         key = await store(cluster, b"content")
         assert await cluster.check_present(key)
         assert await fetch(cluster, key) == b"content"
@@ -44,7 +44,7 @@ async def test_where_no_node_answers_nobody_says_that_content_is_not_there(tmp_p
     for name in "ab":
         (tmp_path / name).rename(tmp_path / f"{name} away")
     async with GatewayDirectory(path, open_url) as cluster:
-        with pytest.raises(RemoteError, match=r"not every node replied: a: .*no p2pannex store"):
+        with pytest.raises(RemoteError, match=r"not every node replied: a: .*not a p2pannex store"):
             await cluster.check_present(key_of(b"content"))
 
 

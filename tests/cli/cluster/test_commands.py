@@ -58,7 +58,7 @@ def test_help_tells_the_defaults_that_there_are() -> None:
         (["attic", "--external", "no-such-program"], exit_codes.FAILED, "there is no program no-such-program"),
         (["attic", "--external", "x", "--uuid", "a b"], exit_codes.FAILED, "cannot be a uuid"),
         (["attic", "{tmp}/gateway"], exit_codes.FAILED, "it is a gateway directory of this machine"),
-        (["attic", "{tmp}/nowhere"], exit_codes.FAILED, "no p2pannex store"),
+        (["attic", "{tmp}/nowhere"], exit_codes.FAILED, "not a p2pannex store"),
     ],
 )
 def test_what_cannot_be_added(gateway: Path, tmp_path: Path, words: list[str], code: int, problem: str) -> None:

@@ -28,7 +28,7 @@ def test_status(gateway: Path, tmp_path: Path) -> None:
     ]
     (tmp_path / "b").rename(tmp_path / "away")
     rows = [json.loads(line) for line in run("cluster", "status", gateway, "--json", code=1).stdout.splitlines()]
-    assert "no p2pannex store" in rows[1]["problem"]
+    assert "not a p2pannex store" in rows[1]["problem"]
 
 
 def test_status_that_is_watched(gateway: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ async def test_a_given_uuid_has_to_be_that_of_the_repository(gateway: Path, tmp_
         ("new", NodeConfig("", "{tmp}/known"), RemoteError, "known is the same repository as node known"),
         ("new", NodeConfig("", "{tmp}/self"), RemoteError, "a cluster cannot be a node of itself"),
         ("new", NodeConfig("", "{tmp}/gateway"), RemoteError, "it is a gateway directory of this machine"),
-        ("new", NodeConfig("", "{tmp}/nowhere"), RemoteError, "no p2pannex store"),
+        ("new", NodeConfig("", "{tmp}/nowhere"), RemoteError, "not a p2pannex store"),
         ("new", NodeConfig("", "exec:false"), ConnectionLost, "exit status 1"),
         ("new", NodeConfig(""), InvalidURL, "empty URL"),
         ("new", NodeConfig("", "http://x"), InvalidURL, "not supported"),

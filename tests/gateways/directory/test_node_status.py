@@ -57,7 +57,7 @@ async def test_a_node_that_cannot_be_opened(gateway: Path, tmp_path: Path) -> No
     async with GatewayDirectory(gateway, open_url, report=False) as cluster:
         (a,) = (await StatusReader(cluster).read()).nodes
     assert a.problem is not None
-    assert "no p2pannex store" in a.problem
+    assert "not a p2pannex store" in a.problem
     assert a == NodeStatus("a", problem=a.problem)
 
 
