@@ -100,7 +100,7 @@ class ClusterDownload(Download):
     async def _next(self, length: int | None, problems: list[str]) -> None:
         """Open the content at the next candidate that has it. `length` is how many bytes are left of a download that
         another candidate began; None for the first one."""
-        size = self._key.content_size
+        size = self._key.size
         left = length if size is None or length is not None else max(0, size - self.reached)
         for node, service in self._candidates:
             try:

@@ -89,6 +89,8 @@ class ObjectUpload(Upload):
 
         RemoteError if the disk has no room for the rest.
         """
+        if (missing := key.missing_hash) is not None:
+            raise RemoteError(missing)
         path = store.layout.partial(key)
         while True:
             claim = store.claim(key)
