@@ -11,7 +11,7 @@ import pytest
 
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, Service, Stored
+from p2pannex.service import AlreadyHave, NotLocked, Service, Stored
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.external.spool import Spool
 from p2pannex.stores.memory import MemoryStore
@@ -61,7 +61,8 @@ async def test_put_is_refused(make: Callable[[], Service], backend: str, reason:
         with pytest.raises(RemoteError, match=reason):
             await remote.put(wanted)
         assert not await remote.check_present(wanted)
-        assert await remote.lock(wanted) is None
+        with pytest.raises(NotLocked):
+            await remote.lock(wanted)
         assert not isinstance(await offer(remote, WRONG, key("WORM")), AlreadyHave)  # the connection still works
 
 
@@ -119,9 +120,7 @@ async def test_chunk_keys_are_stored_as_whole_content(make: Callable[[], Service
                 assert await download.readinto(memoryview(bytearray(100))) == len(WRONG)
                 assert await download.valid()
                 await download.finish(True)
-            lock = await remote.lock(chunk)
-            assert lock is not None
-            async with lock:
+            async with await remote.lock(chunk):
                 pass
             assert (await remote.remove(chunk)).ok
             assert not await remote.check_present(chunk)

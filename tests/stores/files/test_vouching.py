@@ -13,7 +13,7 @@ import trio
 
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key, Verifier
-from p2pannex.service import AlreadyHave, NotStored, Service, Stored, Upload
+from p2pannex.service import AlreadyHave, NotLocked, NotStored, Service, Stored, Upload
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.files import vouching
@@ -83,9 +83,14 @@ async def receive(service: Service, key: Key, *, received: bool, offset: int = 0
     return bytes(content) if valid else None
 
 
+async def check_unlockable(service: Service, key: Key) -> None:
+    with pytest.raises(NotLocked):
+        await service.lock(key)
+
+
 async def check_absent(service: Service, key: Key) -> None:
     assert not await service.check_present(key)
-    assert await service.lock(key) is None
+    await check_unlockable(service, key)
     assert await fetch(service, key) is None
     upload = await service.put(key)
     assert isinstance(upload, Upload)
@@ -96,9 +101,7 @@ async def check_absent(service: Service, key: Key) -> None:
 async def check_present(service: Service, key: Key, content: bytes) -> None:
     assert await service.check_present(key)
     assert await fetch(service, key) == content
-    lock = await service.lock(key)
-    assert lock is not None
-    async with lock:
+    async with await service.lock(key):
         pass
     assert isinstance(await service.put(key), AlreadyHave)
 
@@ -141,6 +144,8 @@ async def test_each_request_finds_out(opened: Open, request_name: str) -> None:
             upload = await other.put(key)
             assert isinstance(upload, Upload)
             await upload.aclose()
+        elif request_name == "lock":
+            await check_unlockable(other, key)
         else:
             assert not await getattr(other, request_name)(key)
         assert bad_of(one, key).exists()
@@ -275,7 +280,7 @@ async def test_a_wrong_copy_that_cannot_be_moved_stays_suspect(opened: Open, mon
         for each in (one, other):
             monkeypatch.setattr(each.layout, "quarantine", refused)
             assert not await each.check_present(key)
-            assert await each.lock(key) is None
+            await check_unlockable(each, key)
             assert await fetch(each, key) is None
         assert object_of(one, key).exists()
 
@@ -393,7 +398,7 @@ async def test_a_lock_is_refused_if_the_object_changed_after_it_was_verified(
             return same_object(key, vouched)
 
         monkeypatch.setattr(one, "_same_object", edited)
-        assert await one.lock(key) is None
+        await check_unlockable(one, key)
 
 
 @pytest.mark.parametrize("backend", ["WORM", "URL", "XFOO"])
@@ -440,7 +445,7 @@ async def test_what_is_no_file_is_no_object(opened: Open, tmp_path: Path) -> Non
             (tmp_path / "file").write_bytes(repr(make_it).encode())
             make_it(path)
             assert not await one.check_present(key)
-            assert await one.lock(key) is None
+            await check_unlockable(one, key)
             assert await fetch(one, key) is None
             assert (await one.verify_object(key)).finding is Finding.ABSENT
 
