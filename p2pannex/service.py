@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 RETENTION = 600
 """Seconds that a lock lasts, counted from LOCKCONTENT, if the client that took it is lost (protocol-spec section 7)."""
 
+VERIFY_BLOCK = 1 << 20
+"""Bytes that `Service.verify` reads at a time."""
+
 
 class NotLocked(RemoteError):
     """The content is not locked: it is not present, or cannot be locked. A server replies FAILURE (section 7)."""
@@ -239,6 +242,29 @@ class Service(abc.ABC):
 
         If the content is not present, the download has no bytes and is not `valid`.
         """
+
+    async def verify(self, key: Key) -> bool:
+        """Whether all of the content matches its key. It is read for that; False if it is not present.
+
+        A store reads it where it is, and moves a wrong copy out of the way. From another service the content is
+        fetched; if it is wrong, the service is sent FAILURE, and may then verify its copy. RemoteError if the key's
+        digest cannot be computed here.
+        """
+        if (missing := key.missing_hash) is not None:
+            raise RemoteError(missing)
+        verifier = key.verifier()
+        async with await self.get(key) as download:
+            block = memoryview(bytearray(min(download.length, VERIFY_BLOCK)))
+            left = download.length
+            while left:
+                count = await download.readinto(block[:left])
+                if not count:
+                    raise RemoteError("the content ended before the announced length")
+                verifier.update(block[:count])
+                left -= count
+            good = await download.valid() and verifier.valid()
+            await download.finish(good)
+            return good
 
     async def version(self) -> int:
         """The highest protocol version whose requests this service can fulfil. For a remote one, that of its server."""

@@ -148,19 +148,12 @@ def get(url: str, key: Key, path: str, force: bool, connection: ConnectionOption
 async def _get(url: str, key: Key, path: str, force: bool, connection: ConnectionOptions, output: Output) -> None:
     from p2pannex.transfer.transfer import retrieve
 
-    verifier = key.verifier()
-    if verifier.missing_package and not output.quiet:
-        click.echo(
-            f"p2pannex: only the size of this content can be verified; to verify its hash: "
-            f"pip install {verifier.missing_package}",
-            err=True,
-        )
     async with connection.open(url) as service:
         started = time.monotonic()
         with transfer_bar(output, path) as watch:
             await retrieve(service, key, path, progress=watch, overwrite=force)
         figures = _figures(watch.offset, watch.count, started)
-        output.result(None, key=str(key), file=path, verified=verifier.conclusive, **figures)
+        output.result(None, key=str(key), file=path, verified=key.verifier().conclusive, **figures)
 
 
 # check -----------------------------------------------------------------------------------------------------------

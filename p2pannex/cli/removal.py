@@ -19,7 +19,14 @@ from p2pannex.keys.key import Key
     "holder",
     type=URL,
     metavar="URL",
-    help="Remove only content that this other repository has, and only while it is locked there.",
+    help="Remove only content that this other repository has, and only while it is locked there. The lock proves that "
+    "the other copy is there and is kept, not that its disk has not damaged it: see --verify.",
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="With --while-locked-on: first read the other copy, and compare its hash with the key. A store on this "
+    "machine is read in place; from another repository the content is fetched.",
 )
 @click.option(
     "--holder-token",
@@ -34,6 +41,7 @@ def remove(
     url: str,
     keys: tuple[Key, ...],
     holder: str | None,
+    verify: bool,
     holder_token: str | None,
     connection: ConnectionOptions,
     output: Output,
@@ -45,13 +53,16 @@ def remove(
     """
     import trio
 
-    return trio.run(_remove, url, keys, holder, holder_token, connection, output)
+    if verify and holder is None:
+        raise click.UsageError("--verify needs --while-locked-on: it verifies the other copy")
+    return trio.run(_remove, url, keys, holder, verify, holder_token, connection, output)
 
 
 async def _remove(
     url: str,
     keys: tuple[Key, ...],
     holder_url: str | None,
+    verify: bool,
     holder_token: str | None,
     connection: ConnectionOptions,
     output: Output,
@@ -81,6 +92,6 @@ async def _remove(
         async with connection.open(holder_url, token=holder_token) as holder:
 
             async def remove_one_safely(key: Key) -> int:
-                return report(key, await remove_while_locked(key, target=target, holder=holder))
+                return report(key, await remove_while_locked(key, target=target, holder=holder, verify=verify))
 
             return await each(keys, remove_one_safely, output, "key")

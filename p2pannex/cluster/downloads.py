@@ -1,8 +1,10 @@
 """A download from a cluster: one body, whichever nodes its bytes come from.
 
 If the node that the bytes come from fails, another node continues at the byte that was reached. The reader notices only
-a pause. Small content is read whole before the reader gets any of it. So one deadline, one slot and one connection are
-enough for it, and if a node's content is invalid, another node's is read before the length is announced.
+a pause. Small content is read whole, and verified, before the reader gets any of it. So one deadline, one slot and one
+connection are enough for it, and if a node's content is wrong, another node's is read before the length is announced.
+
+The receiver's FAILURE reaches the node that sent the last byte: that node's copy becomes suspect.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class _Counted:
 
 @frozen
 class _Small:
-    """Small content, from the offset that was requested on, that was read whole. `valid`: as the node reported."""
+    """Small content that was read whole. `valid`: the node reported so, and the digest is that of the key."""
 
     content: memoryview
     valid: bool
@@ -54,6 +56,32 @@ class _Small:
     @property
     def length(self) -> int:
         return len(self.content)
+
+
+class _ReadRest(Download):
+    """The rest of small content, from an offset on, that was read whole. The node waits for the receiver's receipt."""
+
+    def __init__(self, source: Download, content: memoryview) -> None:
+        self._source = source
+        self._rest = content
+        self.length = len(content)
+
+    async def readinto(self, view: memoryview) -> int:
+        await trio.lowlevel.checkpoint()
+        count = min(len(view), len(self._rest))
+        view[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    async def valid(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return True
+
+    async def finish(self, received: bool) -> None:
+        await self._source.finish(received)
+
+    async def aclose(self) -> None:
+        await self._source.aclose()
 
 
 async def _close(source: Download) -> None:
@@ -100,7 +128,7 @@ class ClusterDownload(Download):
     async def _next(self, length: int | None, problems: list[str]) -> None:
         """Open the content at the next candidate that has it. `length` is how many bytes are left of a download that
         another candidate began; None for the first one."""
-        size = self._key.content_size
+        size = self._key.size
         left = length if size is None or length is not None else max(0, size - self.reached)
         for node, service in self._candidates:
             try:
@@ -137,10 +165,11 @@ class ClusterDownload(Download):
                 self._admission.leave(node)
 
     async def _begin(self, service: Service) -> Download | _Small:
-        """Request the content from `reached` on, and read it if it is small."""
+        """Request the content from `reached` on, and read and verify it if it is small."""
         source = await service.get(self._key, offset=self.reached, file=self._file)
         if source.length > SMALL_CONTENT:
             return source
+        kept = False
         try:
             content = memoryview(bytearray(source.length))
             reached = 0
@@ -150,10 +179,21 @@ class ClusterDownload(Download):
                     raise ConnectionLost("the content ended early")
                 reached += count
             valid = await source.valid()
+            if valid and self.reached and content:
+                kept = True  # of the rest alone, only the receiver can tell whether it is right
+                return _ReadRest(source, content)
+            valid = valid and (self.reached > 0 or self._matches(content))
             await source.finish(valid)
             return _Small(content, valid)
         finally:
-            await _close(source)
+            if not kept:
+                await _close(source)
+
+    def _matches(self, content: memoryview) -> bool:
+        """Whether the content is the key's, as far as that can be told here."""
+        verifier = self._key.verifier()
+        verifier.update(content)
+        return verifier.valid()
 
     async def _close(self, node: Node, source: Download) -> None:
         try:

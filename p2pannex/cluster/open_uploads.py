@@ -30,7 +30,7 @@ async def open_uploads(
     `service` gives the service of a node. Requests that take too long are ended in `background`. Nodes that share an
     upload (`SharedUploadNode`) become one target.
     """
-    size = key.content_size
+    size = key.size
     targets: list[UploadTarget] = []
     present: set[str] = set()
     problems: list[str] = []

@@ -4,6 +4,7 @@
 
     GITDIR/annex/objects/pX/ZJ/KEYFILE/KEYFILE     content: new objects of a repository with a work tree
     GITDIR/annex/objects/f87/4d5/KEYFILE/KEYFILE   content: new objects of a bare repository
+    GITDIR/annex/bad/KEYFILE                       content that turned out to be wrong
     GITDIR/annex/tmp/KEYFILE                       content that has not arrived completely
     GITDIR/annex/transfer/download/lck/lck.KEYFILE lock file of the program that receives the content
     GITDIR/annex/p2pannex/                         p2pannex's own files: retention records and lock files
@@ -99,6 +100,7 @@ class AnnexLayout:
         self.sharing = Sharing(config.shared)
         self._bare = config.bare
         self.crippled = config.crippled
+        self.has_permissions = not config.crippled
         self._latest: tuple[Key | None, tuple[bytes, bytes]] = None, (b"", b"")
         """The latest result of `places`: one request calls it a dozen times for the same key."""
 
@@ -170,6 +172,19 @@ class AnnexLayout:
     def protect(self, fd: int, path: bytes) -> None:
         os.fchmod(fd, self.sharing.object_mode())
         self.freeze(os.path.dirname(path))
+
+    def verified_mode(self, mode: int) -> int:
+        return mode  # if it is writable, git-annex or a user has made it so
+
+    def quarantine(self, key: Key, path: bytes) -> bytes:
+        bad = b"%b/bad/%b" % (self.annex, key.file_name)
+        self.make_directories(os.path.dirname(bad))
+        directory = os.path.dirname(path)
+        try:
+            self.within(directory, lambda: os.rename(path, bad))
+        finally:
+            self.remove_empty(directory)
+        return bad
 
     def discard(self, path: bytes) -> None:
         self.within(os.path.dirname(path), lambda: os.unlink(path))

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import hashlib
 
-from p2pannex.keys.verify import SECURE_BACKENDS, Verifier, hash_backend_names
+from p2pannex.keys.verify import SECURE_BACKENDS, Verifier, hash_backend_names, missing_hash
 
 TYPE_CHECKING = False  # typing would import re, which would delay the first request
 
@@ -149,18 +149,12 @@ class Key:
 
     @property
     def size(self) -> int | None:
-        """The size of the whole content, in bytes; None if the key has no size."""
-        return self._size
+        """The size of the content that a repository stores for this key, in bytes; None if the key has no size.
 
-    @property
-    def content_size(self) -> int | None:
-        """How many bytes the content of this key has: the chunk's, if this is the key of a chunk. None if unknown."""
-        size, chunk_size, chunk_number = self.size, self.chunk_size, self.chunk_number
-        if chunk_size is None and chunk_number is None:
-            return size
-        if size is None or chunk_size is None or not chunk_number:
-            return None
-        return max(0, min(chunk_size, size - (chunk_number - 1) * chunk_size))
+        That is also true of the key of a chunk: as in git-annex, a repository that is sent such a key expects the whole
+        content, with the digest in the key's name. Only special remotes store chunks.
+        """
+        return self._size
 
     @property
     def mtime(self) -> int | None:
@@ -220,8 +214,17 @@ class Key:
         return Key(b"-".join(whole) + b"--" + name)
 
     def verifier(self) -> Verifier:
-        """A new Verifier for the whole content, or for the whole chunk if this is the key of a chunk."""
-        return Verifier(self.backend, self.name, self.content_size, chunk=self.without_chunk() is not self)
+        """A new Verifier for the content. See `size` for the key of a chunk."""
+        return Verifier(self.backend, self.name, self._size)
+
+    @property
+    def missing_hash(self) -> str | None:
+        """Why the digest in the key's name cannot be computed here, and what to do about it.
+
+        None if it can be computed, or if the key has no digest. Content of other keys must not be stored or vouched
+        for here: only its size could be compared.
+        """
+        return missing_hash(self.backend)
 
     def _number(self, letter: bytes) -> int | None:
         head = self._raw.partition(b"--")[0]

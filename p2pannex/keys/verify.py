@@ -7,9 +7,12 @@ content. It compares the digest in the key's name, if it can compute it, and the
     MD5 SHA1 SHA2 SHA3_* BLAKE2B* BLAKE2S*       E   the name up to the first dot
     BLAKE2BP512 BLAKE2SP256                      E   the same; the digest is the root of a tree
     BLAKE3_256 XXH3                              E   the same; needs the package blake3 or xxhash
-    SKEIN* BLAKE2SP224                           E   the same, but it is not computed here: only the size is compared
+    SKEIN* BLAKE2SP224                           E   the same, but p2pannex has no code that computes it
     GITBUNDLE                                        a SHA256 after the last hyphen
     WORM URL VURL GITMANIFEST X* and unknown ones    none: only the size is compared
+
+Without the package, or the code, `missing_hash` says why: such content must not be stored or vouched for, because only
+its size could be compared.
 
 Digests are in lower case; XXH3's have 64 bits. As in git-annex, one backslash before a digest is skipped. The name
 is cut at the first dot for backends without E, too.
@@ -57,13 +60,12 @@ class Verifier:
     """Checks whether the bytes passed to `update`, in blocks of any size, are a key's content.
 
     conclusive: whether a digest is compared. If it is False, `valid` compares only the size; if the size
-        is not known either, all bytes are valid.
+        is not known either, all bytes are valid. Check `missing_hash` before you rely on that.
     missing_package: the package on PyPI that is needed to compute the digest and is not installed, or None.
         `p2pannex` installs all such packages.
     received: how many bytes were passed so far.
     size: the size of the content in bytes, or None if the key has no size.
 
-    The key of a chunk has no digest of the chunk, so it is never conclusive.
     Calls may come from different threads, but only one at a time.
     """
 
@@ -75,7 +77,7 @@ class Verifier:
     received: int
     size: int | None
 
-    def __init__(self, backend: str, name: bytes, size: int | None, *, chunk: bool = False) -> None:
+    def __init__(self, backend: str, name: bytes, size: int | None) -> None:
         """From the parts of a key. Use `Key.verifier` instead."""
         self.received = 0
         self.size = size
@@ -85,8 +87,8 @@ class Verifier:
             self._expected = name.rpartition(b"-")[2]
         else:
             self._expected = name.partition(b".")[0].removeprefix(b"\\")
-        self._digest = None if chunk else new_digest(backend)
-        if self._digest is None and not chunk:
+        self._digest = new_digest(backend)
+        if self._digest is None:
             self.missing_package = _BY_PACKAGE.get(without_extension(backend))
 
     @property
@@ -104,6 +106,19 @@ class Verifier:
         if self.size is not None and self.received != self.size:
             return False
         return self._digest is None or self._digest.hexdigest().encode() == self._expected
+
+
+def missing_hash(backend: str) -> str | None:
+    """Why the digest in a key of this backend cannot be computed here, and what to do about it.
+
+    None if it can be computed, and also if keys of this backend contain no digest (WORM, URL, X*, unknown backends).
+    """
+    base = without_extension(backend)
+    if base in _UNCOMPUTED:
+        return f"p2pannex cannot compute {base}, so it cannot verify this content; git annex migrate gives it a new key"
+    if base in _BY_PACKAGE and _from_package(base) is None:
+        return f"the hash of {backend} keys cannot be computed here; install it with: pip install {_BY_PACKAGE[base]}"
+    return None
 
 
 def hash_backend_names() -> tuple[str, ...]:

@@ -197,7 +197,7 @@ class Remote(Service):
         peer, reply = await self._request(m.Put(file, key))
         if isinstance(reply, m.PutFrom):
             upload = RemoteUpload(self.uuid, self._pool, peer, reply.offset)
-            size = key.content_size
+            size = key.size
             if size is None or reply.offset <= size:
                 return upload
             # What it kept is not from this content, and there is no byte that it asks for. It may discard that now.
@@ -215,7 +215,7 @@ class Remote(Service):
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         peer, reply = await self._request(m.Get(offset, file, key))
         assert isinstance(reply, m.Data)
-        size = key.content_size
+        size = key.size
         if reply.length and size is not None and offset + reply.length != size:
             peer.poisoned = True  # its body is not read
             await self._pool.release(peer)

@@ -58,7 +58,7 @@ class RemoteDownload(_CheckedOutPeer, Download):
         self.length = length
         # A server without the content sends no bytes. The key may show that; otherwise only VALID or INVALID does,
         # and version 0 has neither: there, no bytes always mean that the content is not present.
-        size = key.content_size
+        size = key.size
         known_to_lack_bytes = peer.conversation.version < 1 if size is None else offset < size
         self._missing = length == 0 and known_to_lack_bytes
         self._valid: bool | None = None

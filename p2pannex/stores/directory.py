@@ -4,6 +4,7 @@
 
     DIR/p2pannex.toml                            its uuid and settings
     DIR/annex/objects/abc/def/KEYFILE/KEYFILE    content, in git-annex's layout of a bare repository
+    DIR/annex/bad/KEYFILE                        content that turned out to be wrong
     DIR/annex/tmp/KEYFILE                        content that has not arrived completely
     DIR/annex/retention/KEYFILE/...              retention records: until when locked content must be kept
     DIR/annex/exclusion/00 .. ff                 lock files
@@ -49,9 +50,12 @@ class NotAStore(RemoteError):
 class DirectoryLayout:
     """The paths of a directory store's files: the `Layout` of its `ObjectStore`."""
 
+    has_permissions = True
+
     def __init__(self, directory: bytes) -> None:
         self.root = os.path.join(directory, b"annex", b"objects")
         self._tmp = os.path.join(directory, b"annex", b"tmp")
+        self._bad = os.path.join(directory, b"annex", b"bad")
 
     def places(self, key: Key) -> tuple[bytes]:
         return (self.find(key),)
@@ -74,8 +78,17 @@ class DirectoryLayout:
     def protect(self, fd: int, path: bytes) -> None:
         os.fchmod(fd, 0o444)
 
+    def verified_mode(self, mode: int) -> int:
+        return 0o444
+
     def discard(self, path: bytes) -> None:
         os.unlink(path)
+
+    def quarantine(self, key: Key, path: bytes) -> bytes:
+        make_directories(self._bad)
+        bad = self._bad + b"/" + key.file_name
+        os.rename(path, bad)
+        return bad
 
 
 class DirectoryStore(ObjectStore):

@@ -70,6 +70,8 @@ class MemoryStore(Service):
         await trio.lowlevel.checkpoint()
         if key in self.contents:
             return AlreadyHave()
+        if (missing := key.missing_hash) is not None:
+            raise RemoteError(missing)
         if key in self._uploading:
             raise RemoteError("another client is uploading this key; try again when it is done")
         return _MemoryUpload(self, key)

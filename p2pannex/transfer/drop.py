@@ -28,6 +28,7 @@ async def remove_while_locked(
     holder: Service,
     clock: Clock | None = None,
     refuse_without_deadline: bool = False,
+    verify: bool = False,
 ) -> Removal:
     """Remove content from `target` while a lock keeps `holder` from removing its own copy.
 
@@ -46,20 +47,29 @@ async def remove_while_locked(
        requests use one connection (`Service.pinned`), which a restart of the target ends.
     3. From 1 and 2: when the target removes the content, the lock on the holder's copy has MARGIN seconds left.
 
+    The lock proves that the holder has the content and keeps it. It does not prove that the disk has not damaged the
+    content since it was stored: a holder does not read a copy of which it has no reason to doubt. With `verify` the
+    whole copy is read and verified first (`Service.verify`), which takes as long as reading or fetching it.
+
     If the target does not reply to the removal, or replies ERROR, the client does not unlock, and the lock expires.
 
     A target below protocol version 3 has no deadlines. The client sends REMOVE while it holds the lock and its own
     clock shows that time is left, but nothing limits how long the request may be on its way. With
     `refuse_without_deadline` the client does not send it, and RemovalRefused is raised.
 
-    `clock` is the client's clock. RemovalRefused if `target` and `holder` are the same repository, if the holder cannot
-    lock the content, or if no time is left; other RemoteErrors; ConnectionLost, after which the content may or may not
-    have been removed.
+    `clock` is the client's clock. RemovalRefused if `target` and `holder` are the same repository, if the holder's copy
+    is not there, wrong (with `verify`) or cannot be locked, or if no time is left; other RemoteErrors; ConnectionLost,
+    after which the content may or may not have been removed.
     """
     clock = clock or SystemClock()
     # Two names for one repository are one copy. A lock there need not prevent this client's own removal.
     if target.uuid == holder.uuid:
         raise RemovalRefused("the content must be locked in another repository than the one it is removed from")
+    # Before the lock, because it may take longer than a lock lasts.
+    if verify and not await holder.verify(key):
+        raise RemovalRefused(
+            f"repository {holder.uuid} does not have {key}, or its copy is damaged; nothing was removed"
+        )
     # L is read before LOCKCONTENT is sent, so that the client's ten minutes start before the holder's.
     locked = clock.monotonic()
     try:

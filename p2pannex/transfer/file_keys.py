@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from p2pannex.keys.key import Key
-from p2pannex.keys.verify import hash_backend_names, new_digest, without_extension
+from p2pannex.keys.verify import hash_backend_names, missing_hash, new_digest, without_extension
 
 
 def key_for_file(
@@ -26,7 +26,8 @@ def key_for_file(
     digest = None if backend == "WORM" else new_digest(backend)
     if digest is None and backend != "WORM":
         supported = ", ".join([*hash_backend_names(), "WORM"])
-        raise ValueError(f"cannot make a {backend} key from a file; supported backends: {supported}")
+        reason = missing_hash(backend) or f"cannot make a {backend} key from a file"
+        raise ValueError(f"{reason}; supported backends: {supported}")
     with open(encoded, "rb", buffering=0) as file:
         if digest is None:
             status = os.fstat(file.fileno())

@@ -68,9 +68,12 @@ async def retrieve(
     content of the key, the partial file is deleted. Keys without a digest (WORM, URL) are verified by their size, if
     they have one, and by the service's VALID.
 
-    Raises NotPresent, WrongContent, other RemoteErrors; ConnectionLost after `attempts` connections; OSError for the
-    file, FileExistsError if it exists and `overwrite` is not set.
+    Raises RemoteError, before anything is received, if the key has a digest that cannot be computed here
+    (`Key.missing_hash`). Raises NotPresent, WrongContent, other RemoteErrors; ConnectionLost after `attempts`
+    connections; OSError for the file, FileExistsError if it exists and `overwrite` is not set.
     """
+    if (missing := key.missing_hash) is not None:
+        raise RemoteError(missing)
     with await ReceivingFile.open(path, key, overwrite=overwrite) as target:
         lost = _Attempts(attempts)
         reporter = Reporter(progress)

@@ -99,12 +99,15 @@ def test_get_does_not_replace_a_file_unless_told(full: str, tmp_path: Path) -> N
 
 def test_get_of_spoiled_content(full: str, tmp_path: Path) -> None:
     (found,) = (path for path in Path(full).rglob(f"*{KEY}") if path.is_file())
-    os.chmod(found, 0o644)
-    found.write_bytes(CONTENT[::-1])
     for url in (full, served(full)):
+        os.chmod(found, 0o644)
+        found.write_bytes(CONTENT[::-1])
+        os.chmod(found, 0o444)
         result = run("get", url, KEY, "-o", str(tmp_path / "out"), code=exit_codes.WRONG_CONTENT)
         assert "not the content" in result.stderr
         assert not list(tmp_path.glob("out*"))
+    run("get", url, KEY, "-o", str(tmp_path / "out"), code=exit_codes.NO)  # the store knows by now
+    assert not found.exists()
 
 
 def test_an_interrupted_get_goes_on_where_it_stopped(store: str, tmp_path: Path) -> None:

@@ -100,3 +100,26 @@ def test_git_annex_testremote(annex_env: AnnexEnvironment, client: Path) -> None
     match = re.search(r"All (\d+) tests passed", done.stdout)
     assert match is not None, done.stdout[-2000:]
     assert int(match[1]) == 573
+
+
+@pytest.mark.parametrize("node", ["attic", "shelf"])
+@pytest.mark.parametrize("size", [1000, 300_000])
+def test_a_rotten_copy(annex_env: AnnexEnvironment, client: Path, gateway: Path, node: str, size: int) -> None:
+    """git-annex reports content that does not match its key, and asks again: it gets the content from another node."""
+    content = b"rotten in one place of three" * (size // 28)
+    (client / "file").write_bytes(content)
+    annex_env.run("git", "annex", "add", "file", cwd=client)
+    annex_env.run("git", "annex", "copy", "--to", "cluster", "file", cwd=client)
+    annex_env.run("git", "annex", "drop", "file", cwd=client)
+    annex_env.run("p2pannex", "cluster", "set", gateway, node, "--cost", "1")
+    (copy,) = (path for path in (annex_env.home / node / "annex" / "objects").rglob("SHA256E-*") if path.is_file())
+    copy.chmod(0o644)
+    copy.write_bytes(b"ROT!" + content[4:])
+    copy.chmod(0o444)
+    annex_env.run("git", "annex", "get", "file", cwd=client)
+    assert (client / "file").read_bytes() == content
+    # A put of the good content repairs the copy, and the rotten one is out of the way.
+    annex_env.run("p2pannex", "put", annex_env.home / node, "--key", copy.name, "file", cwd=client)
+    assert copy.read_bytes() == content
+    assert (annex_env.home / node / "annex" / "bad" / copy.name).read_bytes()[:4] == b"ROT!"
+    annex_env.run("git", "annex", "fsck", "--from", "cluster", cwd=client)

@@ -209,6 +209,8 @@ HELLO = b"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
     *(b"GITBUNDLE--%s", b"GITBUNDLE-s5--a-b-%s", b"GITBUNDLE-s5--a%s", b"GITBUNDLE-s5--a-%s.txt"),
     *(b"GITBUNDLE-s5--a-%s-b", b"GITBUNDLE-s5--a.b-%s", b"GITBUNDLE-s5--a-\\%s", b"GITBUNDLE-s6--a-%s"),
     *(b"WORM-s5--%s", b"WORM-s6--%s", b"URL-s6--%s", b"VURL-s5--%s", b"GITMANIFEST-s6--%s", b"FOO-s6--%s"),
+    *(b"SHA256-s5-S2-C1--%s", b"SHA256-s5-S2-C3--%s", b"SHA256-s5-S2-C9--%s", b"SHA256-S2-C1--%s", b"SHA256-s5-C1--%s"),
+    *(b"SHA256E-s6-S3-C1--%s.txt", b"WORM-s5-S2-C1--%s", b"WORM-s6-S5-C1--%s", b"WORM-S5-C1--%s"),
     *(b"FOO-s5--%s", b"sha256-s5--x%s", b"SHA257-s5--%s", b"XFOO-s5--%s", b"XFOO-s6--%s", b"MD5-s5--%s"),
 ])  # fmt: skip
 def test_what_is_the_content_of_a_key(p2p: Talk, key: bytes) -> None:
@@ -217,6 +219,17 @@ def test_what_is_the_content_of_a_key(p2p: Talk, key: bytes) -> None:
         verifier.update(b"hello")
         assert verifier.valid() is (p2p.put(raw, b"hello") == b"SUCCESS")
         p2p.ask(b"REMOVE " + raw + b"\n")
+
+
+def test_git_annex_does_not_store_a_chunk_of_the_content(p2p: Talk) -> None:
+    """The key of a chunk stands for the whole content, so that one size holds for every request."""
+    for fields, content in ((b"-s5-S2-C1", b"he"), (b"-s5-S2-C3", b"o"), (b"-S2-C1", b"he"), (b"-s5-S2-C1", b"jello")):
+        raw = b"SHA256%s--%s" % (fields, HELLO)
+        verifier = Key.parse(raw).verifier()
+        verifier.update(content)
+        assert not verifier.valid()
+        assert p2p.put(raw, content) == b"FAILURE"
+        assert p2p.ask(b"CHECKPRESENT " + raw + b"\n") == b"FAILURE"
 
 
 def test_secure_hashes_only(annex: Annex) -> None:

@@ -126,27 +126,15 @@ def test_backends_that_say_no_more_than_the_size(backend: str) -> None:
     assert verdict(Key.make(backend, b"x"), b"anything")
 
 
-@pytest.mark.parametrize(
-    ("fields", "size"),
-    [
-        ("-s5-S2-C1", 2),
-        ("-s5-S2-C3", 1),
-        ("-s5-S2-C4", 0),
-        ("-s5-S9-C1", 5),
-        ("-s5-S2-C0", None),
-        ("-s5-S2", None),
-        ("-s5-C1", None),
-        ("-S2-C1", None),
-    ],
-)
-def test_of_a_chunk_only_the_size_is_known(fields: str, size: int | None) -> None:
-    verifier = Key.parse(f"SHA256{fields}--x").verifier()
-    assert not verifier.conclusive
-    assert verifier.size == size
-    verifier.update(bytes(size or 0))
-    assert verifier.valid()
-    verifier.update(b"!")
-    assert verifier.valid() is (size is None)
+@pytest.mark.parametrize("fields", ["-s5-S2-C1", "-s5-S2-C3", "-s5-S2-C9", "-s5-S2-C0", "-s5-S2", "-s5-C1", "-S2-C1"])
+def test_chunk_fields_do_not_change_what_the_content_is(fields: str) -> None:
+    """As in git-annex (tests/compat/test_keys_compat.py): size and digest are those of the whole content."""
+    key = Key.parse(b"SHA256%b--%b" % (fields.encode(), HELLO_SHA256))
+    assert key.size == key.verifier().size == (5 if "-s5" in fields else None)
+    assert key.verifier().conclusive
+    assert verdict(key, b"hello")
+    for wrong in (b"", b"he", b"o", b"jello", b"hello!"):
+        assert not verdict(key, wrong)
 
 
 @given(contents, st.lists(st.integers(0, 3000), max_size=8), st.sampled_from(hash_backend_names()))
@@ -201,8 +189,28 @@ def test_without_the_package(backend: str, package: str, monkeypatch: pytest.Mon
     assert verifier.valid()
     assert backend not in hash_backend_names()
     (tmp_path / "x").write_bytes(b"hello")
-    with pytest.raises(ValueError, match=r"supported backends: SHA256, SHA256E, .*, WORM$"):
+    with pytest.raises(ValueError, match=rf"pip install {package}; supported backends: SHA256, SHA256E, .*, WORM$"):
         key_for_file(tmp_path / "x", backend)
+
+
+@pytest.mark.parametrize("fields", ["", "-s5", "-s5-S2-C1", "-S2-C1"])
+@pytest.mark.parametrize("suffix", ["", "E"])
+def test_keys_whose_hash_is_missing_say_what_to_install(
+    fields: str, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every backend of git-annex that has a digest either verifies its content or says why it cannot."""
+    monkeypatch.setitem(sys.modules, "blake3", None)
+    monkeypatch.setitem(sys.modules, "xxhash", None)
+    for backend, words in {
+        "BLAKE3_256": "pip install blake3",
+        "XXH3": "pip install xxhash",
+        "SKEIN256": "cannot compute SKEIN256",
+        "SKEIN512": "cannot compute SKEIN512",
+        "BLAKE2SP224": "cannot compute BLAKE2SP224",
+    }.items():
+        assert words in (Key.parse(f"{backend}{suffix}{fields}--x").missing_hash or "")
+    for backend in [*hash_backend_names(), "WORM", "URL", "VURL", "GITBUNDLE", "GITMANIFEST", "XFOO", "XFOOE", "FOO"]:
+        assert Key.parse(f"{backend}{fields}--x").missing_hash is None
 
 
 @pytest.mark.parametrize(

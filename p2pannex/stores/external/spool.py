@@ -25,6 +25,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import trio
+
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
@@ -147,7 +149,8 @@ class _Target:
     def prepare(self, path: bytes) -> bool:
         return False
 
-    def present(self, key: Key) -> bool:
+    async def check_present(self, key: Key) -> bool:
+        await trio.lowlevel.checkpoint()
         return False
 
     def claim(self, key: Key) -> NoClaim:

@@ -20,6 +20,11 @@ class Layout(Protocol):
     root: bytes
     """The directory below which the objects are. It and its parents are never removed."""
 
+    @property
+    def has_permissions(self) -> bool:
+        """Whether objects are read-only files here. If not, that one is writable does not mean that it was changed."""
+        ...
+
     def places(self, key: Key) -> Iterable[bytes]:
         """The paths at which the key's object may be. The first is that of a new object."""
         ...
@@ -44,8 +49,16 @@ class Layout(Protocol):
         """Set the permissions of an object that was just installed, and is open as `fd`."""
         ...
 
+    def verified_mode(self, mode: int) -> int:
+        """The permissions to give an object that was just verified, and has the permissions `mode` and one link."""
+        ...
+
     def discard(self, path: bytes) -> None:
         """Unlink an object."""
+        ...
+
+    def quarantine(self, key: Key, path: bytes) -> bytes:
+        """Move an object whose content is wrong to ``annex/bad/``. Returns its new path."""
         ...
 
 

@@ -25,9 +25,7 @@ runs on the event loop.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import Collection
 from contextlib import suppress
 from enum import Enum
@@ -38,19 +36,19 @@ from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Download, Lock, NotLocked, Removal, Service, Upload
 from p2pannex.stores.files.cleanup import PendingCleanup
-from p2pannex.stores.files.downloads import Nothing, ObjectDownload
+from p2pannex.stores.files.downloads import open_download
 from p2pannex.stores.files.interfaces import Exclusive, Layout, RetentionRecord, RetentionRecords
+from p2pannex.stores.files.lookup import NAME_MAX as NAME_MAX
+from p2pannex.stores.files.lookup import find, is_whole, look
 from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import Claim, NoClaim, ObjectUpload
+from p2pannex.stores.files.vouching import Finding, Verified, Vouching
 from p2pannex.system.clock import Clock
-from p2pannex.system.disk_errors import disk_errors, explained
+from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.disk_work import DiskWork, InThreads
 from p2pannex.system.durability import names_durable
 from p2pannex.system.file_locks import LOCK_TIMEOUT, Busy
 from p2pannex.system.fsync_batch import Fsyncs, run_blocking
-
-NAME_MAX = 255
-"""Bytes of the longest file name. Content of longer keys cannot be stored."""
 
 QUICKLY_REMOVED = 16 << 20
 """Bytes of the largest content that is removed on the event loop. A file system frees files up to that size quickly."""
@@ -91,40 +89,42 @@ class ObjectStore(Service):
         self._exclusion = exclusive
         self._retention = retention
         self._pending_cleanup = PendingCleanup(layout.root, exclusive)
+        self._vouching = Vouching(layout, exclusive, self.disk_work, self._pending_cleanup, self._quarantined)
 
     async def check_present(self, key: Key) -> bool:
         await trio.lowlevel.checkpoint_if_cancelled()
-        return self.present(key)
+        return await self._vouched(key) is not None
+
+    async def _vouched(self, key: Key) -> os.stat_result | None:
+        """The status of the object if the store vouches for it, after it was verified if need be; otherwise None."""
+        status = look(self.layout, key)
+        if status is None or self._vouching.protected(status):
+            return status
+        return await self._vouching.vouched(key, status)
 
     def present(self, key: Key) -> bool:
-        """Whether the object exists and has the key's size. Another size means that another program has damaged it."""
-        for path in self.layout.places(key):
-            try:
-                status = os.lstat(path)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError:
-                return self._whole_object(key) is not None  # this raises an error that explains the cause
-            return _whole(key, status)
-        return False
+        """Whether the object exists and has the key's size. Another size means that another program has damaged it.
 
-    def _whole_object(self, key: Key) -> bytes | None:
-        """The path of the object, or None if it is not present."""
-        found = self._find(key, doing="cannot look for the content")
-        return found[0] if found is not None and _whole(key, found[1]) else None
+        This does not vouch for the content: see `check_present`.
+        """
+        return look(self.layout, key) is not None
 
-    def _find(self, key: Key, *, doing: str) -> tuple[bytes, os.stat_result] | None:
-        """The path and the status of the file at the key's object, or None if there is none."""
-        for path in self.layout.places(key):
-            try:
-                return path, os.lstat(path)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                if len(key.file_name) > NAME_MAX:
-                    return None
-                raise explained(error, doing) from error
-        return None
+    def _same_object(self, key: Key, vouched: os.stat_result) -> bytes | None:
+        """The path of the object if it is still the one that was vouched for, or protected; otherwise None."""
+        found = find(self.layout, key, doing="cannot look for the content")
+        if found is None or not is_whole(key, found[1]) or not self._vouching.same(vouched, found[1]):
+            return None
+        return found[0]
+
+    async def verify(self, key: Key) -> bool:
+        return (await self.verify_object(key)).finding is Finding.GOOD
+
+    async def verify_object(self, key: Key) -> Verified:
+        """Verify the content of one key at rest, whatever is known about it. See `Vouching.verify`."""
+        return await self._vouching.verify(key)
+
+    async def _quarantined(self, key: Key, present: bool) -> None:
+        await self.changed(key, present)
 
     async def timestamp(self) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -133,13 +133,15 @@ class ObjectStore(Service):
     # Locking and removing ---------------------------------------------------------------------------------------
 
     async def lock(self, key: Key) -> Lock:
-        if not await self.check_present(key):
+        await trio.lowlevel.checkpoint_if_cancelled()
+        vouched = await self._vouched(key)
+        if vouched is None:
             raise NotLocked(f"{key} is not present")
-        return _ObjectLock(self, await self.disk_work.run(self._lock, key))
+        return _ObjectLock(self, await self.disk_work.run(self._lock, key, vouched))
 
-    def _lock(self, key: Key) -> RetentionRecord:
+    def _lock(self, key: Key, vouched: os.stat_result) -> RetentionRecord:
         with disk_errors("cannot lock the content"), self._exclusion.hold(key):
-            path = self._whole_object(key)
+            path = self._same_object(key, vouched)
             if path is None:
                 raise NotLocked(f"{key} is not present")
             try:
@@ -169,7 +171,7 @@ class ObjectStore(Service):
         return Removal(outcome is not Outcome.KEPT)
 
     def _remove(self, key: Key, before: int | None, timeout: float = LOCK_TIMEOUT) -> Outcome:
-        found = self._find(key, doing="cannot remove the content")
+        found = find(self.layout, key, doing="cannot remove the content")
         if found is None:
             return Outcome.ABSENT
         path = found[0]
@@ -211,12 +213,18 @@ class ObjectStore(Service):
             raise RemoteError("the key's name is too long for a file name")
         wait = UploadWait()
         while True:
-            if self.present(key) and await self.disk_work.run(self._surely_present, key):
+            vouched = await self._vouched(key)
+            if vouched is not None and await self.disk_work.run(self._surely_present, key, vouched):
                 return AlreadyHave()
             with disk_errors("cannot begin to store the content"):
                 upload = ObjectUpload.open(self, key)
             if upload is not None:
-                if not self.present(key):
+                try:
+                    present = await self.check_present(key)
+                except BaseException:
+                    upload.close()
+                    raise
+                if not present:
                     self.prefetch_log(key)
                     return upload
                 upload.close()  # the upload that had it locked has just stored the content
@@ -228,14 +236,14 @@ class ObjectStore(Service):
         """Claim the right to receive the content. None while another program has it. The upload releases the claim."""
         return NoClaim()
 
-    def _surely_present(self, key: Key) -> bool:
+    def _surely_present(self, key: Key, vouched: os.stat_result) -> bool:
         """Whether the content is present, after its name was made durable.
 
         Clients may delete their copy after ALREADY-HAVE. The process that renamed the object into place may have been
         killed before it could fsync the directories.
         """
         with disk_errors("cannot look for the content"), self._exclusion.hold(key):
-            path = self._whole_object(key)
+            path = self._same_object(key, vouched)
             if path is None:
                 return False
             try:
@@ -272,22 +280,7 @@ class ObjectStore(Service):
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         await trio.lowlevel.checkpoint_if_cancelled()
         with disk_errors("cannot read the content"):
-            for path in self.layout.places(key):
-                try:
-                    # O_NONBLOCK: opening what is not a regular file, such as a FIFO, must not block.
-                    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                except OSError as error:
-                    if error.errno == errno.ELOOP or len(key.file_name) > NAME_MAX:
-                        break  # it is a symbolic link, which is not an object; or no file can have that name
-                    raise
-                status = os.fstat(fd)
-                if _whole(key, status):
-                    return ObjectDownload(fd, offset, status)
-                os.close(fd)
-                break
-        return Nothing()
+            return await open_download(self.layout, self._vouching, key, offset)
 
 
 class _ObjectLock(Lock):
@@ -302,9 +295,3 @@ class _ObjectLock(Lock):
     async def aclose(self) -> None:
         self._record.abandon()
         await trio.lowlevel.checkpoint()
-
-
-def _whole(key: Key, status: os.stat_result) -> bool:
-    """Whether this is the status of a regular file of the key's size."""
-    size = key.size
-    return stat.S_ISREG(status.st_mode) and (size is None or size == status.st_size)

@@ -61,7 +61,7 @@ class Target(Protocol):
     @property
     def layout(self) -> PartialLayout: ...
 
-    def present(self, key: Key) -> bool: ...
+    async def check_present(self, key: Key) -> bool: ...
 
     def claim(self, key: Key) -> Claim | None: ...
 
@@ -87,8 +87,10 @@ class ObjectUpload(Upload):
     def open(cls, store: Target, key: Key) -> ObjectUpload | None:
         """Open an upload that resumes where the last one ended. None while another upload has the partial locked.
 
-        RemoteError if the disk has no room for the rest.
+        RemoteError if the disk has no room for the rest, or if the hash of the key cannot be computed here.
         """
+        if (missing := key.missing_hash) is not None:
+            raise RemoteError(missing)
         path = store.layout.partial(key)
         while True:
             claim = store.claim(key)
@@ -219,7 +221,7 @@ class ObjectUpload(Upload):
 
     async def data_present(self) -> Stored | NotStored:
         await trio.lowlevel.checkpoint()
-        return Stored() if self._store.present(self._key) else NotStored()
+        return Stored() if await self._store.check_present(self._key) else NotStored()
 
     def close(self) -> None:
         """Close and unlock the partial. It stays, unless it is empty."""

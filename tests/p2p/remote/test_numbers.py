@@ -148,15 +148,18 @@ async def test_an_upload_is_turned_down_as_the_protocol_has_it() -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])
-async def test_the_size_of_a_chunk_is_the_chunk_s(chunk: int) -> None:
-    content = b"x" * (100 if chunk < 3 else 50)
-    key = Key.make("SHA256", hashlib.sha256(b"whole").hexdigest(), size=250, chunk_size=100, chunk_number=chunk)
-    assert key.content_size == len(content)
+async def test_the_key_of_a_chunk_has_the_size_of_the_whole_content(chunk: int) -> None:
+    """As in git-annex (tests/compat/test_keys_compat.py)."""
+    content = b"x" * 250
+    key = Key.make("SHA256", hashlib.sha256(content).hexdigest(), size=250, chunk_size=100, chunk_number=chunk)
     store = MemoryStore()
     store.contents[key] = content
     async with served(store) as remote, Cluster("c", [Node("n", remote)]) as cluster:
         assert await fetch(remote, key) == content
         assert await fetch(cluster, key, 7) == content[7:]
+        store.contents[key] = content[:100]
+        with pytest.raises(WrongContent):
+            await fetch(remote, key)
 
 
 async def test_a_client_that_retrieves_is_told(tmp_path: object) -> None:
