@@ -303,11 +303,16 @@ async def test_verification_at_rest(opened: Open) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_an_object_that_was_edited_in_place_is_not_vouched_for(opened: Open, size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o644, 0o444])
+async def test_an_object_that_was_edited_in_place_is_not_vouched_for(
+    opened: Open, size: int, mode: int, tmp_path: Path
+) -> None:
+    """Permissions alone, and the number of links alone, tell it."""
     content = sample(size)
     async with opened() as one, opened() as other:
         key = await store(one, content)
         file = edit_in_place(object_of(one, key), content, tmp_path)
+        file.chmod(mode)
         for each in (one, other):
             for offset in (0, 5, size, size + 5):
                 assert await receive(each, key, received=False, offset=offset) is None
