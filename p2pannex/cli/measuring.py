@@ -13,7 +13,7 @@ from p2pannex.cli.output import Output
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from p2pannex.testing.benchmarks.stdio import Result as Table
+    from p2pannex.testing.benchmarks.stdio import Comparison
     from p2pannex.testing.conformance import Result
 
 
@@ -138,7 +138,7 @@ def bench(which: str, rounds: int, size: int | None, gigabyte: bool, directory: 
         from p2pannex.testing.benchmarks.throttled import run_throttled
 
         return _print(run_throttled(rounds=rounds, on_round=on_round), output)
-    runs: dict[str, Callable[..., Table]] = {
+    runs: dict[str, Callable[..., Comparison]] = {
         "stdio": run_stdio,
         "annex": functools.partial(run_annex, gigabyte=gigabyte),
         "cluster": run_cluster,
@@ -148,7 +148,7 @@ def bench(which: str, rounds: int, size: int | None, gigabyte: bool, directory: 
     return _print(result, output)
 
 
-def _print(result: Table, output: Output) -> int:
+def _print(result: Comparison, output: Output) -> int:
     if output.bars:
         click.echo("\r\x1b[K", err=True, nl=False)
     ours, theirs = result.columns

@@ -49,7 +49,7 @@ def partial_path(path: bytes, key: Key) -> bytes:
     return os.path.join(directory, name + ending)
 
 
-class _Closing:
+class _Closeable:
     def close(self) -> None:
         raise NotImplementedError
 
@@ -62,7 +62,7 @@ class _Closing:
         self.close()
 
 
-class ReceivingFile(_Closing):
+class ReceivingFile(_Closeable):
     """A file that receives content of `key`. Created by `open`; `commit` gives it its name; the caller closes it.
 
     reached: how many bytes of the content the partial file has.
@@ -228,7 +228,7 @@ def _open_locked(partial: bytes, wanted: bytes) -> int:
         os.close(fd)
 
 
-class SendingFile(_Closing):
+class SendingFile(_Closeable):
     """A file whose content is sent. `size` is its size in bytes when it was opened. The caller closes it."""
 
     def __init__(self, path: Path) -> None:

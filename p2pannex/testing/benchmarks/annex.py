@@ -24,8 +24,8 @@ from p2pannex.keys.key import Key
 from p2pannex.testing.benchmarks import stdio
 from p2pannex.testing.benchmarks.client import RawClient
 from p2pannex.testing.benchmarks.stdio import (
+    Comparison,
     Figures,
-    Result,
     Row,
     Server,
     compare,
@@ -55,7 +55,7 @@ def run_annex(
     gigabyte: bool = False,
     directory: str | None = None,
     on_round: Callable[[str], None] = lambda _: None,
-) -> Result:
+) -> Comparison:
     """Run the comparison. It blocks.
 
     `large` is the size of large content in bytes, `keys` the number of keys in the large branch. With `gigabyte`, the

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from p2pannex.gateways.directory import cluster as gateway_directory
 from p2pannex.gateways.directory.cluster import GatewayConfig, NodeConfig
 from p2pannex.stores.directory import DirectoryStore
-from p2pannex.testing.benchmarks.stdio import Result, Server, environment, measure, our_shell, rows, their_shell
+from p2pannex.testing.benchmarks.stdio import Comparison, Server, environment, measure, our_shell, rows, their_shell
 
 NODES = ("one", "two", "three")
 
@@ -45,7 +45,7 @@ def run_cluster(
     requests: int = 30,
     directory: str | None = None,
     on_round: Callable[[str], None] = lambda _: None,
-) -> Result:
+) -> Comparison:
     """Run the comparison. It blocks.
 
     `large` is the size of large content in bytes. Work is done in a temporary directory in `directory`.
@@ -65,7 +65,7 @@ def run_cluster(
         *rows(ours, jobs, JOBS_GOALS, large, ", annex.jobs"),
         *rows(same, jobs, JOBS_GOALS, large, ", both"),
     ]
-    return Result(tuple(table), large, rounds, max(ours.memory, same.memory), max(theirs.memory, jobs.memory))
+    return Comparison(tuple(table), large, rounds, max(ours.memory, same.memory), max(theirs.memory, jobs.memory))
 
 
 def _git(env: dict[str, str], directory: str, *words: str) -> str:

@@ -203,7 +203,7 @@ GOALS = {
 
 
 @frozen
-class Result:
+class Comparison:
     """The table, and the peak resident memory of both servers in bytes; 0 if they are not separate processes.
 
     `large` is the size of large content in bytes. `columns` names the two figures of a row.
@@ -224,7 +224,7 @@ def run_stdio(
     requests: int = 50,
     directory: str | None = None,
     on_round: Callable[[str], None] = lambda _: None,
-) -> Result:
+) -> Comparison:
     """Run the comparison. It blocks.
 
     `large` is the size of large content in bytes. Work is done in a temporary directory in `directory`.
@@ -241,10 +241,10 @@ def compare(
     large: int,
     requests: int,
     on_round: Callable[[str], None],
-) -> Result:
+) -> Comparison:
     """Measure p2pannex's and git-annex's server in turn. The result has the figures that `goals` names."""
     ours, theirs = measure(pair, rounds=rounds, large=large, requests=requests, on_round=on_round)
-    return Result(tuple(rows(ours, theirs, goals, large)), large, rounds, ours.memory, theirs.memory)
+    return Comparison(tuple(rows(ours, theirs, goals, large)), large, rounds, ours.memory, theirs.memory)
 
 
 @frozen

@@ -17,7 +17,7 @@ import trio
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.uploads import QUEUE
 from p2pannex.service import Service, Upload
-from p2pannex.testing.benchmarks.stdio import Result, Row
+from p2pannex.testing.benchmarks.stdio import Comparison, Row
 from p2pannex.testing.samples import key_of
 from p2pannex.testing.serving import served
 from p2pannex.testing.simulated_node import Conditions, SimulatedNode
@@ -37,7 +37,7 @@ GOAL = 0.9
 """The goal of both figures, as a share of the figure that each is compared with."""
 
 
-def run_throttled(*, rounds: int = 5, on_round: Callable[[str], None] = lambda _: None) -> Result:
+def run_throttled(*, rounds: int = 5, on_round: Callable[[str], None] = lambda _: None) -> Comparison:
     """Run the comparison. It blocks."""
     measured: list[tuple[float, float, float]] = []
     for number in range(rounds + 1):
@@ -57,7 +57,7 @@ def run_throttled(*, rounds: int = 5, on_round: Callable[[str], None] = lambda _
         Row(f"GET, {CLIENTS} clients of {NODES}", "MB/s", get / 1e6, whole / 1e6, get / whole, GOAL),
         Row("PUT beside a slow node", "MB/s", put / 1e6, alone / 1e6, ratio, GOAL),
     )
-    return Result(table, CONTENT, rounds, 0, 0, columns=("cluster", "at best"))
+    return Comparison(table, CONTENT, rounds, 0, 0, columns=("cluster", "at best"))
 
 
 def _cluster(*rates: float) -> tuple[Cluster, list[SimulatedNode]]:
