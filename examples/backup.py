@@ -13,7 +13,7 @@ import sys
 
 import trio
 
-from p2pannex import ConnectionLost, DirectoryStore, NotStored, RemoteError, copy, open_url, remove_while_locked
+from p2pannex import ConnectionLost, DirectoryStore, RemoteError, copy, open_url, remove_while_locked
 
 
 async def main(directory: str, url: str, *, delete: bool) -> int:
@@ -22,8 +22,7 @@ async def main(directory: str, url: str, *, delete: bool) -> int:
     async with DirectoryStore(directory) as store, await open_url(url) as server:
         for key in await trio.to_thread.run_sync(lambda: sorted(store.keys())):
             try:
-                if isinstance(await copy(store, server, key), NotStored):  # neither Stored nor AlreadyHave
-                    raise RemoteError("the server did not store it")
+                await copy(store, server, key)  # raises RemoteError if the server does not have it now
                 if delete:
                     # The server has the content now, and must still have it when it is deleted here. So this locks it
                     # there first. If that fails, or the server is this same store, it raises RemoteError.

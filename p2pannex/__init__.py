@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from p2pannex.service import Upload as Upload
     from p2pannex.stores.directory import DirectoryStore as DirectoryStore
     from p2pannex.stores.memory import MemoryStore as MemoryStore
+    from p2pannex.transfer.copying import copy as copy
     from p2pannex.transfer.drop import remove_while_locked as remove_while_locked
+    from p2pannex.transfer.errors import NotStoredError as NotStoredError
     from p2pannex.transfer.file_keys import key_for_file as key_for_file
-    from p2pannex.transfer.transfer import copy as copy
     from p2pannex.transfer.transfer import retrieve as retrieve
     from p2pannex.transfer.transfer import send as send
     from p2pannex.urls import open_url as open_url
@@ -53,9 +54,11 @@ _MODULES = {
     "service": ["AlreadyHave", "Download", "Lock", "NotLocked", "NotStored", "Removal", "Service", "Stored", "Upload"],
     "stores.directory": ["DirectoryStore"],
     "stores.memory": ["MemoryStore"],
+    "transfer.copying": ["copy"],
     "transfer.drop": ["remove_while_locked"],
+    "transfer.errors": ["NotStoredError"],
     "transfer.file_keys": ["key_for_file"],
-    "transfer.transfer": ["copy", "retrieve", "send"],
+    "transfer.transfer": ["retrieve", "send"],
     "urls": ["open_url"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -46,6 +46,7 @@ TESTED_TOGETHER = {
         "testing.checks_of_content testing.checks_of_keeping testing.checks_of_uploads testing.samples testing.serving"
     ),
     "transfer/test_transfer_retrieve.py": "transfer.progress",
+    "transfer/test_transfer_send.py": "transfer.errors transfer.steps",
 }
 """Test files, and the modules that they test beside the one that they are named after."""
 

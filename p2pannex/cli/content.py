@@ -18,7 +18,8 @@ from p2pannex.keys.key import Key
 from p2pannex.transfer.file_keys import key_for_file
 
 if TYPE_CHECKING:
-    from p2pannex.service import AlreadyHave, NotStored, Service, Stored
+    from p2pannex.service import AlreadyHave, Service, Stored
+    from p2pannex.transfer.errors import NotStoredError
 
 T = TypeVar("T")
 
@@ -91,8 +92,17 @@ async def _put_file(service: Service, path: str, key: Key, output: Output) -> in
 
     started = time.monotonic()
     with transfer_bar(output, path) as watch:
-        outcome = await send(service, key, path, file=_hint(path), progress=watch)
+        outcome = await _outcome(send(service, key, path, file=_hint(path), progress=watch))
     return _report_upload(outcome, key, output, key.raw, file=path, **_figures(watch.offset, watch.count, started))
+
+
+async def _outcome(upload: Awaitable[Stored | AlreadyHave]) -> Stored | AlreadyHave | NotStoredError:
+    from p2pannex.transfer.errors import NotStoredError
+
+    try:
+        return await upload
+    except NotStoredError as error:
+        return error
 
 
 def _hint(path: str) -> bytes | None:
@@ -105,19 +115,14 @@ def _figures(offset: int, count: int, started: float) -> dict[str, float]:
 
 
 def _report_upload(
-    outcome: Stored | NotStored | AlreadyHave, key: Key, output: Output, text: bytes, **fields: object
+    outcome: Stored | AlreadyHave | NotStoredError, key: Key, output: Output, text: bytes, **fields: object
 ) -> int:
     """Print the outcome of an upload and return the exit code. `text` is what people read if it was stored."""
-    from p2pannex.service import AlreadyHave, NotStored
+    from p2pannex.service import AlreadyHave
 
     fields = {**fields, "key": str(key), "uuids": sorted(outcome.uuids)}
-    if isinstance(outcome, NotStored):
-        return output.problem(
-            exit_codes.NO,
-            f"{key} was not stored: what was sent or received is not its content, or the file changed meanwhile",
-            **fields,
-            status="not stored",
-        )
+    if isinstance(outcome, Exception):
+        return output.failure(outcome, **fields, status="not stored")
     output.result(text, **fields, status="present before" if isinstance(outcome, AlreadyHave) else "stored")
     return exit_codes.DONE
 
@@ -216,14 +221,14 @@ def copy(
 async def _copy(
     source: str, target: str, keys: tuple[Key, ...], to_token: str | None, connection: ConnectionOptions, output: Output
 ) -> int:
-    from p2pannex.transfer.transfer import copy as copy_content
+    from p2pannex.transfer.copying import copy as copy_content
 
     async with connection.open(source) as one, connection.open(target, token=to_token) as other:
 
         async def copy_one(key: Key) -> int:
             started = time.monotonic()
             with transfer_bar(output, text_of(key.raw)) as watch:
-                outcome = await copy_content(one, other, key, progress=watch)
+                outcome = await _outcome(copy_content(one, other, key, progress=watch))
             return _report_upload(outcome, key, output, key.raw, **_figures(watch.offset, watch.count, started))
 
         return await each(keys, copy_one, output, "key")

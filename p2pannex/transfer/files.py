@@ -24,6 +24,7 @@ import trio
 
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key, Verifier
+from p2pannex.transfer.errors import WrongContent
 from p2pannex.transports.pump import BLOCK, SMALL_BODY
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -245,11 +246,11 @@ class SendingFile(_Closeable):
     async def readinto(self, view: memoryview) -> int:
         """Read the bytes at `position` into `view`. Returns how many, at least one.
 
-        RemoteError if the file has become shorter since it was opened.
+        WrongContent if the file has become shorter since it was opened.
         """
         count = await _work(self._read, view, self.path, in_thread=len(view) >= SMALL_BODY)
         if not count and len(view):
-            raise RemoteError(f"{os.fsdecode(self.path)} became shorter while it was sent; send it again")
+            raise WrongContent(f"{os.fsdecode(self.path)} became shorter while it was sent; send it again")
         self.position += count
         return count
 

@@ -1,5 +1,5 @@
-"""Transfers of content: `retrieve` from a service into a file, `send` from a file into a service, and `copy` from one
-service into another.
+"""Transfers of content: `retrieve` from a service into a file, `send` from a file into a service. `copy`, from one
+service into another, is in `p2pannex.transfer.copying`.
 
 All three resume. Bytes that an earlier transfer left, in a partial file or in the receiving service, are not sent
 again. If a connection is lost during the transfer, it continues over a new connection at the offset reached.
@@ -12,38 +12,16 @@ A transfer needs the memory of two blocks, whatever the size of the content (see
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import os
 
 from p2pannex.errors import ConnectionLost, RemoteError, WrongContent
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, Download, NotStored, Service, Stored, Upload
+from p2pannex.service import AlreadyHave, Service, Stored, Upload
+from p2pannex.transfer.errors import NotPresent, NotStoredError, WrongContentNotStored
 from p2pannex.transfer.files import Path, ReceivingFile, SendingFile
 from p2pannex.transfer.progress import Progress, Reporter, Transferred
-from p2pannex.transports.pump import move
-
-T = TypeVar("T")
-
-ATTEMPTS = 3
-"""A transfer fails when it has lost this many connections."""
-
-
-class NotPresent(RemoteError):
-    """The service does not have the content."""
-
-
-class _Attempts:
-    """Counts lost connections. There are further attempts only if a transfer has begun over one of them."""
-
-    def __init__(self, attempts: int) -> None:
-        self._left = attempts
-        self.began = False
-
-    def lost(self, error: ConnectionLost) -> None:
-        """Raise the error, unless another attempt is to be made."""
-        self._left -= 1
-        if not self.began or self._left <= 0:
-            raise error
+from p2pannex.transfer.steps import ATTEMPTS, Attempts, end_upload, finish_download, hash_block, name_of, refusal
+from p2pannex.transports.pump import BLOCK, move
 
 
 async def retrieve(
@@ -75,7 +53,7 @@ async def retrieve(
     if (missing := key.missing_hash) is not None:
         raise RemoteError(missing)
     with await ReceivingFile.open(path, key, overwrite=overwrite) as target:
-        lost = _Attempts(attempts)
+        lost = Attempts(attempts)
         reporter = Reporter(progress)
         resumed = target.reached > 0
         while not _complete(target):
@@ -102,34 +80,27 @@ def _complete(target: ReceivingFile) -> bool:
 
 
 async def _receive(
-    service: Service, key: Key, target: ReceivingFile, file: bytes | None, lost: _Attempts, reporter: Reporter
+    service: Service, key: Key, target: ReceivingFile, file: bytes | None, lost: Attempts, reporter: Reporter
 ) -> None:
     """The part of `retrieve` over one connection. Returns when the content is complete and verified."""
     size = target.verifier.size
     async with await service.get(key, offset=target.reached, file=file) as download:
         lost.began = True
         if size is not None and download.length and target.reached + download.length != size:
-            raise WrongContent(f"{_name_of(service)} announces {target.reached + download.length} bytes for {key}")
+            raise WrongContent(f"{name_of(service)} announces {target.reached + download.length} bytes for {key}")
         if download.length:
             reporter.begin(target.reached, target.reached + download.length)
         await move(download.length, download.readinto, target.send_all, reporter.moved)
         valid = await download.valid()
         if not valid and not download.length:
-            await _finish(download, received=False)
-            raise NotPresent(f"{_name_of(service)} does not have {key}")
+            await finish_download(download, received=False)
+            raise NotPresent(f"{name_of(service)} does not have {key}")
         # If the digest is right, the content is accepted although the sender replied INVALID. Without a digest, only
         # the sender's VALID shows that the content is good.
         if target.wrong or not (valid or target.verifier.conclusive):
-            await _finish(download, received=False)
-            raise WrongContent(f"what {_name_of(service)} sent is not the content of {key}; it was not kept")
-        await _finish(download, received=True)
-
-
-async def _finish(download: Download, *, received: bool) -> None:
-    try:
-        await download.finish(received)
-    except ConnectionLost:
-        pass  # the whole content has arrived already
+            await finish_download(download, received=False)
+            raise WrongContent(f"what {name_of(service)} sent is not the content of {key}; it was not kept")
+        await finish_download(download, received=True)
 
 
 async def send(
@@ -140,21 +111,22 @@ async def send(
     file: bytes | None = None,
     progress: Progress | None = None,
     attempts: int = ATTEMPTS,
-) -> Stored | NotStored | AlreadyHave:
+) -> Stored | AlreadyHave:
     """Store the file `path` in a service as the content of `key` (protocol-spec section 9).
 
-    `file` is the name that the content has in the client's work tree, a hint for the service. The service verifies the
-    content. If the file changes during the transfer, the client sends INVALID; the service then stores the content only
-    if its digest is right.
+    If this returns, the service has the content. `file` is the name that the content has in the client's work tree, a
+    hint for the service. The service verifies the content. If the file changes during the transfer, the client sends
+    INVALID; the service then stores the content only if its digest is right.
 
-    Raises WrongContent, before any byte is sent, if the file's size is not that of the key; other RemoteErrors;
-    ConnectionLost after `attempts` connections; OSError for the file.
+    Raises WrongContent, before any byte is sent, if the file's size is not that of the key. Raises NotStoredError if
+    the service did not store the content; it is a WrongContent too if the file is not the content of the key, or
+    changed. Other RemoteErrors; ConnectionLost after `attempts` connections; OSError for the file.
     """
     with SendingFile(path) as source:
         size = key.verifier().size
         if size is not None and source.size != size:
             raise WrongContent(f"the file has {source.size} bytes, {key} has {size}")
-        lost = _Attempts(attempts)
+        lost = Attempts(attempts)
         reporter = Reporter(progress)
         while True:
             try:
@@ -168,159 +140,47 @@ async def send(
                 lost.lost(error)
 
 
-async def _send_file(
-    service: Service, key: Key, source: SendingFile, upload: Upload, reporter: Reporter
-) -> Stored | NotStored:
+async def _send_file(service: Service, key: Key, source: SendingFile, upload: Upload, reporter: Reporter) -> Stored:
     if upload.offset > source.size:
-        return await _end_upload(
-            upload, WrongContent(f"{_name_of(service)} kept {upload.offset} bytes of {key}, the file has {source.size}")
+        return await end_upload(
+            upload, WrongContent(f"{name_of(service)} kept {upload.offset} bytes of {key}, the file has {source.size}")
         )
     source.position = upload.offset
     reporter.begin(upload.offset, source.size)
     length = source.size - upload.offset
     await upload.begin(length)
     await move(length, source.readinto, upload.send_all, reporter.moved)
-    return await upload.finish(source.unchanged())
-
-
-async def copy(
-    source: Service,
-    target: Service,
-    key: Key,
-    *,
-    file: bytes | None = None,
-    progress: Progress | None = None,
-    attempts: int = ATTEMPTS,
-) -> Stored | NotStored | AlreadyHave:
-    """Copy the content of `key` from `source` to `target`, without a file on this machine.
-
-    If the connection to the source is lost, a new download continues the same upload. If the connection to the target
-    is lost, both start again at the offset that the target has reached. VALID or INVALID from the source is passed on
-    to the target, which verifies the content.
-
-    `file` is the name that the content has in the client's work tree, a hint for both services. Raises NotPresent,
-    WrongContent, other RemoteErrors; ConnectionLost after `attempts` connections.
-    """
-    lost = _Attempts(attempts)
-    reporter = Reporter(progress)
-    while True:
-        try:
-            upload = await target.put(key, file)
-            if isinstance(upload, AlreadyHave):
-                return upload
-            async with upload:
-                return await _Relay(source, upload, key, file, lost, reporter).run()
-        except _SourceLost as error:
-            raise error.error from error
-        except ConnectionLost as error:
-            lost.lost(error)
-
-
-class _SourceLost(Exception):
-    """The connection to the source was lost. Unlike ConnectionLost, it cannot be mistaken for one to the target."""
-
-    def __init__(self, error: ConnectionLost) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class _Relay:
-    """One upload, whose bytes come from as many downloads as are needed."""
-
-    def __init__(
-        self, source: Service, upload: Upload, key: Key, file: bytes | None, lost: _Attempts, reporter: Reporter
-    ) -> None:
-        self.source = source
-        self.upload = upload
-        self.key = key
-        self.file = file
-        self.lost = lost
-        self.reporter = reporter
-        self.reached = upload.offset
-        self.total: int | None = None
-
-    async def run(self) -> Stored | NotStored:
-        while True:
-            try:
-                download = await self._from_source(
-                    lambda: self.source.get(self.key, offset=self.reached, file=self.file)
-                )
-                async with download:
-                    return await self._pass_on(download)
-            except _SourceLost as error:
-                try:
-                    self.lost.lost(error.error)
-                except ConnectionLost:
-                    raise error from None
-
-    async def _pass_on(self, download: Download) -> Stored | NotStored:
-        end = self.reached + download.length
-        first = self.total is None
-        if not download.length and not await self._from_source(download.valid):
-            await _finish(download, received=False)
-            missing = NotPresent(f"{_name_of(self.source)} does not have {self.key}")
-            if first:
-                return await _end_upload(self.upload, missing)
-            raise missing
-        size = self.key.verifier().size
-        if end != (size if self.total is None else self.total) and (size is not None or not first):
-            wrong = WrongContent(f"{_name_of(self.source)} announces {end} bytes for {self.key}")
-            if first:
-                return await _end_upload(self.upload, wrong)
-            raise wrong
-        self.lost.began = True
-        self.reporter.begin(self.reached, end)
-        if first:
-            self.total = end
-            await self.upload.begin(download.length)
-
-        async def readinto(view: memoryview) -> int:
-            count = await self._from_source(lambda: download.readinto(view))
-            if not count:
-                raise _SourceLost(ConnectionLost(f"{_name_of(self.source)} stopped before the end of {self.key}"))
-            return count
-
-        await move(download.length, readinto, self.upload.send_all, self._moved)
-        valid = await self._from_source(download.valid)
-        outcome = await self.upload.finish(valid)
-        await _finish(download, received=isinstance(outcome, Stored))
-        return outcome
-
-    def _moved(self, count: int) -> None:
-        self.reached += count
-        self.reporter.moved(count)
-
-    async def _from_source(self, request: Callable[[], Awaitable[T]]) -> T:
-        try:
-            return await request()
-        except ConnectionLost as error:
-            raise _SourceLost(error) from error
-
-
-async def _end_upload(upload: Upload, error: RemoteError) -> Stored:
-    """End an upload without sending bytes: with an empty body and INVALID (protocol-spec section 9).
-
-    No other way keeps the connection open. If the service has kept all of the content from an earlier upload, it stores
-    the content now; otherwise `error` is raised.
-    """
-    await upload.begin(0)
-    outcome = await upload.finish(False)
+    outcome = await upload.finish(source.unchanged())
     if isinstance(outcome, Stored):
         return outcome
-    raise error
+    name = os.fsdecode(source.path)
+    if not source.unchanged():
+        raise WrongContentNotStored(f"{key} was not stored: {name} changed while it was sent", outcome.uuids)
+    if await _is_wrong(source, key):
+        raise WrongContentNotStored(f"{key} was not stored: {name} is not its content", outcome.uuids)
+    raise NotStoredError(refusal(service, key, outcome), outcome.uuids)
 
 
-def _name_of(service: Service) -> str:
-    return f"repository {service.uuid}"
+async def _is_wrong(source: SendingFile, key: Key) -> bool:
+    """Whether the file is certainly not the content of `key`. Reads all of it."""
+    verifier = key.verifier()
+    if not verifier.conclusive:
+        return False
+    source.position = 0
+    block = memoryview(bytearray(BLOCK))
+    while source.position < source.size:
+        count = await source.readinto(block)
+        await hash_block(verifier, block[:count])
+    return not verifier.valid()
 
 
 __all__ = [
     "ATTEMPTS",
     "NotPresent",
+    "NotStoredError",
     "Progress",
     "Transferred",
     "WrongContent",
-    "copy",
     "retrieve",
     "send",
 ]

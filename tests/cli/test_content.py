@@ -77,7 +77,7 @@ def test_put_with_a_key(store: str, file: str) -> None:
     short = "SHA256-s5--" + "0" * 64
     run("put", store, file, "--key", short, code=exit_codes.WRONG_CONTENT)
     wrong = f"SHA256-s{len(CONTENT)}--" + "0" * 64
-    assert "not its content" in run("put", store, file, "--key", wrong, code=exit_codes.NO).stderr
+    assert "not its content" in run("put", store, file, "--key", wrong, code=exit_codes.WRONG_CONTENT).stderr
     assert "--key takes exactly one FILE" in run("put", store, file, file, "--key", worm, code=exit_codes.USAGE).stderr
 
 

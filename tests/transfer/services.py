@@ -19,7 +19,7 @@ from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.remote import Remote
 from p2pannex.p2p.server import serve
 from p2pannex.protocol.conversation import Side
-from p2pannex.service import Download
+from p2pannex.service import AlreadyHave, Download, NotStored, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.transfer.transfer import Transferred
 from p2pannex.transports.descriptor import DescriptorStream
@@ -123,3 +123,22 @@ class Doubting(MemoryStore):
 
         download.valid = valid  # type: ignore[method-assign]
         return download
+
+
+class Refusing(MemoryStore):
+    """Receives content and does not store it; it replies that the repositories `uuids` did."""
+
+    def __init__(self, uuids: frozenset[str] = frozenset()) -> None:
+        super().__init__()
+        self.uuids = uuids
+
+    async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
+        upload = await super().put(key, file)
+        assert isinstance(upload, Upload)
+
+        async def finish(valid: bool) -> NotStored:
+            await upload.aclose()
+            return NotStored(self.uuids)
+
+        upload.finish = finish  # type: ignore[method-assign]
+        return upload

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, NotStored, Stored
+from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of
-from p2pannex.transfer.transfer import Transferred, WrongContent, send
-from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, WHOLE, Watched, remote_to
+from p2pannex.transfer.transfer import NotStoredError, Transferred, WrongContent, send
+from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, WHOLE, Refusing, Watched, remote_to
 
 
 @pytest.mark.parametrize("content", [b"", b"x", SMALL_CONTENT, LARGE_CONTENT], ids=len)
@@ -87,7 +87,19 @@ async def test_a_file_of_another_size_is_not_sent(tmp_path: Path) -> None:
 async def test_a_file_of_wrong_content_is_not_stored(tmp_path: Path) -> None:
     store = MemoryStore()
     (tmp_path / "f").write_bytes(SMALL_CONTENT[::-1])
-    assert await send(store, key_of(SMALL_CONTENT), tmp_path / "f") == NotStored()
+    with pytest.raises(NotStoredError, match="is not its content") as caught:
+        await send(store, key_of(SMALL_CONTENT), tmp_path / "f")
+    assert isinstance(caught.value, WrongContent)
+
+
+@pytest.mark.parametrize("content", [b"", SMALL_CONTENT, LARGE_CONTENT], ids=len)
+async def test_a_service_that_does_not_store_the_content_is_an_error(tmp_path: Path, content: bytes) -> None:
+    """A caller that ignores what `send` returns must not delete its file. The error names those that did store it."""
+    (tmp_path / "f").write_bytes(content)
+    with pytest.raises(NotStoredError, match=r"did not store .*one-uuid, other-uuid") as caught:
+        await send(Refusing(frozenset({"other-uuid", "one-uuid"})), key_of(content), tmp_path / "f")
+    assert not isinstance(caught.value, WrongContent)
+    assert caught.value.uuids == {"one-uuid", "other-uuid"}
 
 
 @pytest.mark.parametrize("change", ["touch", "replace", "delete"])
@@ -108,7 +120,9 @@ async def test_a_file_that_changes_is_called_invalid(tmp_path: Path, change: str
         else:
             path.unlink(missing_ok=True)
 
-    assert await send(store, worm, path, progress=meddle) == NotStored()
+    with pytest.raises(NotStoredError, match="changed while it was sent") as caught:
+        await send(store, worm, path, progress=meddle)
+    assert isinstance(caught.value, WrongContent)
     assert worm not in store.contents
 
 
@@ -117,7 +131,7 @@ async def test_a_file_that_shrinks_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(LARGE_CONTENT)
     async with remote_to(store) as remote:
-        with pytest.raises(RemoteError, match="became shorter"):
+        with pytest.raises(WrongContent, match="became shorter"):
             await send(remote, key_of(LARGE_CONTENT), path, progress=lambda now: os.truncate(path, 10))
     assert not store.contents
 

@@ -203,7 +203,7 @@ class ClusterTour:
             outcome = await send(client, key, path, progress=watch)
         seconds = time.perf_counter() - started
         nodes, count = self.named(outcome.uuids), watch.count - watch.offset
-        text = f"{stored(outcome, key)}: {_listed(nodes)}, {speed(count, seconds)}"
+        text = f"{stored(outcome)}: {_listed(nodes)}, {speed(count, seconds)}"
         self.row(path, key, [size(os.path.getsize(path)), text], nodes=nodes, bytes=count, seconds=round(seconds, 6))
 
     async def fetch(self, cluster: Cluster, client: Remote, path: str, key: Key) -> None:

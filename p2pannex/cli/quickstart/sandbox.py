@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from p2pannex.keys.key import Key
-
 if TYPE_CHECKING:
+    from p2pannex.service import AlreadyHave, Stored
     from p2pannex.stores.directory import DirectoryStore
 
 
@@ -62,11 +61,8 @@ def _shell() -> list[str]:
     return [program] if program else [sys.executable, "-m", "p2pannex.cli.shell.main"]
 
 
-def stored(outcome: object, key: Key) -> str:
-    """The outcome of an upload as text for people. Raises WrongContent if nothing was stored."""
-    from p2pannex.service import AlreadyHave, NotStored
-    from p2pannex.transfer.transfer import WrongContent
+def stored(outcome: Stored | AlreadyHave) -> str:
+    """The outcome of an upload as text for people."""
+    from p2pannex.service import AlreadyHave
 
-    if isinstance(outcome, NotStored):
-        raise WrongContent(f"{key} was not stored: its file changed meanwhile; run the quickstart again")
     return "there already" if isinstance(outcome, AlreadyHave) else "stored"

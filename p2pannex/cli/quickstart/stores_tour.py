@@ -84,10 +84,10 @@ class StoresTour:
             started = time.perf_counter()
             with transfer_bar(self.output, os.path.basename(path)) as watch:
                 outcome = await send(laptop, key, path, progress=watch)
-            self.done(path, watch.count - watch.offset, started, stored(outcome, key), name_key=True)
+            self.done(path, watch.count - watch.offset, started, stored(outcome), name_key=True)
 
     async def copy(self, laptop: Remote, server: Remote) -> None:
-        from p2pannex.transfer.transfer import copy
+        from p2pannex.transfer.copying import copy
 
         self.view.step(
             "copy",
@@ -99,7 +99,7 @@ class StoresTour:
             started = time.perf_counter()
             with transfer_bar(self.output, os.path.basename(path)) as watch:
                 outcome = await copy(laptop, server, key, progress=watch)
-            self.done(path, watch.count - watch.offset, started, stored(outcome, key))
+            self.done(path, watch.count - watch.offset, started, stored(outcome))
 
     async def fetch(self, server: Remote) -> None:
         import trio

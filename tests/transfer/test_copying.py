@@ -6,11 +6,13 @@ import pytest
 
 from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, NotStored, Stored
+from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of
-from p2pannex.transfer.transfer import NotPresent, Transferred, WrongContent, copy
-from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, WHOLE, Doubting, Watched, remote_to
+from p2pannex.transfer.copying import copy
+from p2pannex.transfer.errors import NotPresent, NotStoredError, WrongContent
+from p2pannex.transfer.progress import Transferred
+from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, WHOLE, Doubting, Refusing, Watched, remote_to
 
 
 @pytest.mark.parametrize("content", [b"", b"x", SMALL_CONTENT, LARGE_CONTENT], ids=len)
@@ -98,11 +100,8 @@ async def test_copy_of_wrong_content(wrong: bytes) -> None:
     key = key_of(SMALL_CONTENT)
     source.contents[key] = wrong
     async with remote_to(source) as one, remote_to(target) as other:
-        if len(wrong) == len(SMALL_CONTENT):
-            assert await copy(one, other, key) == NotStored()
-        else:
-            with pytest.raises(WrongContent):
-                await copy(one, other, key)
+        with pytest.raises(WrongContent):
+            await copy(one, other, key)
     assert not target.contents
 
 
@@ -110,5 +109,20 @@ async def test_copy_passes_the_source_s_doubt_on() -> None:
     source, target = Doubting(), MemoryStore()
     worm = Key.make("WORM", "name", size=300, mtime=1)
     source.contents[worm] = SMALL_CONTENT
-    assert await copy(source, target, worm) == NotStored()
+    with pytest.raises(NotStoredError) as caught:
+        await copy(source, target, worm)
+    assert isinstance(caught.value, WrongContent)
     assert not target.contents
+
+
+async def test_copy_to_a_target_that_does_not_store_good_content() -> None:
+    """The error names the repositories that did store it, and does not call the content wrong."""
+    source = MemoryStore()
+    key = key_of(LARGE_CONTENT)
+    source.contents[key] = LARGE_CONTENT
+    for valid in (True, False):
+        source.contents[key] = LARGE_CONTENT if valid else LARGE_CONTENT[:-1] + b"?"
+        with pytest.raises(NotStoredError, match="other-uuid" if valid else "not its content") as caught:
+            await copy(source, Refusing(frozenset({"other-uuid"})), key)
+        assert caught.value.uuids == {"other-uuid"}
+        assert isinstance(caught.value, WrongContent) is not valid
