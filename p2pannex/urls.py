@@ -3,8 +3,8 @@
 ======================================  ===========================================================================
 ``DIR``                                 a directory store or a git-annex repository on this machine
 ``ssh://[USER@]HOST[:PORT]/DIR``        through ssh; ``/~/DIR`` is in the home directory there. ``?shell=PROGRAM`` is
-                                        the serving program (default git-annex-shell), ``?uuid=UUID`` the repository's
-                                        expected UUID
+                                        the serving program (default: p2pannex-shell or, where that does not serve,
+                                        git-annex-shell), ``?uuid=UUID`` the repository's expected UUID
 ``exec:COMMAND``                        a program that serves on its standard input and output, run without a shell
 ``unix:PATH``                           a unix socket
 ``tcp://HOST:PORT``                     a TCP socket, without encryption

@@ -7,12 +7,21 @@ connection are imported when they are used, because importing TLS alone takes as
 from __future__ import annotations
 
 import functools
+import os
 import uuid as uuid_module
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import trio
+
+from p2pannex.errors import ConnectionLost
+from p2pannex.p2p.handshake import NotAServer
 from p2pannex.p2p.peer import PEER_TIMEOUT, StreamPeer
+from p2pannex.p2p.pool import close
 from p2pannex.protocol.conversation import Side
+from p2pannex.protocol.messages import MAX_LINE
+from p2pannex.transports.pump import SMALL_BODY
+from p2pannex.transports.remote_shells import SHELLS, remote_shells
 from p2pannex.url_syntax import ExecURL, NetworkURL, SshURL, TcpURL, TlsURL, UnixURL
 
 if TYPE_CHECKING:
@@ -21,6 +30,9 @@ if TYPE_CHECKING:
     from p2pannex.p2p.remote import Dial
     from p2pannex.transports.network import NetworkAddress
     from p2pannex.transports.sockets import SocketAddress
+
+_NO_SUCH_PROGRAM = (127, 128)
+"""Exit statuses of a shell, and of git-shell, that do not know the program."""
 
 
 async def open_process_peer(
@@ -62,19 +74,95 @@ async def open_ssh_peer(
 ) -> StreamPeer:
     """Connect through ssh to the repository in `directory` on `host`. The caller closes the peer.
 
-    `client_uuid` is the UUID that the client sends; a new one if it is None. The other arguments are those of
-    `remote_command`, `ssh_argv` and `open_process_peer`. If ssh cannot connect, the peer's first wait raises
-    `Unreachable`.
+    `shell` is the program that serves there, or ``P2PANNEX_REMOTE_SHELL`` if it is None. If neither is given, this runs
+    p2pannex-shell, then git-annex-shell if that did not serve, and remembers which one did (see
+    `p2pannex.transports.remote_shells`). `client_uuid` is the UUID that the client sends; a new one if it is None. The
+    other arguments are those of `remote_command`, `ssh_argv` and `open_process_peer`. If ssh cannot connect, this or
+    the peer's first wait raises `Unreachable`.
     """
     from p2pannex.transports.ssh import SSH_UNREACHABLE, remote_command, ssh_argv
 
-    command = remote_command(directory, client_uuid or str(uuid_module.uuid4()), uuid=uuid, shell=shell)
-    return await open_process_peer(
-        ssh_argv(host, port, user, command, options=options),
-        timeout=timeout,
-        describe=host,
-        unreachable_status=SSH_UNREACHABLE,
-        capture_stderr=capture_stderr,
+    client = client_uuid or str(uuid_module.uuid4())
+
+    async def run(program: str) -> StreamPeer:
+        return await open_process_peer(
+            ssh_argv(host, port, user, remote_command(directory, client, program, uuid=uuid), options=options),
+            timeout=timeout,
+            describe=host,
+            unreachable_status=SSH_UNREACHABLE,
+            capture_stderr=capture_stderr,
+        )
+
+    program = shell or os.environ.get("P2PANNEX_REMOTE_SHELL")
+    if program:
+        return await run(program)
+    account = (f"{user}@" if user is not None else "") + host + (f":{port}" if port is not None else "")
+    return await _run_remote_shell(run, account)
+
+
+async def _run_remote_shell(run: Callable[[str], Awaitable[StreamPeer]], account: str) -> StreamPeer:
+    """Run the programs that may serve on `account`, until one of them does. Returns its peer.
+
+    A program serves if its first line is one of the protocol's. The server sends the first line by itself, so waiting
+    for it here takes no round trip of its own.
+    """
+    from p2pannex.transports.process import ProcessEnded, Unreachable
+
+    shells = remote_shells()
+    first, second = shells.order(account)
+    failures: dict[str, ConnectionLost] = {}
+    for program in (first, second):
+        peer = await run(program)
+        try:
+            line = await _first_line(peer)
+        except ProcessEnded as error:
+            await close(peer)
+            if isinstance(error, Unreachable) or error.status is None or error.status < 0:
+                raise
+            failures[program] = error
+        except BaseException:
+            await close(peer)
+            raise
+        else:
+            if line.startswith((b"AUTH-", b"ERROR ")):
+                shells.remember(account, program)
+                return peer
+            if program is second:
+                return peer  # its first message is an error, which quotes the line
+            # Something else printed this, for example a program that allows only some commands: try the other one.
+            await close(peer)
+            failures[program] = NotAServer(line)
+    raise _none_serves(account, failures)
+
+
+async def _first_line(peer: StreamPeer) -> bytes:
+    """The first line that the server sends, or its beginning. The peer still receives it as its first message."""
+    line = b""
+    with trio.move_on_after(peer.timeout):
+        while b"\n" not in line and len(line) < MAX_LINE:
+            data = await peer.stream.receive_some(SMALL_BODY)
+            peer.connection.receive_data(data)
+            line += data
+            if not data:
+                break
+        return line
+    raise ConnectionLost(f"the other side did nothing for {peer.timeout:g} s")
+
+
+def _none_serves(account: str, failures: Mapping[str, ConnectionLost]) -> ConnectionLost:
+    """The error if no program serves: those of the programs that ran and refused, if there are any."""
+    from p2pannex.transports.process import COMMAND_NOT_FOUND, ProcessEnded
+
+    refused = [
+        f"{program}: {error}"
+        for program, error in failures.items()
+        if not (isinstance(error, ProcessEnded) and error.status in _NO_SUCH_PROGRAM)
+    ]
+    if refused:
+        return ProcessEnded("; ".join(refused), None)
+    names = " nor ".join(SHELLS)
+    return ProcessEnded(
+        f"{account} can run neither {names}; install p2pannex there ({failures[SHELLS[0]]})", COMMAND_NOT_FOUND
     )
 
 

@@ -17,6 +17,21 @@ class AuthenticationFailed(ConnectionLost):
     """The server requires a token and there is none, or it does not accept the token."""
 
 
+QUOTED = 80
+"""How many bytes of a line are quoted in an error."""
+
+
+class NotAServer(ConnectionLost):
+    """The first line that arrived, `line`, is not of the protocol."""
+
+    def __init__(self, line: bytes) -> None:
+        text = line.partition(b"\n")[0][:QUOTED].decode(errors="replace").strip()
+        super().__init__(
+            f"the server violated the protocol: its first line is {text!r}; if it is reached through ssh, a login "
+            "script there probably prints that (.bashrc, .profile): let it print only if standard output is a terminal"
+        )
+
+
 async def handshake(
     peer: Peer,
     *,
@@ -33,7 +48,12 @@ async def handshake(
         if credentials is None:
             raise AuthenticationFailed("this server requires a token, and none was given")
         peer.queue(credentials)
-    reply = await receive(peer)
+    try:
+        reply = await receive(peer)
+    except ConnectionLost as error:
+        if isinstance(error.__cause__, RemoteProtocolError) and error.__cause__.line:
+            raise NotAServer(error.__cause__.line) from error
+        raise
     if isinstance(reply, m.Error):
         raise ConnectionLost(reply.message)
     if not isinstance(reply, m.AuthSuccess):

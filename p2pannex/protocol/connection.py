@@ -89,7 +89,9 @@ class Connection(Conversation):
         try:
             message = parse_message(line)
         except UnparsableMessage as problem:
-            raise self._fail_if_fatal(self.bad_line(str(problem), unknown=True)) from None
+            error = self._fail_if_fatal(self.bad_line(str(problem), unknown=True))
+            error.line = line
+            raise error from None
         try:
             self.receiving(message)
         except RemoteProtocolError as error:

@@ -25,10 +25,12 @@ class RemoteProtocolError(ProtocolError):
     """The other side sent what the protocol does not allow now.
 
     `reply` is the text of the ERROR to reply with (protocol-spec section 3), or None if no reply is possible.
-    If `fatal` is true, the connection can only be closed; otherwise the conversation continues.
+    If `fatal` is true, the connection can only be closed; otherwise the conversation continues. `line` is the line if
+    it is not a message at all, otherwise empty.
     """
 
-    def __init__(self, problem: str, *, reply: str | None, fatal: bool = False) -> None:
+    def __init__(self, problem: str, *, reply: str | None, fatal: bool = False, line: bytes = b"") -> None:
         super().__init__(problem)
         self.reply = reply
         self.fatal = fatal
+        self.line = line

@@ -13,9 +13,6 @@ from collections.abc import Mapping, Sequence
 SSH_UNREACHABLE = 255
 """The exit status by which ssh reports that it failed itself. Any other status is that of the remote command."""
 
-REMOTE_SHELL = "git-annex-shell"
-"""The default of the serving program on the server. p2pannex-shell may be installed under this name."""
-
 
 class InvalidHost(ValueError):
     """A host or user name that is empty, or that ssh would take for an option."""
@@ -26,12 +23,12 @@ def quote(word: str) -> str:
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
-def remote_command(directory: str, client_uuid: str, *, uuid: str | None = None, shell: str | None = None) -> str:
+def remote_command(directory: str, client_uuid: str, shell: str, *, uuid: str | None = None) -> str:
     """The shell command that serves `directory` on the server. `uuid` is the expected UUID of the repository there.
 
-    `shell` is the serving program, as shell code. If it is None, ``P2PANNEX_REMOTE_SHELL`` is used, then REMOTE_SHELL.
+    `shell` is the serving program, as shell code. The command is a plain list of words, without other shell syntax:
+    a program like git-annex-shell or p2pannex-shell as the account's login shell gets it as it stands.
     """
-    shell = shell or os.environ.get("P2PANNEX_REMOTE_SHELL") or REMOTE_SHELL
     command = f"{shell} {quote('p2pstdio')} {quote(directory)} {quote(client_uuid)}"
     return f"{command} --uuid {quote(uuid)}" if uuid else command
 

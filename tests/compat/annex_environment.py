@@ -85,12 +85,14 @@ def environment(home: Path, programs: Path) -> dict[str, str]:
 @dataclass(frozen=True)
 class SshServer:
     """A running sshd. ``ssh -F config localhost`` logs in to it, as who we are; with `login` for a config, as
-    an account whose login shell is p2pannex-shell; with `restricted`, git commands are refused."""
+    an account whose login shell is p2pannex-shell; with `theirs`, as one whose login shell is git-annex-shell; with
+    `restricted`, git commands are refused."""
 
     port: int
     config: Path
     restricted: Path
     login: Path
+    theirs: Path
 
     def url(self, directory: Path) -> str:
         return f"ssh://localhost:{self.port}{directory}"

@@ -22,6 +22,9 @@ from tests.compat.annex_environment import SHELL, AnnexEnvironment, SshServer, e
 ACCOUNT = "annex"
 """The name of the account whose login shell is p2pannex-shell."""
 
+THEIR_ACCOUNT = "git-annex"
+"""The name of the account whose login shell is git-annex-shell."""
+
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -62,17 +65,19 @@ def sshd(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[S
         "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
         f"PermitRootLogin yes\nMaxSessions 100\nMaxStartups 100\nPrintMotd no\nSetEnv {variables}\n"
     )
-    accounts = _accounts(directory, home, programs / "p2pannex-shell")
+    theirs = shutil.which("git-annex-shell", path=environment(home, programs)["PATH"])
+    assert theirs is not None
+    accounts = _accounts(directory, home, {ACCOUNT: programs / "p2pannex-shell", THEIR_ACCOUNT: Path(theirs)})
     with _running(server, directory, accounts) as port:
         host_key = (directory / "host_key.pub").read_text()
         (directory / "known_hosts").write_text(f"[localhost]:{port} {host_key}")
         user = getpass.getuser()
-        logins = [(user, "user_key"), (user, "restricted_key"), (ACCOUNT, "user_key")]
+        logins = [(user, "user_key"), (user, "restricted_key"), (ACCOUNT, "user_key"), (THEIR_ACCOUNT, "user_key")]
         yield SshServer(port, *(_client_config(directory, *login) for login in logins))
 
 
-def _accounts(directory: Path, home: Path, shell: Path) -> dict[str, str]:
-    """The environment in which sshd knows one account more, whose login shell is p2pannex-shell; it is ours otherwise.
+def _accounts(directory: Path, home: Path, shells: dict[str, Path]) -> dict[str, str]:
+    """The environment in which sshd knows more accounts, with these login shells; they are ours otherwise.
 
     Nothing of the machine's is changed: libnss-wrapper has sshd read other files.
     """
@@ -80,9 +85,9 @@ def _accounts(directory: Path, home: Path, shell: Path) -> dict[str, str]:
     with contextlib.suppress(KeyError):  # what sshd of a root becomes before anybody has logged in
         entries.append(pwd.getpwnam("sshd"))
     lines = [":".join(str(field) for field in entry) for entry in entries]
-    lines.append(f"{ACCOUNT}:*:{os.getuid()}:{os.getgid()}::{home}:{shell}")
+    lines += [f"{name}:*:{os.getuid()}:{os.getgid()}::{home}:{shell}" for name, shell in shells.items()]
     (directory / "passwd").write_text("\n".join([*lines, ""]))
-    (directory / "group").write_text(f"{ACCOUNT}:x:{os.getgid()}:\n")
+    (directory / "group").write_text("".join(f"{name}:x:{os.getgid()}:\n" for name in shells))
     files = {"NSS_WRAPPER_PASSWD": f"{directory}/passwd", "NSS_WRAPPER_GROUP": f"{directory}/group"}
     variables = {"LD_PRELOAD": "libnss_wrapper.so", **files}
     if subprocess.run(["getent", "passwd", ACCOUNT], env={**os.environ, **variables}, capture_output=True).returncode:

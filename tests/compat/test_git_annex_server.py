@@ -251,7 +251,7 @@ async def test_a_repository_that_is_another(annex_env: AnnexEnvironment, reposit
 @pytest.fixture
 def ssh_command(sshd: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_SSH_COMMAND", f"ssh -F {sshd.config}")
-    monkeypatch.delenv("P2PANNEX_REMOTE_SHELL", raising=False)
+    monkeypatch.setenv("P2PANNEX_REMOTE_SHELL", "git-annex-shell")
 
 
 @pytest.mark.usefixtures("ssh_command")

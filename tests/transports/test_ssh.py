@@ -46,14 +46,10 @@ def test_no_host_or_user_can_be_taken_for_an_option(host: str, user: str | None)
 
 
 def test_the_remote_command_is_git_annexs() -> None:
-    assert remote_command("/dir", CLIENT) == f"git-annex-shell 'p2pstdio' '/dir' '{CLIENT}'"
-    assert remote_command("/~/x", CLIENT, uuid=UUID).endswith(f" '/~/x' '{CLIENT}' --uuid '{UUID}'")
-
-
-def test_the_program_that_serves_is_chosen_by_argument_then_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("P2PANNEX_REMOTE_SHELL", "p2pannex-shell")
-    assert remote_command("/d", CLIENT).startswith("p2pannex-shell 'p2pstdio'")
-    assert remote_command("/d", CLIENT, shell="/opt/other").startswith("/opt/other 'p2pstdio'")
+    assert remote_command("/dir", CLIENT, "git-annex-shell") == f"git-annex-shell 'p2pstdio' '/dir' '{CLIENT}'"
+    assert remote_command("/~/x", CLIENT, "/opt/x -v", uuid=UUID) == (
+        f"/opt/x -v 'p2pstdio' '/~/x' '{CLIENT}' --uuid '{UUID}'"
+    )
 
 
 @pytest.mark.parametrize("word", ["it's", "a b", "$HOME", "a\\b", '"', "", "`id`;id", "''"])
@@ -97,7 +93,7 @@ async def test_a_program_in_the_place_of_ssh_is_run(
 
     async with await Remote.open(dial) as remote:
         assert remote.uuid == UUID
-    command = remote_command("/it's here", CLIENT, uuid=UUID, shell=server)
+    command = remote_command("/it's here", CLIENT, server, uuid=UUID)
     options = [] if variable == "GIT_SSH" else ["-F", "a config"]
     assert (tmp_path / "arguments").read_text().splitlines() == [*options, "-p", "2222", "u@h", command]
     assert (tmp_path / "called").read_text() == repr(["p2pstdio", "/it's here", CLIENT, "--uuid", UUID])
