@@ -17,6 +17,7 @@ import math
 import os
 import secrets
 import string
+import time
 from collections.abc import Collection, Iterator
 from enum import Enum
 from typing import Any
@@ -123,6 +124,16 @@ class TokenFile:
             if hmac.compare_digest(entry.hash, digest):
                 found = entry.grant
         return found if found is not None and self._unexpired(found) else None
+
+    def refusal(self, token: str) -> str:
+        """Why `verify` returns None for `token`: a line for logs, without the token."""
+        digest = _hash(token)
+        for entry in self._read():
+            grant = entry.grant
+            if hmac.compare_digest(entry.hash, digest) and not self._unexpired(grant) and grant.expires is not None:
+                when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(grant.expires))
+                return f"its token {' '.join(filter(None, (grant.id, grant.name)))} expired at {when}"
+        return "its token is not valid"
 
     def surviving(self, grants: Collection[Grant]) -> set[Grant]:
         """The `grants`, returned by `verify` earlier, whose tokens are still valid: neither revoked nor expired."""

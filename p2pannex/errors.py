@@ -6,7 +6,19 @@ Violations of the protocol have their own errors, in `p2pannex.protocol.errors`.
 
 from __future__ import annotations
 
-__all__ = ["ConnectionLost", "RemoteError", "Unsupported", "WrongContent"]
+__all__ = [
+    "APPEND_ONLY_ERROR",
+    "READ_ONLY_ERROR",
+    "AccessDenied",
+    "ConnectionLost",
+    "RemoteError",
+    "Unsupported",
+    "WrongContent",
+]
+
+READ_ONLY_ERROR = "this repository is read-only; write access denied"
+APPEND_ONLY_ERROR = "this repository is append-only; removal denied"
+"""The texts of the ERROR to a request that the access mode does not allow. git-annex's servers send the same."""
 
 
 class RemoteError(Exception):
@@ -22,5 +34,17 @@ class WrongContent(RemoteError):
     """Bytes that are not the content of the key: their number or their digest shows it."""
 
 
+class AccessDenied(RemoteError):
+    """The client's access mode does not allow the request: the repository is read-only or append-only for it."""
+
+
 class ConnectionLost(Exception):
-    """The connection ended, timed out, or was abandoned in the middle of a message or a request."""
+    """The connection ended, timed out, or was abandoned in the middle of a message or a request.
+
+    `permanent` is true if another attempt would fail in the same way until something is changed: the URL, a token, a
+    certificate, or the server.
+    """
+
+    def __init__(self, message: str = "", *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from attrs import frozen
+from attrs import field, frozen
 
 from p2pannex.errors import RemoteError, Unsupported
 from p2pannex.keys.key import Key
@@ -31,6 +31,11 @@ VERIFY_BLOCK = 1 << 20
 """Bytes that `Service.verify` reads at a time."""
 
 
+LOCKED = "the content is locked"
+TOO_LATE = "the deadline of the removal has passed"
+"""Reasons of a `Removal` that is not ok."""
+
+
 class NotLocked(RemoteError):
     """The content is not locked: it is not present, or cannot be locked. A server replies FAILURE (section 7)."""
 
@@ -41,6 +46,8 @@ class Removal:
 
     ok: bool
     uuids: frozenset[str] = frozenset()
+    reason: str = field(default="", eq=False)
+    """Why the content was not removed, as far as it is known: one line for people. The protocol does not send it."""
 
 
 @frozen

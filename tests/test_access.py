@@ -87,8 +87,10 @@ def test_an_expired_token_grants_nothing(tmp_path: Path) -> None:
     clock.wall_now = 1_000_009.999
     assert tokens.verify(token) == grant
     assert tokens.surviving({grant}) == {grant}
+    assert tokens.refusal("x" * 32) == "its token is not valid"
     clock.wall_now = 1_000_010
     assert tokens.verify(token) is None
+    assert tokens.refusal(token) == f"its token {grant.id} expired at 1970-01-12 13:46:50 UTC"
     assert tokens.surviving({grant}) == set()
     assert tokens.grants() == [grant]
 

@@ -64,9 +64,10 @@ def describe(error: BaseException) -> tuple[int, str]:
 
 
 def _describe_repository_error(error: RemoteError | ConnectionLost) -> tuple[int, str]:
-    from p2pannex.errors import ConnectionLost
+    from p2pannex.errors import AccessDenied, ConnectionLost
+    from p2pannex.service import NotLocked
     from p2pannex.transfer.drop import RemovalRefused
-    from p2pannex.transfer.transfer import NotPresent, WrongContent
+    from p2pannex.transfer.errors import NotPresent, WrongContent
     from p2pannex.url_syntax import InvalidURL
 
     text = str(error)
@@ -74,7 +75,7 @@ def _describe_repository_error(error: RemoteError | ConnectionLost) -> tuple[int
         return exit_codes.UNREACHABLE, _connection_error_text(error)
     if isinstance(error, InvalidURL):
         return exit_codes.USAGE, text
-    if isinstance(error, RemovalRefused | NotPresent):
+    if isinstance(error, RemovalRefused | NotPresent | NotLocked | AccessDenied):
         return exit_codes.NO, text
     if isinstance(error, WrongContent):
         return exit_codes.WRONG_CONTENT, text
@@ -89,7 +90,7 @@ def _connection_error_text(error: ConnectionLost) -> str:
     text = ": ".join([*getattr(error, "__notes__", []), str(error)])
     if isinstance(error, AuthenticationFailed):
         return f"{text}; set P2PANNEX_TOKEN to a valid token"
-    if isinstance(error, WrongRepository | ProcessEnded):
+    if error.permanent or isinstance(error, WrongRepository | ProcessEnded):
         return text
     return f"{text}; try again (transfers resume)"
 

@@ -24,6 +24,8 @@ MEANINGS = {
     WRONG_CONTENT: "the bytes that were received, or were to be sent, are not the content of the key",
     LOCAL_FILE: "a file on this machine cannot be read or written",
     INTERNAL: "a bug in p2pannex",
+    NOT_EXECUTABLE: "`lock`: COMMAND cannot be run",
+    NOT_FOUND: "`lock`: there is no COMMAND",
     INTERRUPTED: "interrupted; what has arrived is kept, and the same command continues from there",
     OUTPUT_CLOSED: "the program that read the output has closed it",
 }

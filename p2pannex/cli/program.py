@@ -7,6 +7,7 @@ code and one line on standard error (see `p2pannex.cli.errors`).
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -77,6 +78,10 @@ class CommandGroup(click.Group):
         **extra: Any,
     ) -> Any:
         """Run a command line. Returns the exit code or, with `standalone_mode`, exits with it."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # File names and what servers send may contain characters that the terminal's encoding lacks.
+                stream.reconfigure(errors="backslashreplace")
         try:
             result = super().main(args, prog_name or "p2pannex", complete_var, standalone_mode=False, **extra)
             code = result if isinstance(result, int) else exit_codes.DONE

@@ -10,6 +10,9 @@ from p2pannex.cli.options import KEY, URL, ConnectionOptions, connects, prints
 from p2pannex.cli.output import Output
 from p2pannex.keys.key import Key
 
+UNKNOWN_REASON = "the repository gave no reason; usually it is locked there"
+"""The protocol's FAILURE has no reason. A server that ssh starts may have written it on standard error."""
+
 
 @click.command()
 @click.argument("url", type=URL)
@@ -77,8 +80,7 @@ async def _remove(
             return exit_codes.DONE
         return output.problem(
             exit_codes.NO,
-            f"{key} was not removed: it is locked, its deadline has passed, or a node of a cluster did not remove it; "
-            "try again later",
+            f"{key} was not removed: {removal.reason or UNKNOWN_REASON}",
             **fields,
         )
 

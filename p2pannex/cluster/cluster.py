@@ -195,7 +195,9 @@ class Cluster(Gateway):
         gone: frozenset[str] = frozenset()
         for node, removal in replies.items():
             gone |= removal.uuids | ({node.uuid} if removal.ok else frozenset())
-        return Removal(not problems and all(removal.ok for removal in replies.values()), self._named(gone))
+            if not removal.ok:
+                problems.append(f"{node.name}: {removal.reason or 'it refused, without a reason'}")
+        return Removal(not problems, self._named(gone), "; ".join(problems))
 
     def _named(self, uuids: frozenset[str]) -> frozenset[str]:
         return uuids if self.name_nodes else frozenset()

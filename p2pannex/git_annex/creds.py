@@ -54,6 +54,10 @@ class P2PAuth:
                 found = self._grant(presented)
         return found
 
+    def refusal(self, token: str) -> str:
+        """Why `verify` returns None for `token`: a line for logs, without the token."""
+        return "its token is not valid"
+
     def surviving(self, grants: Collection[Grant]) -> set[Grant]:
         """Those of `grants`, which `verify` returned, whose tokens are still in the file."""
         return {grant for token in self._tokens() if (grant := self._grant(self._id(token))) in grants}

@@ -29,6 +29,9 @@ DEADLINE = 30.0
 DELAY = 2.0
 """Seconds before the server replies to a wrong token."""
 
+INVALID = "its token is not valid"
+"""Why a client was not accepted, in the server's log."""
+
 Verify = Callable[[str], Grant | None]
 """Returns what a token grants, or None. May raise RemoteError if it cannot tell; the token is then not accepted."""
 
@@ -38,11 +41,18 @@ class NotAuthenticated(ConnectionLost):
 
 
 async def authenticate(
-    peer: Peer, uuid: str, verify: Verify, *, deadline: float = DEADLINE, delay: float = DELAY
+    peer: Peer,
+    uuid: str,
+    verify: Verify,
+    *,
+    deadline: float = DEADLINE,
+    delay: float = DELAY,
+    refusal: Callable[[str], str] = lambda token: INVALID,
 ) -> Grant:
     """Authenticate a client, as the server of repository `uuid`. Returns what its token grants; requests may follow.
 
-    `deadline` and `delay` are in seconds. NotAuthenticated if the client is not accepted; another ConnectionLost if it
+    `deadline` and `delay` are in seconds. `refusal` returns why `verify` did not accept a token, for the error's text;
+    the client does not learn it. NotAuthenticated if the client is not accepted; another ConnectionLost if it
     disconnects. The peer is closed in both cases, and if this is cancelled.
     """
     try:
@@ -51,7 +61,7 @@ async def authenticate(
         if grant is None:
             await trio.sleep(delay)
             await peer.send(m.AuthFailure())
-            raise NotAuthenticated(f"its token is not valid (it sent the UUID {request.uuid[:64]!r})")
+            raise NotAuthenticated(f"{_why(refusal, request.token)} (it sent the UUID {request.uuid[:64]!r})")
         await peer.send(m.AuthSuccess(uuid))
         return grant
     except BaseException:
@@ -80,3 +90,10 @@ def _granted(verify: Verify, token: str) -> Grant | None:
     except RemoteError as error:
         log.error("no client can be accepted: %s", error)
         return None
+
+
+def _why(refusal: Callable[[str], str], token: str) -> str:
+    try:
+        return refusal(token)
+    except RemoteError:
+        return "its token could not be verified"  # `_granted` has logged the reason

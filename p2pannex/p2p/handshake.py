@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pannex.errors import ConnectionLost
+from p2pannex.errors import APPEND_ONLY_ERROR, READ_ONLY_ERROR, AccessDenied, ConnectionLost, RemoteError
 from p2pannex.p2p.peer import Peer
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import State
@@ -28,7 +28,8 @@ class NotAServer(ConnectionLost):
         text = line.partition(b"\n")[0][:QUOTED].decode(errors="replace").strip()
         super().__init__(
             f"the server violated the protocol: its first line is {text!r}; if it is reached through ssh, a login "
-            "script there probably prints that (.bashrc, .profile): let it print only if standard output is a terminal"
+            "script there probably prints that (.bashrc, .profile): let it print only if standard output is a terminal",
+            permanent=True,
         )
 
 
@@ -68,13 +69,18 @@ async def handshake(
     return reply.uuid
 
 
+def remote_error(text: str) -> RemoteError:
+    """The error for an ERROR that the server sent."""
+    return AccessDenied(text) if text in (READ_ONLY_ERROR, APPEND_ONLY_ERROR) else RemoteError(text)
+
+
 async def receive(peer: Peer, timeout: float | None = None) -> m.Message:
     """The server's next message. ConnectionLost if the connection ended, or if the server violated the protocol."""
     try:
         message = await peer.receive(timeout)
     except RemoteProtocolError as error:
         peer.poisoned = True
-        raise ConnectionLost(f"the server violated the protocol: {error}") from error
+        raise ConnectionLost(f"the server violated the protocol: {error}", permanent=True) from error
     if message is None:
         peer.poisoned = True
         raise ConnectionLost("the server closed the connection")

@@ -41,6 +41,10 @@ class Tokens(Protocol):
         """What `token` grants, or None if it is not valid. RemoteError if that cannot be determined."""
         ...
 
+    def refusal(self, token: str) -> str:
+        """Why `verify` returned None for `token`: a line for logs, without the token. RemoteError as for `verify`."""
+        ...
+
     def surviving(self, grants: Collection[Grant]) -> Collection[Grant]:
         """The `grants`, returned earlier, that are still valid. RemoteError if that cannot be determined."""
         ...
@@ -203,6 +207,7 @@ class _Server:
             self._tokens.verify,
             deadline=limits.authentication,
             delay=limits.delay,
+            refusal=self._tokens.refusal,
         )
         connection.grant = grant
         connection.mode = max(self._mode, grant.mode, key=STRICTNESS.index)

@@ -26,7 +26,7 @@ import trio
 
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported, WrongContent
 from p2pannex.keys.key import Key
-from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository, handshake, receive
+from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository, handshake, receive, remote_error
 from p2pannex.p2p.peer import PEER_TIMEOUT, Peer
 from p2pannex.p2p.pool import PeerPool, PinnedPool, close
 from p2pannex.p2p.remote_transfers import RemoteDownload, RemoteLock, RemoteUpload, others
@@ -165,7 +165,7 @@ class Remote(Service):
         await peer.send(message)
         reply = await receive(peer, timeout)
         if isinstance(reply, m.Error):
-            raise RemoteError(reply.message)
+            raise remote_error(reply.message)
         return reply
 
     async def _reply(self, message: m.Message, *, repeatable: bool = True, timeout: float | None = None) -> m.Message:

@@ -9,7 +9,7 @@ import trio
 
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.keys.key import Key
-from p2pannex.p2p.handshake import receive
+from p2pannex.p2p.handshake import receive, remote_error
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.pool import PEER_CLOSE_TIMEOUT, PeerPool
 from p2pannex.protocol import messages as m
@@ -134,7 +134,7 @@ class RemoteUpload(_CheckedOutPeer, Upload):
         reply = await receive(self._peer)
         await self.aclose()
         if isinstance(reply, m.Error):
-            raise RemoteError(reply.message)
+            raise remote_error(reply.message)
         named = others(reply, self._uuid)
         if isinstance(reply, m.Success | m.SuccessPlus):
             return Stored(named)

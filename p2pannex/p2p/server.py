@@ -21,7 +21,7 @@ from typing import Any
 import trio
 
 from p2pannex.access import Mode
-from p2pannex.errors import ConnectionLost, RemoteError
+from p2pannex.errors import APPEND_ONLY_ERROR, READ_ONLY_ERROR, AccessDenied, ConnectionLost, RemoteError, Unsupported
 from p2pannex.p2p import bodies
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.session_service import SessionService
@@ -30,9 +30,6 @@ from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TAB
 from p2pannex.protocol.errors import RemoteProtocolError
 from p2pannex.service import AlreadyHave, NotLocked, NotStored, Service, Stored, Upload
 from p2pannex.transports import pump
-
-READ_ONLY_ERROR = "this repository is read-only; write access denied"
-APPEND_ONLY_ERROR = "this repository is append-only; removal denied"
 
 
 class ClientGaveUp(Exception):
@@ -46,14 +43,18 @@ async def serve(
     mode: Mode = Mode.READ_WRITE,
     max_version: int = m.LATEST_VERSION,
     idle_timeout: float = math.inf,
+    report: Callable[[str], object] | None = None,
 ) -> None:
     """Serve an authenticated client until it disconnects, then close the peer.
 
     `max_version` is the highest protocol version to speak. `idle_timeout`, in seconds, is how long the client may be
     silent between requests or while it holds a lock; within a request the peer's own timeout applies. ConnectionLost if
     the client disconnects in the middle of a request.
+
+    `report` is called with the reason of each request that fails or is refused, before the client gets the reply. It is
+    not called for requests that the service does not support at all, because some clients send these to find that out.
     """
-    session = _Session(peer, service, mode, max_version, idle_timeout)
+    session = _Session(peer, service, mode, max_version, idle_timeout, report)
     try:
         await session.run()
     finally:
@@ -68,7 +69,15 @@ async def serve(
 class _Session:
     """One client's conversation. `HANDLERS` lists which method handles which request."""
 
-    def __init__(self, peer: Peer, service: Service, mode: Mode, max_version: int, idle_timeout: float) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        service: Service,
+        mode: Mode,
+        max_version: int,
+        idle_timeout: float,
+        report: Callable[[str], object] | None,
+    ) -> None:
         self.peer = peer
         self.clocked = SessionService(service)
         self.given = service
@@ -76,6 +85,7 @@ class _Session:
         self.mode = mode
         self.max_version = max_version
         self.idle_timeout = idle_timeout
+        self.report = report
         self.changes: AsyncGenerator[tuple[str, ...], None] | None = None
 
     @property
@@ -113,6 +123,8 @@ class _Session:
 
     async def failed(self, error: RemoteError | ConnectionLost) -> None:
         """Reply ERROR to the request that failed, if the client waits for a reply."""
+        if self.report is not None and not isinstance(error, Unsupported):
+            self.report(str(error))
         conversation = self.peer.conversation
         if m.Error in conversation.allowed(SERVER):
             await self.peer.send(m.Error(str(error)))
@@ -134,7 +146,7 @@ class _Session:
 
     def writable(self) -> None:
         if self.mode is Mode.READ_ONLY:
-            raise RemoteError(READ_ONLY_ERROR)
+            raise AccessDenied(READ_ONLY_ERROR)
 
     # Requests -------------------------------------------------------------------------------------------------
 
@@ -183,9 +195,11 @@ class _Session:
     async def remove(self, request: m.Remove | m.RemoveBefore) -> None:
         self.writable()
         if self.mode is Mode.APPEND_ONLY:
-            raise RemoteError(APPEND_ONLY_ERROR)
+            raise AccessDenied(APPEND_ONLY_ERROR)
         before = request.timestamp if isinstance(request, m.RemoveBefore) else None
         removal = await self.clocked.remove(request.key, before)
+        if self.report is not None and removal.reason:
+            self.report(removal.reason)
         self.outcome(removal.ok, removal.uuids)
 
     async def get_timestamp(self, request: m.GetTimestamp) -> None:
@@ -286,7 +300,7 @@ class _Session:
         from p2pannex.p2p.tunnel import TunnelStream
 
         if request.service == "git-receive-pack" and self.mode is not Mode.READ_WRITE:
-            raise RemoteError(READ_ONLY_ERROR)  # a push can delete as well as append
+            raise AccessDenied(READ_ONLY_ERROR)  # a push can delete as well as append
         async with TunnelStream(self.peer) as stream:
             code = await self.service.connect(request.service, stream)
         await self.peer.send(m.ConnectDone(code))

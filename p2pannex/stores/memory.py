@@ -9,7 +9,9 @@ import trio
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key, Verifier
 from p2pannex.service import (
+    LOCKED,
     RETENTION,
+    TOO_LATE,
     AlreadyHave,
     Download,
     Lock,
@@ -55,10 +57,10 @@ class MemoryStore(Service):
         valid = {lock for lock in self._locks.get(key, ()) if lock.is_valid(now)}
         if valid:
             self._locks[key] = valid
-            return Removal(False)
+            return Removal(False, reason=LOCKED)
         self._locks.pop(key, None)
         if before is not None and int(self.clock.monotonic()) >= before:
-            return Removal(False)
+            return Removal(False, reason=TOO_LATE)
         del self.contents[key]
         return Removal(True)
 

@@ -7,6 +7,7 @@ A socket does not authenticate the client, so the client starts the conversation
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -68,12 +69,17 @@ SocketAddress = UnixAddress | TcpAddress
 
 
 def client_tls(ca_file: str | None = None) -> ssl.SSLContext:
-    """A client's TLS settings: the server must have a certificate for its host name, signed by an authority that this
-    machine trusts or, with `ca_file` (PEM), only by one in that file. ConnectionLost if the file cannot be used."""
+    """A client's TLS settings. The server must have a certificate for its host name.
+
+    An authority that this machine trusts must have signed it or, with `ca_file` (PEM), one in that file. OSError, with
+    the name of the file, if it cannot be used.
+    """
     try:
         return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise OSError(errno.EINVAL, f"these are not certificates: {reason(error)}", ca_file) from error
     except OSError as error:
-        raise ConnectionLost(f"cannot use the certificates in {ca_file}: {reason(error)}") from error
+        raise OSError(error.errno, error.strerror, ca_file) from error
 
 
 async def open_socket(
@@ -112,7 +118,20 @@ def _refusals(address: SocketAddress) -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeError, trio.BrokenResourceError) as error:
-        raise ConnectionLost(f"cannot connect to {address}: {reason(error)}") from error
+        raise ConnectionLost(f"cannot connect to {address}: {reason(error)}", permanent=_permanent(error)) from error
+
+
+def _permanent(error: BaseException) -> bool:
+    """Whether connecting again fails in the same way: there is no such host, or TLS does not accept the other side."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_permanent, error.exceptions))
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_NONAME
+    if isinstance(error, ssl.SSLError):
+        return not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    if isinstance(error, UnicodeError | PermissionError):
+        return True
+    return error.__cause__ is not None and _permanent(error.__cause__)
 
 
 async def _connect(address: SocketAddress) -> DescriptorStream:

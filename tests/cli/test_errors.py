@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import trio
 from click.testing import CliRunner
 
 from p2pannex.cli import exit_codes
 from p2pannex.cli.errors import describe, line, one_of
 from p2pannex.cli.program import program
-from tests.cli.running import ABSENT, run, run_child
+from p2pannex.errors import AccessDenied, ConnectionLost
+from p2pannex.p2p.dial import open_socket_peer
+from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository
+from p2pannex.service import NotLocked
+from p2pannex.transfer.errors import NotStoredError, WrongContent, WrongContentNotStored
+from p2pannex.transports.sockets import TcpAddress, client_tls
+from tests.cli.running import ABSENT, KEY, P2PANNEX, run, run_child
 
 ERRORS = [
     # arguments (STORE and FILE are put in), exit code, a part of the line
@@ -27,6 +37,7 @@ ERRORS = [
     ("check 'exec:sleep 60' KEY --timeout 0.1", exit_codes.UNREACHABLE, "exec:sleep 60: "),
     ("check unix:/no/such/socket KEY", exit_codes.UNREACHABLE, "/no/such/socket"),
     ("check tcp://127.0.0.1:1 KEY", exit_codes.UNREACHABLE, "127.0.0.1:1"),
+    ("check tls://127.0.0.1:1?ca=no/ca KEY", exit_codes.LOCAL_FILE, "no/ca: there is no such file"),
     ("check STORE KEY --timeout 0", exit_codes.USAGE, "timeout"),
     ("check STORE KEY --protocol-version 9", exit_codes.USAGE, "protocol-version"),
     ("check STORE KEY --bogus", exit_codes.USAGE, "--bogus"),
@@ -97,3 +108,71 @@ def test_errors_in_groups() -> None:
     interrupted = BaseExceptionGroup("g", [inner, KeyboardInterrupt()])
     assert describe(one_of(interrupted))[0] == exit_codes.INTERRUPTED
     assert line("a\n b\x1b[1m\tc") == "a b�[1m c"
+
+
+def test_every_exit_code_is_in_the_table() -> None:
+    codes = {value for name, value in vars(exit_codes).items() if name.isupper() and isinstance(value, int)}
+    assert codes == exit_codes.MEANINGS.keys()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "again"),
+    [
+        (ConnectionLost("cut"), exit_codes.UNREACHABLE, True),
+        (ConnectionLost("no such host", permanent=True), exit_codes.UNREACHABLE, False),
+        (WrongRepository("another"), exit_codes.UNREACHABLE, False),
+        (AuthenticationFailed("token"), exit_codes.UNREACHABLE, False),
+        (AccessDenied("read-only"), exit_codes.NO, False),
+        (NotLocked("absent"), exit_codes.NO, False),
+        (NotStoredError("refused"), exit_codes.FAILED, False),
+        (WrongContentNotStored("wrong"), exit_codes.WRONG_CONTENT, False),
+        (WrongContent("wrong"), exit_codes.WRONG_CONTENT, False),
+        (PermissionError(13, "x", "f"), exit_codes.LOCAL_FILE, False),
+    ],
+)
+def test_kinds_of_errors(error: Exception, code: int, again: bool) -> None:
+    """Only for what may pass by itself is the user advised to try again."""
+    found, text = describe(error)
+    assert found == code
+    assert ("try again (transfers resume)" in text) is again
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "command"),
+    [
+        ("GIT_ANNEX_SHELL_READONLY", "STORE", "put URL FILE"),
+        ("GIT_ANNEX_SHELL_READONLY", "STORE", "remove URL KEY"),
+        ("GIT_ANNEX_SHELL_APPENDONLY", "STORE", "remove URL KEY"),
+    ],
+)
+def test_what_the_access_mode_refuses_is_an_answer(
+    full: str, file: str, monkeypatch: pytest.MonkeyPatch, variable: str, url: str, command: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    shell = shlex.join([sys.executable, "-m", "p2pannex.cli.shell.main", "p2pstdio", full, "client"])
+    names = {"URL": f"exec:{shell}", "FILE": file, "KEY": KEY}
+    result = run_child(*[names.get(word, word) for word in command.split()], code=exit_codes.NO)
+    assert b"denied" in result.stderr
+
+
+def test_a_host_that_does_not_exist_and_a_wrong_certificate_are_permanent(tmp_path: Path) -> None:
+    async def permanent(address: TcpAddress) -> bool:
+        with pytest.raises(ConnectionLost) as caught:
+            await open_socket_peer(address, tls=client_tls(), timeout=20)
+        return caught.value.permanent
+
+    assert trio.run(permanent, TcpAddress("x" * 70, 1))
+    assert not trio.run(permanent, TcpAddress("127.0.0.1", 1))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_output_that_the_terminal_cannot_encode_ends_no_program(store: str, tmp_path: Path, encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    strange = os.path.join(os.fsencode(tmp_path), b"\xff-\xe2\x82\xac")
+    for command in (["init", strange], ["info", strange], ["put", strange, strange + b"/none"]):
+        code = exit_codes.LOCAL_FILE if command[0] == "put" else 0
+        for words in (command, [*command, "--json"]):
+            result = subprocess.run([*P2PANNEX, *words], capture_output=True, timeout=60, env=environment)
+            assert result.returncode in (code, exit_codes.FAILED, exit_codes.LOCAL_FILE), result.stderr
+            assert b"UnicodeEncodeError" not in result.stderr
+            assert b"bug:" not in result.stderr

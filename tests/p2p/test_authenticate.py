@@ -232,3 +232,14 @@ async def test_tokens_are_in_no_log_error_or_repr(
             error = error.__context__  # type: ignore[assignment]
     await peer.aclose()
     assert TOKEN not in shown + caplog.text
+
+
+async def test_the_log_says_that_a_token_has_expired(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """The client does not learn it: it gets the same reply as for any other token."""
+    tokens = TokenFile(tmp_path)
+    token, grant = tokens.create(expires=1, name="laptop")
+    client, peer = wire()
+    await client.send_all(f"AUTH me {token}\n".encode())
+    with pytest.raises(NotAuthenticated, match=f"token {grant.id} laptop expired at 1970-01-01 00:00:01 UTC"):
+        await authenticate(peer, "server-uuid", tokens.verify, refusal=tokens.refusal)
+    assert await rest(client) == b"AUTH-FAILURE\n"

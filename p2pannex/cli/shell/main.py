@@ -72,9 +72,10 @@ def main() -> int:
 
 
 def complain(problem: str) -> int:
-    line = f"p2pannex-shell: {' '.join(problem.split())}\n"
+    # Parts of the text may come from the client, and the text is shown on the client's terminal.
+    flat = "".join(character if character.isprintable() else "\ufffd" for character in " ".join(problem.split()))
     try:
-        os.write(2, line.encode(errors="surrogateescape"))
+        os.write(2, f"p2pannex-shell: {flat}\n".encode())
     except OSError:
         pass  # standard error is closed
     return 1
@@ -243,6 +244,7 @@ def p2pstdio(directory: str, given: Given) -> int:
         read_only=is_set("GIT_ANNEX_SHELL_READONLY"),
         append_only=is_set("GIT_ANNEX_SHELL_APPENDONLY"),
         served=served,
+        report=complain,
     )
     return complain(problem) if problem else 0
 

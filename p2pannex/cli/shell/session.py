@@ -62,8 +62,11 @@ def run_session(
     read_only: bool,
     append_only: bool,
     served: Served | None = None,
+    report: Callable[[str], object] = lambda reason: None,
 ) -> str | None:
     """Serve a client to which `uuid` has been sent, until it disconnects. Returns the problem that ended it, or None.
+
+    `report` is that of `serve`. git-annex shows its user nothing of an ERROR, but does show a server's standard error.
 
     `served` is a cluster or repository whose gateway is the repository in `directory`. If given, it is served instead.
     """
@@ -75,7 +78,7 @@ def run_session(
         if service.uuid != uuid:
             raise RemoteError(f"the repository in {directory} was replaced by another")
         async with service:
-            await serve(StreamPeer(stream, Side.SERVER, state=State.IDLE), service, mode=mode)
+            await serve(StreamPeer(stream, Side.SERVER, state=State.IDLE), service, mode=mode, report=report)
 
     return _run(session)
 

@@ -34,7 +34,7 @@ import trio
 
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, Download, Lock, NotLocked, Removal, Service, Upload
+from p2pannex.service import LOCKED, TOO_LATE, AlreadyHave, Download, Lock, NotLocked, Removal, Service, Upload
 from p2pannex.stores.files.cleanup import PendingCleanup
 from p2pannex.stores.files.downloads import open_download
 from p2pannex.stores.files.interfaces import Exclusive, Layout, RetentionRecord, RetentionRecords
@@ -57,9 +57,13 @@ QUICKLY_REMOVED = 16 << 20
 class Outcome(Enum):
     """The outcome of a removal."""
 
-    KEPT = "kept"
+    LOCKED = "locked"
+    TOO_LATE = "too late"
     REMOVED = "removed"
     ABSENT = "absent"
+
+
+_REASONS = {Outcome.LOCKED: LOCKED, Outcome.TOO_LATE: TOO_LATE}
 
 
 class ObjectStore(Service):
@@ -168,7 +172,8 @@ class ObjectStore(Service):
             await self.changed(key, False)
         if self._pending_cleanup.is_full:
             await trio.to_thread.run_sync(self._pending_cleanup.tidy)
-        return Removal(outcome is not Outcome.KEPT)
+        reason = _REASONS.get(outcome, "")
+        return Removal(not reason, reason=reason)
 
     def _remove(self, key: Key, before: int | None, timeout: float = LOCK_TIMEOUT) -> Outcome:
         found = find(self.layout, key, doing="cannot remove the content")
@@ -182,12 +187,12 @@ class ObjectStore(Service):
             self._retention.removing(key, path, timeout) as free,
         ):
             if not free:
-                return Outcome.KEPT
+                return Outcome.LOCKED
             self._pending_cleanup.add(key, os.path.dirname(path))
             # The deadline is checked last, because waiting for the exclusion, and reading the records, may have taken
             # any time. Nothing between this check and the unlink waits.
             if before is not None and int(self.clock.monotonic()) >= before:
-                return Outcome.KEPT
+                return Outcome.TOO_LATE
             try:
                 self.layout.discard(path)
             except FileNotFoundError:

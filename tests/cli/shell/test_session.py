@@ -137,8 +137,24 @@ def test_access_modes(
     body = "" if put_answer.startswith("ERROR") else "DATA 5\nhelloVALID\n"
     stdin = f"VERSION 1\nPUT  {KEY}\n{body}REMOVE {KEY}\n"
     done = shell.run("p2pstdio", "@/store", CLIENT, stdin=stdin, **environment)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    refusals = [answer for answer in (put_answer, remove_answer) if answer.startswith("ERROR ")]
+    assert done.stderr == "".join(f"p2pannex-shell: {answer.removeprefix('ERROR ')}\n" for answer in refusals)
     assert done.stdout == f"AUTH-SUCCESS {uuid}\nVERSION 1\n{put_answer}\n{remove_answer}\n"
+
+
+def test_the_reason_of_each_refused_request_is_on_standard_error(shell: Shell, uuid: str) -> None:
+    """git-annex shows its user nothing of an ERROR, but does show what a server writes there."""
+    huge, locked = f"SHA256-s{1 << 60}--{'0' * 64}", "VERSION 4\n"
+    done = shell.run("p2pstdio", "@/store", CLIENT, stdin=f"{locked}PUT  {huge}\nDATA {1 << 60}\n")
+    assert f"p2pannex-shell: not enough disk space: {1 << 60} bytes to" in done.stderr
+    stored = f"PUT  {KEY}\nDATA 5\nhelloVALID\n"
+    done = shell.run("p2pstdio", "@/store", CLIENT, stdin=f"VERSION 4\n{stored}REMOVE-BEFORE 0 {KEY}\n")
+    assert done.stdout.endswith("FAILURE\n")
+    assert done.stderr == "p2pannex-shell: the deadline of the removal has passed\n"
+    done = shell.run("p2pstdio", "@/store", CLIENT, stdin="VERSION 4\nNOTIFYCHANGE\n")
+    assert "ERROR" in done.stdout
+    assert done.stderr == "", "clients send what is not supported to find that out"
 
 
 def test_a_client_that_leaves_in_the_middle(shell: Shell) -> None:
