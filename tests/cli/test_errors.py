@@ -169,7 +169,8 @@ def test_a_host_that_does_not_exist_and_a_wrong_certificate_are_permanent(tmp_pa
 def test_output_that_the_terminal_cannot_encode_ends_no_program(store: str, tmp_path: Path, encoding: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     strange = os.path.join(os.fsencode(tmp_path), b"\xff-\xe2\x82\xac")
-    for command in (["init", strange], ["info", strange], ["put", strange, strange + b"/none"]):
+    commands: list[list[str | bytes]] = [["init", strange], ["info", strange], ["put", strange, strange + b"/none"]]
+    for command in commands:
         code = exit_codes.LOCAL_FILE if command[0] == "put" else 0
         for words in (command, [*command, "--json"]):
             result = subprocess.run([*P2PANNEX, *words], capture_output=True, timeout=60, env=environment)

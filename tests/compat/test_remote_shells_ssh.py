@@ -59,3 +59,22 @@ async def test_a_login_shell_of_git_annex_takes_a_second_connection_once(
             assert not await service.check_present(key_of(b"content"))
         assert len(log.read_text()) == runs
     assert cache.exists()
+
+
+def test_the_user_of_git_annex_sees_why_a_request_was_refused(annex_env: AnnexEnvironment, sshd: SshServer) -> None:
+    """git-annex shows nothing of an ERROR, but does show what a server writes on standard error."""
+    server = DirectoryStore.create(annex_env.home / "server")
+    repository = annex_env.repository("repository")
+    variables = {"GIT_SSH_COMMAND": f"ssh -F {shlex.quote(str(sshd.config))}", "GIT_ANNEX_USE_GIT_SSH": "1"}
+
+    def run(*words: str, check: bool = True) -> str:
+        done = annex_env.run(*words, cwd=repository, check=check, variables=variables)
+        return done.stdout + done.stderr
+
+    (repository / "f").write_bytes(b"content")
+    run("git", "annex", "add", "f")
+    run("git", "remote", "add", "server", sshd.url(annex_env.home / "server"))
+    run("git", "config", "remote.server.annex-shell", "GIT_ANNEX_SHELL_READONLY=1 p2pannex-shell")
+    said = run("git", "annex", "copy", "--to", "server", "f", check=False)
+    assert "p2pannex-shell: this repository is read-only; write access denied" in said
+    assert not list(server.keys())
