@@ -7,7 +7,8 @@ error ends the connection only in these cases:
 
 - The client sends ERROR, or a line that is not allowed, where that ends the conversation (protocol-spec section 3), or
   a line that is too long.
-- The client disconnects in the middle of a request, or times out.
+- The client disconnects in the middle of a request, which is noticed while the server works on it as well
+  (`p2pannex.p2p.client_watch`). A removal is finished first.
 - The content fails while the server sends it: the protocol allows no ERROR in the middle of a body.
 - The client sends VERSION and a proxied repository cannot be reached (see `_Session.version`).
 """
@@ -23,6 +24,7 @@ import trio
 from p2pannex.access import Mode
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p import bodies
+from p2pannex.p2p.client_watch import ClientWatch
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.session_service import SessionService
 from p2pannex.protocol import messages as m
@@ -33,6 +35,9 @@ from p2pannex.transports import pump
 
 READ_ONLY_ERROR = "this repository is read-only; write access denied"
 APPEND_ONLY_ERROR = "this repository is append-only; removal denied"
+
+CLOSING = 60.0
+"""Seconds that closing may take: of a connection, a lock, or a service that was made for one client."""
 
 
 class ClientGaveUp(Exception):
@@ -50,14 +55,26 @@ async def serve(
     """Serve an authenticated client until it disconnects, then close the peer.
 
     `max_version` is the highest protocol version to speak. `idle_timeout`, in seconds, is how long the client may be
-    silent between requests or while it holds a lock; within a request the peer's own timeout applies. ConnectionLost if
-    the client disconnects in the middle of a request.
+    silent between requests or while it holds a lock; within a request the peer's own timeout applies, which is
+    unlimited by default. ConnectionLost if the client disconnects in the middle of a request.
     """
+    failure: Exception | None = None
     session = _Session(peer, service, mode, max_version, idle_timeout)
     try:
-        await session.run()
+        async with trio.open_nursery() as nursery:
+            watch = ClientWatch(peer, nursery.cancel_scope)
+            nursery.start_soon(watch.run)
+            try:
+                await session.run(watch)
+            except Exception as error:
+                failure = error  # raised outside of the nursery, which would wrap it in an exception group
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if watch.client_left:
+            raise ConnectionLost("the client disconnected in the middle of a request")
     finally:
-        with trio.move_on_after(peer.timeout, shield=True):
+        with trio.move_on_after(CLOSING, shield=True):
             await session.stop_watching()
             await session.clocked.aclose()
             if session.service is not service:
@@ -87,7 +104,7 @@ class _Session:
         """Whether replies may name other repositories (the ...-PLUS messages)."""
         return self.peer.conversation.version >= 2
 
-    async def run(self) -> None:
+    async def run(self, watch: ClientWatch) -> None:
         peer = self.peer
         if SERVER in TABLE[peer.conversation.state]:
             peer.queue(m.AuthSuccess(self.service.uuid))
@@ -96,6 +113,8 @@ class _Session:
                 request = await peer.receive(self.idle_timeout)
                 if request is None:
                     return
+                if type(request) not in UNWATCHED:
+                    watch.begin()
                 await HANDLERS[type(request)](self, request)
             except ClientGaveUp:
                 pass
@@ -108,6 +127,8 @@ class _Session:
                 if isinstance(error, ConnectionLost) and peer.poisoned:
                     raise  # the client's connection is lost, not a connection of the service
                 await self.failed(error)
+            finally:
+                watch.end()
             if CLIENT not in TABLE[peer.conversation.state]:
                 return
 
@@ -177,7 +198,7 @@ class _Session:
             if isinstance(await self.next_message(self.idle_timeout), m.UnlockContent):
                 await lock.release()
         finally:
-            with trio.move_on_after(self.peer.timeout, shield=True):
+            with trio.move_on_after(CLOSING, shield=True):
                 await lock.aclose()
 
     async def remove(self, request: m.Remove | m.RemoveBefore) -> None:
@@ -311,3 +332,7 @@ HANDLERS: dict[type[m.Message], Callable[[_Session, Any], Awaitable[None]]] = {
     m.Version: _Session.version,
 }
 """The method that handles each request. A test compares it with the IDLE state of the table."""
+
+UNWATCHED = frozenset({m.Connect, m.NotifyChange, m.Remove, m.RemoveBefore})
+"""Requests that are not given up as soon as the client has left. CONNECT and NOTIFYCHANGE read from the client, and see
+its end themselves. A removal is finished, so that it is logged as well."""

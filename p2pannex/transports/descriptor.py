@@ -185,6 +185,16 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
         poll.register(self._read_fd, select.POLLIN)
         return bool(poll.poll(0))
 
+    def hung_up(self) -> bool:
+        """Whether the other side has closed one of its ends, as far as is known now. Bytes may be left to read."""
+        if self._read_fd < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._read_fd, select.POLLRDHUP)
+        if self._write_fd not in (-1, self._read_fd):
+            poll.register(self._write_fd, 0)  # POLLERR and POLLHUP are always reported
+        return any(event & (select.POLLRDHUP | select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
+
     def _open(self, fd: int) -> int:
         if fd < 0:
             raise trio.ClosedResourceError("this stream is closed")
