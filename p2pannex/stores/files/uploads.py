@@ -19,6 +19,7 @@ import trio
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key, Verifier
 from p2pannex.service import NotStored, Stored, Upload
+from p2pannex.stores.files.hashing import hash_in_steps, hash_to
 from p2pannex.system.disk_errors import disk_errors, require_room
 from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import start_writing_back
@@ -28,14 +29,10 @@ from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 WRITE_ON_LOOP = 64 * 1024
 """Bytes up to which a write runs on the event loop. A thread would take longer than such a write."""
 
-BLOCK = 1 << 20
-"""Bytes that are read at once to hash what is in the file."""
-
 BEHIND = 8 << 20
 """Bytes of the file that are hashed while one block is written. Blocks are a quarter of that, so hashing catches up."""
 
-STEP = 16 << 20
-"""Bytes that are hashed at the end before the task looks whether it was cancelled."""
+CHANGED = "the partial content changed while it was read; try again"
 
 WRITE_BACK = 8 << 20
 """Bytes that may gather in memory before the kernel is told to start writing them to disk."""
@@ -149,19 +146,6 @@ class ObjectUpload(Upload):
         if self.offset:
             os.lseek(self._fd, self.offset, os.SEEK_SET)
 
-    def _hash_more(self, verifier: Verifier, end: int) -> Exception | None:
-        """Hash the file from where the verifier is up to byte `end`. Returns the error, if any. It blocks."""
-        block = memoryview(bytearray(min(end - verifier.received, BLOCK)))
-        try:
-            while verifier.received < end:
-                count = os.preadv(self._fd, [block[: end - verifier.received]], verifier.received)
-                if not count:
-                    return RemoteError("the partial content changed while it was read; try again")
-                verifier.update(block[:count])
-        except OSError as error:
-            return error
-        return None
-
     async def send_all(self, view: memoryview) -> None:
         if self._fd < 0:
             raise ConnectionLost("this upload is closed")
@@ -179,11 +163,15 @@ class ObjectUpload(Upload):
 
             async def hash_meanwhile() -> None:
                 nonlocal failure
-                if behind:
-                    end = min(verifier.received + BEHIND, before)
-                    failure = await trio.to_thread.run_sync(self._hash_more, verifier, end) or failure
-                if verifier.received == before:
-                    await trio.to_thread.run_sync(verifier.update, view)
+                try:
+                    if behind:
+                        end = min(verifier.received + BEHIND, before)
+                        if not await trio.to_thread.run_sync(hash_to, self._fd, verifier, end):
+                            raise RemoteError(CHANGED)
+                    if verifier.received == before:
+                        await trio.to_thread.run_sync(verifier.update, view)
+                except (OSError, RemoteError) as error:
+                    failure = error
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hash_meanwhile)
@@ -225,10 +213,8 @@ class ObjectUpload(Upload):
         if verifier.received == self._end or self._key.size not in {None, self._end}:
             return
         with disk_errors("cannot read what was stored before"):
-            while verifier.received < self._end:
-                end = min(verifier.received + STEP, self._end)
-                if (failure := await trio.to_thread.run_sync(self._hash_more, verifier, end)) is not None:
-                    raise failure
+            if not await hash_in_steps(self._fd, verifier, self._end):
+                raise RemoteError(CHANGED)
 
     def _finish(self, valid: bool) -> Fsyncs[bool]:
         verifier = self._verifier

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from p2pannex.errors import RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.directory import DirectoryStore
-from p2pannex.stores.files import uploads
+from p2pannex.stores.files import hashing, uploads
 from p2pannex.stores.files.uploads import ObjectUpload
 from p2pannex.testing.samples import key_of, sample
 from tests.stores.directories import files_below
@@ -121,8 +121,8 @@ def test_exactly_the_right_content_is_stored(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uploads, "BEHIND", behind)
-        patch.setattr(uploads, "STEP", step)
-        patch.setattr(uploads, "BLOCK", block)
+        patch.setattr(hashing, "STEP", step)
+        patch.setattr(hashing, "BLOCK", block)
         patch.setattr(uploads, "WRITE_ON_LOOP", on_loop)
         trio.run(run)
 
@@ -139,7 +139,7 @@ async def test_what_cannot_be_the_content_is_not_hashed(directory: Path) -> None
 
 
 async def test_hashing_at_the_end_can_be_cancelled(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "STEP", 1000)
+    monkeypatch.setattr(hashing, "STEP", 1000)
     monkeypatch.setattr(uploads, "BEHIND", 1000)
     _, upload = await resumed(directory, CONTENT[:KEPT])
     await upload.begin(500_000)
