@@ -35,8 +35,8 @@ REPLY_TIMEOUT = 60.0
 """Seconds that a program may take to start, and to reply to a request that moves no content."""
 
 TRANSFER_TIMEOUT = 3600.0
-"""Seconds that a program may take at most to store or fetch content. They start again at each progress report. Content of
-known size has less time (`ProgramPool`)."""
+"""Seconds that a program may take at most to store or fetch content. They start again at each progress report.
+Content of a known size has less time (`ProgramPool`)."""
 
 
 class ExternalStore(Service):
