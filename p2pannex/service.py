@@ -30,6 +30,15 @@ RETENTION = 600
 VERIFY_BLOCK = 1 << 20
 """Bytes that `Service.verify` reads at a time."""
 
+HASHING_RATE = 10_000_000
+"""Bytes a second. However large the content, a peer that must hash it, or write it to disk, before it goes on is waited
+for at least as long as that takes at this rate: a slow disk or processor. See `seconds_to_hash`."""
+
+
+def seconds_to_hash(count: int) -> float:
+    """How much longer than usual to wait for a peer that may have to hash or write `count` bytes before it goes on."""
+    return count / HASHING_RATE
+
 
 LOCKED = "the content is locked"
 TOO_LATE = "the deadline of the removal has passed"

@@ -41,6 +41,7 @@ TESTED_TOGETHER = {
     "stores/external/test_program.py": "stores.external.stderr",
     "stores/files/test_objects.py": "stores.files.interfaces",
     "stores/files/test_retention.py": "system.clock",
+    "stores/files/test_uploads_hashing_behind.py": "stores.files.hashing",
     "stores/files/test_vouching.py": "stores.files.lookup",
     "test_service_conformance.py": (
         "testing.checks_of_content testing.checks_of_keeping testing.checks_of_uploads testing.samples testing.serving"

@@ -154,7 +154,7 @@ class Cluster(Gateway):
         for node in nodes:
             service = self._service(node, nodes)
             try:
-                if await node.ask(service.check_present, key):
+                if await node.ask_to_hash(key.size or 0, service.check_present, key):
                     return True
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
@@ -176,7 +176,7 @@ class Cluster(Gateway):
         for node in nodes:
             service = self._service(node, nodes)
             try:
-                return await node.ask(service.lock, key)
+                return await node.ask_to_hash(key.size or 0, service.lock, key)
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -225,7 +225,14 @@ class Cluster(Gateway):
             if not targets:
                 return AlreadyHave(self._named(present))
             upload = ClusterUpload(
-                self._nursery, targets, present, self._named, self._admission, stall_budget, queue=self.queue
+                self._nursery,
+                targets,
+                present,
+                self._named,
+                self._admission,
+                stall_budget,
+                size=key.size or 0,
+                queue=self.queue,
             )
             nodes = [node for node in nodes if all(node not in target.nodes for target in targets)]
             return upload

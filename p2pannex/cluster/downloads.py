@@ -158,7 +158,7 @@ class ClusterDownload(Download):
         await self._admission.enter([node])
         found: Download | _Small | None = None
         try:
-            found = await node.ask(self._begin, service)
+            found = await node.ask_to_hash(self._key.size or 0, self._begin, service)
             return found
         finally:
             if not isinstance(found, Download):
@@ -247,7 +247,7 @@ class ClusterDownload(Download):
             node, source = self._node, self._source
             try:
                 # After another node failed, False from this one may only mean that it never had the content.
-                valid = await node.ask(source.valid)
+                valid = await node.ask_to_hash(self._end, source.valid)
                 if valid or not problems:
                     return valid
                 problems.append(f"{node.name}: has no valid content")

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 import trio
 
 from p2pannex.errors import ConnectionLost, RemoteError
-from p2pannex.service import Service
+from p2pannex.service import Service, seconds_to_hash
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,7 +83,18 @@ class Node:
     async def ask(self, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
         """Call a method of this node's service, or of an object that the service returned. ConnectionLost if the call
         takes longer than `timeout`."""
-        with trio.move_on_after(self.timeout):
+        return await self.ask_to_hash(0, request, *args, **named)
+
+    async def ask_to_hash(
+        self, count: int, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs
+    ) -> T:
+        """`ask`, for a call before whose end the node may have to hash, or to write to disk, `count` bytes.
+
+        Only how long it takes shows whether a node hangs. A node that may be at work gets as much time in addition as
+        that work takes a slow node; every other node gets `timeout` alone, however large the content is.
+        """
+        seconds = self.timeout + seconds_to_hash(count)
+        with trio.move_on_after(seconds):
             try:
                 reply = await request(*args, **named)
             except RemoteError:
@@ -95,7 +106,7 @@ class Node:
             self.answered()
             return reply
         self.failed()
-        raise ConnectionLost(f"{self.name} did not reply within {self.timeout:g} s")
+        raise ConnectionLost(f"{self.name} did not reply within {seconds:g} s")
 
     def answered(self) -> None:
         self.failures = 0

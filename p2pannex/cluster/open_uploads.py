@@ -43,7 +43,7 @@ async def open_uploads(
             alone.append(node)
 
     async def open_one(node: Node) -> Upload | AlreadyHave:
-        reply = await node.ask(service(node).put, key, file)
+        reply = await node.ask_to_hash(key.size or 0, service(node).put, key, file)
         if isinstance(reply, Upload) and size is not None and reply.offset > size:
             await close_all([reply])
             raise WrongContent(f"it kept {reply.offset} bytes of content that has {size}")

@@ -49,7 +49,7 @@ async def remove_from(
     does not have the content. `service` is the node's, as `bypassing` returned it.
     """
     if before is None:
-        return await node.ask(service.remove, key)
+        return await node.ask_to_hash(key.size or 0, service.remove, key)
     async with service.pinned() as service:
         return await _remove_before(node, service, key, before, clock, require_deadline=require_deadline)
 
@@ -62,13 +62,13 @@ async def _remove_before(
     except Unsupported:
         if require_deadline or clock.monotonic() >= before:
             return await _removed_already(node, service, key)
-        return await node.ask(service.remove, key)
+        return await node.ask_to_hash(key.size or 0, service.remove, key)
     left = before - math.ceil(clock.monotonic())
     if left <= 0:
         return await _removed_already(node, service, key)
-    return await node.ask(service.remove, key, before=node_now + left)
+    return await node.ask_to_hash(key.size or 0, service.remove, key, before=node_now + left)
 
 
 async def _removed_already(node: Node, service: Service, key: Key) -> Removal:
     """Without a removal: ok if the node does not have the content."""
-    return Removal(not await node.ask(service.check_present, key))
+    return Removal(not await node.ask_to_hash(key.size or 0, service.check_present, key))

@@ -66,6 +66,8 @@ class StallBudget:
     def spend(self, node: Timed, seconds: float) -> None:
         """Record that the upload waited `seconds` for this node in vain, and left it out."""
         if node.timeout > 0:
-            seconds = min(seconds, self.pause(node))  # if we noticed late that the time was over, that is not its fault
+            # What is more than that is not its fault: we noticed late that the time was over, or the node may have been
+            # hashing what it has (`Node.ask_to_hash`). Such a node may delay the others beyond the timeout.
+            seconds = min(seconds, self.pause(node))
             self._left -= max(0.0, seconds) / node.timeout
         self._remaining = max(self._remaining - 1, 0)

@@ -16,9 +16,11 @@ T = TypeVar("T")
 
 
 class Asks(Protocol):
-    """Calls a method of an upload, with a deadline. `Node.ask` is one."""
+    """Calls a method of an upload, with a deadline. `Node.ask_to_hash` is one."""
 
-    def __call__(self, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> Awaitable[T]: ...
+    def __call__(
+        self, count: int, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs
+    ) -> Awaitable[T]: ...
 
 
 @attrs.frozen
@@ -41,7 +43,7 @@ class UploadTarget:
 
     @classmethod
     def of(cls, node: Node, upload: Upload) -> UploadTarget:
-        return cls(node.name, (node,), upload, node.ask, node.timeout, frozenset([node.uuid]))
+        return cls(node.name, (node,), upload, node.ask_to_hash, node.timeout, frozenset([node.uuid]))
 
     def failed(self) -> None:
         """Record that the target did nothing for too long."""

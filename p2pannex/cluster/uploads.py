@@ -21,10 +21,14 @@ from p2pannex.cluster.downloads import SMALL_CONTENT, TRANSFER_CLOSE_TIMEOUT
 from p2pannex.cluster.stall_budget import StallBudget
 from p2pannex.cluster.upload_target import UploadTarget
 from p2pannex.errors import ConnectionLost, RemoteError
-from p2pannex.service import NotStored, Stored, Upload
+from p2pannex.service import NotStored, Stored, Upload, seconds_to_hash
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+IN_BUFFERS = 32 << 20
+"""Bytes that buffers between a node and us may take at most. A node that has taken more reads what we send, so it does
+not hash what it kept before it reads."""
 
 
 class _TargetTask:
@@ -47,6 +51,8 @@ class _TargetTask:
         self.closed = False
         self._limit = math.inf
         self._asked_at = 0.0
+        self._to_hash = 0.0
+        """Seconds that the node may need, in the running call, to hash what it has. They are not a part of `_limit`."""
         self._asking = trio.CancelScope()
 
     @property
@@ -67,12 +73,13 @@ class _TargetTask:
         """Leave the target out if a call takes longer than `seconds`, also the call that is running now."""
         if not self.target.own_deadlines:
             self._limit = seconds
-            self._asking.deadline = self._asked_at + seconds
+            self._asking.deadline = self._asked_at + seconds + self._to_hash
 
-    async def _ask(self, request: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+    async def _ask(self, count: int, request: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
         self._asked_at = trio.current_time()
-        with trio.CancelScope(deadline=self._asked_at + self._limit) as self._asking:
-            return await self.target.ask(request, *args, **named)
+        self._to_hash = seconds_to_hash(count)
+        with trio.CancelScope(deadline=self._asked_at + self._limit + self._to_hash) as self._asking:
+            return await self.target.ask(count, request, *args, **named)
         self.target.failed()
         raise ConnectionLost(f"{self.target.name} did nothing for {trio.current_time() - self._asked_at:.3g} s")
 
@@ -103,13 +110,15 @@ class _TargetTask:
         upload = self.upload
         try:
             if one_deadline and self.valid is not None:
-                self.outcome = await self._ask(self._send_all, length, self.valid)
+                self.outcome = await self._ask(upload.offset + length, self._send_all, length, self.valid)
             else:
-                await self._ask(upload.begin, length)
+                await self._ask(upload.offset, upload.begin, length)
+                sent = 0
                 while (block := await self.queue.get()) is not None:
-                    await self._ask(upload.send_all, block)
+                    await self._ask(upload.offset if sent < IN_BUFFERS else 0, upload.send_all, block)
+                    sent += len(block)
                 if self.valid is not None:
-                    self.outcome = await self._ask(upload.finish, self.valid)
+                    self.outcome = await self._ask(upload.offset + length, upload.finish, self.valid)
             if self.outcome is not None:
                 self.leave()
         except (RemoteError, ConnectionLost) as error:
@@ -122,9 +131,9 @@ class _TargetTask:
             await self.upload.send_all(block)
         return await self.upload.finish(valid)
 
-    async def data_present(self) -> None:
+    async def data_present(self, size: int) -> None:
         try:
-            self.outcome = await self._ask(self.upload.data_present)
+            self.outcome = await self._ask(size, self.upload.data_present)
         except (RemoteError, ConnectionLost) as error:
             self.problem = error
 
@@ -140,6 +149,7 @@ class _TargetTask:
 class ClusterUpload(Upload):
     """Several uploads as one. Its tasks run in `nursery`, the cluster's; its slots are given back to `admission`.
 
+    `size` is that of the whole content, 0 if it is not known.
     `present` are repositories that had the content before, `named` filters the UUIDs that the outcome names, and
     `queue` is how many bytes may wait for one target.
     """
@@ -153,9 +163,11 @@ class ClusterUpload(Upload):
         admission: Admission,
         stall_budget: StallBudget,
         *,
+        size: int = 0,
         queue: int,
     ) -> None:
         self._nursery = nursery
+        self._size = size
         self._tasks = [_TargetTask(target, admission, queue) for target in targets]
         self._present = present
         self._named = named
@@ -212,7 +224,7 @@ class ClusterUpload(Upload):
         async with trio.open_nursery() as nursery:
             for task in self._tasks:
                 task.limit_next_step(self._stall_budget.rest(task.target))
-                nursery.start_soon(task.data_present)
+                nursery.start_soon(task.data_present, self._size)
         return self._outcome()
 
     def _outcome(self) -> Stored | NotStored:

@@ -45,9 +45,11 @@ class SpecialNode(SharedUploadNode):
         self.store = store
         self.open_shared_upload = put_to_special
 
-    async def ask(self, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
+    async def ask_to_hash(
+        self, count: int, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs
+    ) -> T:
         try:
-            return await super().ask(request, *args, **named)
+            return await super().ask_to_hash(count, request, *args, **named)
         except ProgramFailed:
             self.failed()
             raise
@@ -88,7 +90,7 @@ async def _presence(key: Key, nodes: Collection[SpecialNode]) -> tuple[frozenset
     return present, [node for node in nodes if replies.get(node) is False], problems
 
 
-async def _ask(request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
+async def _ask(count: int, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
     """Call the upload into the spool. The spool is on this machine, so its errors do not count as a node's failure."""
     return await request(*args, **named)
 

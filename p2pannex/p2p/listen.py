@@ -10,6 +10,7 @@ An error of one connection is logged in one line and ends only that connection. 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from attrs import define, field, frozen
 from p2pannex.access import Grant, Mode
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p.authenticate import DEADLINE, DELAY, NotAuthenticated, authenticate
-from p2pannex.p2p.peer import PEER_TIMEOUT, Peer, StreamPeer
+from p2pannex.p2p.peer import Peer, StreamPeer
 from p2pannex.p2p.pool import close
 from p2pannex.p2p.server import serve
 from p2pannex.protocol.conversation import Side, State
@@ -66,8 +67,9 @@ class Limits:
     """How long the server waits before it replies to a wrong token."""
     idle: float = 3600.0
     """How long a client may be silent between two requests, or while it holds a lock."""
-    timeout: float = PEER_TIMEOUT
-    """How long the server waits for the next bytes within a request."""
+    timeout: float = math.inf
+    """How long the server waits for the next bytes within a request. A client may be busy for any time there: hashing
+    what it got, for example. So a limit cuts off clients that are at work."""
     recheck: float = 60.0
     """The interval at which the server checks whether the tokens of open connections are still valid."""
     grace: float = 30.0

@@ -64,10 +64,10 @@ class MemoryPeer(Peer):
         if self.poisoned:
             raise ConnectionLost("the connection was left in the middle of a message")
         try:
-            with trio.move_on_after(self.timeout):
+            with trio.move_on_after(self.patience):
                 await self._outgoing.send(item)
                 return
-            raise ConnectionLost(f"the other side accepted nothing for {self.timeout:g} s")
+            raise ConnectionLost(f"the other side accepted nothing for {self.patience:g} s")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.poisoned = True
             raise ConnectionLost("the other side closed the connection") from error
@@ -91,7 +91,7 @@ class MemoryPeer(Peer):
             return None
         if conversation.incoming or not conversation.their_turn:
             raise LocalProtocolError(f"receive() out of turn, in state {conversation.state.value}")
-        item = await self._take(self.timeout if timeout is None else timeout)
+        item = await self._take(self.patience if timeout is None else timeout)
         if item is None:
             return None
         assert isinstance(item, Message)
@@ -105,11 +105,14 @@ class MemoryPeer(Peer):
     async def wait_left(self) -> None:
         await self._other_closed.wait()
 
+    def has_left(self) -> bool:
+        return self._other_closed.is_set()
+
     async def read_body(self, view: memoryview) -> int:
         if not self.conversation.incoming:
             return 0
         if self._part is None:
-            part = await self._take(self.timeout)
+            part = await self._take(self.patience)
             if part is None:
                 self.poisoned = True
                 missing = self.conversation.incoming
@@ -137,10 +140,10 @@ class MemoryPeer(Peer):
         part = _Part(view)
         try:
             await self._put(part)
-            with trio.move_on_after(self.timeout):
+            with trio.move_on_after(self.patience):
                 await part.taken.wait()
                 return
-            raise ConnectionLost(f"the other side accepted nothing for {self.timeout:g} s")
+            raise ConnectionLost(f"the other side accepted nothing for {self.patience:g} s")
         except BaseException:
             self.poisoned = True
             raise

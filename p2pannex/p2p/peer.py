@@ -21,14 +21,19 @@ from p2pannex.protocol.connection import CLOSED, NEED_DATA, Connection, Wait
 from p2pannex.protocol.conversation import BETWEEN_REQUESTS, Conversation, Side, State
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
 from p2pannex.protocol.messages import MAX_LINE, Message
-from p2pannex.service import DirectBody
+from p2pannex.service import DirectBody, seconds_to_hash
 from p2pannex.transports.pump import SMALL_BODY
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 PEER_TIMEOUT = 60.0
-"""The default time, in seconds, that a peer waits for the other side to accept or send the next bytes."""
+"""The default time, in seconds, that a client waits for the server to accept or send the next bytes.
+
+If the server may have content to hash or to write to disk first, it waits longer (`Peer.patience`). A server waits for
+its client without a limit, because the client may have to hash any amount of content in the middle of a transfer, and
+does not say so. Its end is noticed all the same: the stream ends, or TCP finds that the other machine is gone.
+"""
 
 
 SLICE = 256 * 1024
@@ -61,6 +66,13 @@ class SendsNow(Protocol):
 
 
 @runtime_checkable
+class HangsUp(Protocol):
+    """A stream that can tell, without reading, that the other side has closed."""
+
+    def hung_up(self) -> bool: ...
+
+
+@runtime_checkable
 class SendsFiles(Protocol):
     """A stream that can send a file without reading it into this process."""
 
@@ -77,7 +89,7 @@ class Splices(Protocol):
 
 
 class Peer(abc.ABC):
-    """One end of a conversation. `timeout`, in seconds, limits every wait for the other side."""
+    """One end of a conversation. `timeout`, in seconds, limits the waits for the other side; see `patience`."""
 
     conversation: Conversation
     timeout: float
@@ -85,6 +97,25 @@ class Peer(abc.ABC):
     def __init__(self) -> None:
         self.poisoned = False
         """True if a message or a body was abandoned in the middle: the connection can only be closed."""
+        self.unverified = 0
+        """Bytes of content that the other side may have to hash, or to write to disk, before it goes on. Its own bytes:
+        those of our body that it has got come on top. Set by the user of the peer for each request."""
+        self.announced = 0
+        """The length of our body, if `unverified` counts for it."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the next wait may take: `timeout`, and the time to hash what the other side has by now."""
+        if not (self.unverified or self.announced):
+            return self.timeout
+        return self.timeout + seconds_to_hash(self.unverified + max(0, self.announced - self.conversation.outgoing))
+
+    def has_left(self) -> bool:
+        """Whether the other side is known to have closed the connection. This never waits, and reads nothing.
+
+        False where that cannot be known without reading.
+        """
+        return False
 
     @abc.abstractmethod
     def queue(self, message: Message) -> None:
@@ -104,7 +135,7 @@ class Peer(abc.ABC):
     async def receive(self, timeout: float | None = None) -> Message | None:
         """Send what is queued and wait for the next message. None if the other side closed between two messages.
 
-        `timeout`, in seconds, replaces the peer's own timeout for this wait. ConnectionLost after the timeout, or if
+        `timeout`, in seconds, replaces `patience` for this wait. ConnectionLost after the timeout, or if
         the stream breaks; RemoteProtocolError for a line that is not allowed; LocalProtocolError if it is not the other
         side's turn.
         """
@@ -156,7 +187,8 @@ class StreamPeer(Peer):
     """A peer over any ``trio.abc.Stream``, which it owns.
 
     `authenticated` is true if the transport has authenticated the client (ssh, stdio); the server then sends
-    AUTH-SUCCESS first. `state` is the state of a conversation that started before this object was created.
+    AUTH-SUCCESS first. `state` is the state of a conversation that started before this object was created. `timeout`,
+    in seconds, is PEER_TIMEOUT on the client's side and unlimited on the server's, unless it is given.
     """
 
     def __init__(
@@ -166,11 +198,11 @@ class StreamPeer(Peer):
         *,
         authenticated: bool = True,
         state: State | None = None,
-        timeout: float = PEER_TIMEOUT,
+        timeout: float | None = None,
     ) -> None:
         super().__init__()
         self.stream = stream
-        self.timeout = timeout
+        self.timeout = timeout if timeout is not None else PEER_TIMEOUT if side is Side.CLIENT else math.inf
         self.connection = self.conversation = Connection(side, authenticated=authenticated, state=state)
         self._out = bytearray()
         self._send_nowait = stream.send_nowait if isinstance(stream, SendsNow) else None
@@ -203,7 +235,7 @@ class StreamPeer(Peer):
         if self.poisoned:
             raise ConnectionLost("the connection was left in the middle of a message")
         try:
-            return await self._in_time(operation, argument, self.timeout)
+            return await self._in_time(operation, argument, self.patience)
         except BaseException:
             # A write that is cancelled may have sent a part: it is not known what the other side has received.
             self.poisoned = True
@@ -225,7 +257,7 @@ class StreamPeer(Peer):
         if self._out:
             await self.flush()
         connection = self.connection
-        seconds = self.timeout if timeout is None else timeout
+        seconds = self.patience if timeout is None else timeout
         if not connection.buffered and not connection.incoming and connection.their_turn and not connection.ended:
             connection.receive_data(await self._received(seconds))
         while True:
@@ -267,6 +299,9 @@ class StreamPeer(Peer):
                 return
         await trio.sleep_forever()  # the buffer is full: a disconnect can no longer be detected
 
+    def has_left(self) -> bool:
+        return isinstance(self.stream, HangsUp) and self.stream.hung_up()
+
     async def read_body(self, view: memoryview) -> int:
         connection = self.connection
         if not connection.incoming:
@@ -285,9 +320,9 @@ class StreamPeer(Peer):
 
     async def _read_into(self, view: memoryview) -> int:
         if self._receive_into is not None:
-            return await self._in_time(self._receive_into, view, self.timeout)
+            return await self._in_time(self._receive_into, view, self.patience)
         # Never read beyond the body: the bytes after it are a line.
-        data = await self._in_time(self.stream.receive_some, len(view), self.timeout)
+        data = await self._in_time(self.stream.receive_some, len(view), self.patience)
         view[: len(data)] = data
         return len(data)
 
@@ -336,7 +371,7 @@ class StreamPeer(Peer):
         return None
 
     async def _ready(self, wait: Callable[[], Awaitable[None]]) -> None:
-        await self._in_time(lambda _: wait(), None, self.timeout)
+        await self._in_time(lambda _: wait(), None, self.patience)
 
     @property
     def reusable(self) -> bool:

@@ -40,6 +40,9 @@ Dial = Callable[[], Awaitable[Peer]]
 CONNECTIONS = 10
 """How many connections may be in use at a time, by default, and how many idle ones are kept at most."""
 
+UNKNOWN_SIZE = 100_000_000_000
+"""How many bytes the content of a key without a size is expected to have at most, where it may have to be hashed."""
+
 
 class Remote(Service):
     """The repository that `dial` connects to.
@@ -162,8 +165,12 @@ class Remote(Service):
                 f"{message.verb.decode()} needs protocol version {message.since}, "
                 f"repository {self.uuid} speaks {peer.conversation.version}"
             )
-        await peer.send(message)
-        reply = await receive(peer, timeout)
+        peer.unverified = _to_verify(getattr(message, "key", None))
+        try:
+            await peer.send(message)
+            reply = await receive(peer, timeout)
+        finally:
+            peer.unverified = 0
         if isinstance(reply, m.Error):
             raise remote_error(reply.message)
         return reply
@@ -197,6 +204,7 @@ class Remote(Service):
         peer, reply = await self._request(m.Put(file, key))
         if isinstance(reply, m.PutFrom):
             upload = RemoteUpload(self.uuid, self._pool, peer, reply.offset)
+            upload.size = _to_verify(key)
             size = key.size
             if size is None or reply.offset <= size:
                 return upload
@@ -243,6 +251,16 @@ class Remote(Service):
         finally:
             peer.poisoned = True  # the server watches for changes until the connection is closed
             await self._pool.release(peer)
+
+
+def _to_verify(key: Key | None) -> int:
+    """Bytes that a server may have to read before it replies to a request about the key: it vouches for content that
+    others may have changed only after it has hashed it, and it may have to overwrite content to remove it."""
+    if key is None:
+        return 0
+    if key.size is not None:
+        return key.size
+    return UNKNOWN_SIZE if key.verifier().conclusive else 0
 
 
 __all__ = ["CONNECTIONS", "AuthenticationFailed", "Dial", "Remote", "WrongRepository", "handshake"]

@@ -38,6 +38,7 @@ class _CheckedOutPeer:
     async def aclose(self) -> None:
         peer, self._checked_out = self._checked_out, None
         if peer is not None:
+            peer.unverified = peer.announced = 0
             await self._pool.release(peer)
 
 
@@ -56,6 +57,7 @@ class RemoteDownload(_CheckedOutPeer, Download):
     def __init__(self, pool: PeerPool, peer: Peer, key: Key, offset: int, length: int) -> None:
         super().__init__(pool, peer)
         self.length = length
+        self._end = offset + length
         # A server without the content sends no bytes. The key may show that; otherwise only VALID or INVALID does,
         # and version 0 has neither: there, no bytes always mean that the content is not present.
         size = key.size
@@ -75,6 +77,7 @@ class RemoteDownload(_CheckedOutPeer, Download):
             if self._peer.conversation.version < 1:
                 self._valid = not self._missing
             else:
+                self._peer.unverified = self._end  # it may have to hash all that comes before the end
                 reply = await receive(self._peer)
                 if isinstance(reply, m.Error):
                     await self.aclose()
@@ -88,10 +91,15 @@ class RemoteDownload(_CheckedOutPeer, Download):
 
 
 class RemoteUpload(_CheckedOutPeer, Upload):
+    size = 0
+    """Bytes of the whole content, which the server may have to hash before it replies to DATA-PRESENT."""
+
     def __init__(self, uuid: str, pool: PeerPool, peer: Peer, offset: int) -> None:
         super().__init__(pool, peer)
         self._uuid = uuid
         self.offset = offset
+        # The server may hash what it has kept before it reads the first byte, or all of it before it replies.
+        peer.unverified = offset
 
     @property
     def direct(self) -> DirectBody | None:
@@ -99,6 +107,7 @@ class RemoteUpload(_CheckedOutPeer, Upload):
 
     async def begin(self, length: int) -> None:
         self._peer.queue(m.Data(length))
+        self._peer.announced = length
 
     async def send_all(self, view: memoryview) -> None:
         await self._peer.write_body(view)
@@ -114,6 +123,7 @@ class RemoteUpload(_CheckedOutPeer, Upload):
     async def data_present(self) -> Stored | NotStored:
         if self._peer.conversation.version < m.DataPresent.since:
             raise Unsupported(f"DATA-PRESENT needs protocol version {m.DataPresent.since}")
+        self._peer.unverified = self.size
         self._peer.queue(m.DataPresent())
         return await self._outcome()
 

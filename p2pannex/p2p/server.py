@@ -7,7 +7,8 @@ error ends the connection only in these cases:
 
 - The client sends ERROR, or a line that is not allowed, where that ends the conversation (protocol-spec section 3), or
   a line that is too long.
-- The client disconnects in the middle of a request, or times out.
+- The client disconnects in the middle of a request, which is noticed while the server works on it as well
+  (`p2pannex.p2p.client_watch`). A removal is finished first.
 - The content fails while the server sends it: the protocol allows no ERROR in the middle of a body.
 - The client sends VERSION and a proxied repository cannot be reached (see `_Session.version`).
 """
@@ -23,6 +24,7 @@ import trio
 from p2pannex.access import Mode
 from p2pannex.errors import APPEND_ONLY_ERROR, READ_ONLY_ERROR, AccessDenied, ConnectionLost, RemoteError, Unsupported
 from p2pannex.p2p import bodies
+from p2pannex.p2p.client_watch import ClientWatch
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.session_service import SessionService
 from p2pannex.protocol import messages as m
@@ -30,6 +32,9 @@ from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TAB
 from p2pannex.protocol.errors import RemoteProtocolError
 from p2pannex.service import AlreadyHave, NotLocked, NotStored, Service, Stored, Upload
 from p2pannex.transports import pump
+
+CLOSE_TIMEOUT = 60.0
+"""Seconds that closing may take: of a connection, a lock, or a service that was made for one client."""
 
 
 class ClientGaveUp(Exception):
@@ -48,17 +53,29 @@ async def serve(
     """Serve an authenticated client until it disconnects, then close the peer.
 
     `max_version` is the highest protocol version to speak. `idle_timeout`, in seconds, is how long the client may be
-    silent between requests or while it holds a lock; within a request the peer's own timeout applies. ConnectionLost if
-    the client disconnects in the middle of a request.
+    silent between requests or while it holds a lock; within a request the peer's own timeout applies, which is
+    unlimited by default. ConnectionLost if the client disconnects in the middle of a request.
 
     `report` is called with the reason of each request that fails or is refused, before the client gets the reply. It is
     not called for requests that the service does not support at all, because some clients send these to find that out.
     """
+    failure: Exception | None = None
     session = _Session(peer, service, mode, max_version, idle_timeout, report)
     try:
-        await session.run()
+        async with trio.open_nursery() as nursery:
+            watch = ClientWatch(peer, nursery.cancel_scope)
+            nursery.start_soon(watch.run)
+            try:
+                await session.run(watch)
+            except Exception as error:
+                failure = error  # raised outside of the nursery, which would wrap it in an exception group
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if watch.client_left:
+            raise ConnectionLost("the client disconnected in the middle of a request")
     finally:
-        with trio.move_on_after(peer.timeout, shield=True):
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await session.stop_watching()
             await session.clocked.aclose()
             if session.service is not service:
@@ -97,7 +114,7 @@ class _Session:
         """Whether replies may name other repositories (the ...-PLUS messages)."""
         return self.peer.conversation.version >= 2
 
-    async def run(self) -> None:
+    async def run(self, watch: ClientWatch) -> None:
         peer = self.peer
         if SERVER in TABLE[peer.conversation.state]:
             peer.queue(m.AuthSuccess(self.service.uuid))
@@ -106,6 +123,8 @@ class _Session:
                 request = await peer.receive(self.idle_timeout)
                 if request is None:
                     return
+                if type(request) not in UNWATCHED:
+                    watch.begin()
                 await HANDLERS[type(request)](self, request)
             except ClientGaveUp:
                 pass
@@ -118,6 +137,8 @@ class _Session:
                 if isinstance(error, ConnectionLost) and peer.poisoned:
                     raise  # the client's connection is lost, not a connection of the service
                 await self.failed(error)
+            finally:
+                watch.end()
             if CLIENT not in TABLE[peer.conversation.state]:
                 return
 
@@ -189,7 +210,7 @@ class _Session:
             if isinstance(await self.next_message(self.idle_timeout), m.UnlockContent):
                 await lock.release()
         finally:
-            with trio.move_on_after(self.peer.timeout, shield=True):
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await lock.aclose()
 
     async def remove(self, request: m.Remove | m.RemoveBefore) -> None:
@@ -325,3 +346,7 @@ HANDLERS: dict[type[m.Message], Callable[[_Session, Any], Awaitable[None]]] = {
     m.Version: _Session.version,
 }
 """The method that handles each request. A test compares it with the IDLE state of the table."""
+
+UNWATCHED = frozenset({m.Connect, m.NotifyChange, m.Remove, m.RemoveBefore})
+"""Requests that are not given up as soon as the client has left. CONNECT and NOTIFYCHANGE read from the client, and see
+its end themselves. A removal is finished, so that it is logged as well."""

@@ -49,6 +49,8 @@ class Conditions:
     """The speed of the connection to the node, shared by all transfers."""
     disk: float = math.inf
     """The speed at which it writes content."""
+    hashing: float = math.inf
+    """The speed at which it hashes what an upload finds kept, before it takes the first byte."""
     seek: float = 0.0
     """The time that its disk takes for each request, before the request is done."""
     failing: Failing | None = None
@@ -240,6 +242,7 @@ class _SimulatedUpload(Upload):
         self._node = node
         self._inner = inner
         self.offset = inner.offset
+        self._to_hash = inner.offset
 
     async def begin(self, length: int) -> None:
         await self._node.pass_()
@@ -248,6 +251,8 @@ class _SimulatedUpload(Upload):
     async def send_all(self, view: memoryview) -> None:
         node = self._node
         await node.pass_()
+        to_hash, self._to_hash = self._to_hash, 0
+        await trio.sleep(to_hash / node.conditions.hashing)
         passing = node.allowance(len(view))
         await node.carry(passing)
         if passing:

@@ -185,6 +185,20 @@ class DescriptorStream(trio.abc.HalfCloseableStream):
         poll.register(self._read_fd, select.POLLIN)
         return bool(poll.poll(0))
 
+    def hung_up(self) -> bool:
+        """Whether the other side receives no more, as far as is known now. Bytes may be left to read.
+
+        Of two pipes only the one that we write to counts: a client may close the other one once it has sent all its
+        requests, and wait for the replies. A socket does not tell a closed connection from a closed sending side, so
+        there the end of what the other side sends counts.
+        """
+        if self._write_fd < 0:
+            return self._read_fd < 0
+        poll = select.poll()
+        # POLLERR and POLLHUP are always reported.
+        poll.register(self._write_fd, select.POLLRDHUP if self._write_fd == self._read_fd else 0)
+        return any(event & (select.POLLRDHUP | select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
+
     def _open(self, fd: int) -> int:
         if fd < 0:
             raise trio.ClosedResourceError("this stream is closed")

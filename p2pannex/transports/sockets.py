@@ -35,7 +35,10 @@ TLS_READ = 64 * 1024
 """How many bytes to request from TLS at a time. It never returns more than a record, 16 KiB."""
 
 _TCP_OPTIONS = {
-    # Detect within minutes, not in the system's two hours, that the other machine has disappeared.
+    # Detect within two minutes, not in the system's two hours, that the other machine has disappeared while we wait for
+    # it. While bytes wait to be sent, the system notices it by itself (tcp_retries2, a quarter of an hour).
+    # TCP_USER_TIMEOUT would be faster, but it also ends the connection to a machine that confirms every probe while its
+    # program reads nothing, for example because it hashes what it has got.
     "TCP_NODELAY": 1,
     "TCP_KEEPIDLE": 60,
     "TCP_KEEPINTVL": 15,
@@ -279,6 +282,10 @@ class TlsStream(trio.abc.Stream):
     def at_end(self) -> bool:
         """As `DescriptorStream.at_end`, for the connection below TLS."""
         return self._transport.at_end()
+
+    def hung_up(self) -> bool:
+        """As `DescriptorStream.hung_up`, for the connection below TLS."""
+        return self._transport.hung_up()
 
     async def aclose(self) -> None:
         """Send TLS's close message, if that is possible within GOODBYE, and close."""

@@ -128,6 +128,29 @@ async def test_a_special_remote_fails_alone(world: World, how: str) -> None:
         assert a.healthy == (how == "fail"), "a program that ended or hangs counts against the node's health"
 
 
+@pytest.mark.parametrize("how", ["leave-wrong-only", "leave-fifo-only", "leave-directory-only", "hang", "repeat"])
+async def test_content_comes_from_another_node(world: World, how: str) -> None:
+    """Where a special remote gives wrong bytes, no file, or nothing at all."""
+    content = sample(100_000)
+    for name in "a", "b":
+        change(world.gateway, lambda config, name=name: _with(config, name, timeout=1.5))  # type: ignore[misc]
+    async with world.open() as cluster:
+        key = await store(cluster, content)
+        await cluster.presence(key, cluster.nodes)
+        disk = next(node for node in cluster.nodes if node.name == "disk")
+        cluster.discard(disk)
+        first = (await cluster.order(key, list(cluster._reach())))[0].name
+        world.trouble(first, "TRANSFER", how)
+        async with await cluster.get(key, offset=10) as download:
+            got = bytearray(len(content) - 10)
+            view = memoryview(got)
+            while count := await download.readinto(view):
+                view = view[count:]
+            assert got == content[10:]
+            assert await download.valid()
+        assert not world.spooled
+
+
 def _with(config: GatewayConfig, name: str, **changes: object) -> GatewayConfig:
     return attrs.evolve(config, nodes={**config.nodes, name: attrs.evolve(config.nodes[name], **changes)})  # type: ignore[arg-type]
 

@@ -26,6 +26,13 @@ from p2pannex.stores.external.settings import Settings
 SHORT_REQUESTS = 2
 """Requests without content that may run at once, in addition to the transfers."""
 
+SLOWEST_TRANSFER = 100_000
+"""Bytes a second: a program that reports no progress may be as slow as this."""
+
+SLOWEST_STEP = 1_000_000
+"""Bytes of the whole content for each of which a second may pass between two reports of progress. With a report at each
+percent of the content, a program may be as slow as 10 kB a second."""
+
 
 class ProgramPool:
     """Runs requests in the processes of a program.
@@ -65,6 +72,7 @@ class ProgramPool:
         request: Request,
         *,
         transfer: bool = False,
+        size: int | None = None,
         progress: Callable[[int], None] | None = None,
         left: Callable[[], float] | None = None,
         uncancelled: bool = False,
@@ -72,6 +80,7 @@ class ProgramPool:
         """Send a request to a process, and return the reply.
 
         transfer: whether the request moves content.
+        size: the number of bytes that it moves; None if that is not known.
         progress: called with the number of bytes, each time that the program reports progress.
         left: called immediately before the request is sent; returns the seconds that are left for it. If there are
             none, the request is not sent, and the result is None.
@@ -81,7 +90,7 @@ class ProgramPool:
         if the request cannot be sent, or has failed.
         """
         slots = self._transfers if transfer else self._short_requests
-        limit = self._transfer_timeout if transfer else self._timeout
+        limit, stall = self._limits(size) if transfer else (self._timeout, self._timeout)
         await self._wait_for_slot(slots)
         try:
             while True:
@@ -92,13 +101,25 @@ class ProgramPool:
                         return None
                     try:
                         with trio.CancelScope(shield=uncancelled):
-                            return await program.run(job, request, timeout, progress)
+                            return await program.run(job, request, timeout, progress, stall=stall, size=size)
                     except ProgramFailed:
                         if not has_served or program.timed_out:
                             raise
                 # The process has died. The loop ends: dead processes are not used again, and a new one has not served.
         finally:
             slots.release()
+
+    def _limits(self, size: int | None) -> tuple[float, float]:
+        """Seconds that a transfer may take until the program reports progress, and from one report to the next.
+
+        A program that reports none must have time for the whole content. One that does reports it at each percent of
+        the content or more often, and takes some time after the last report. Small content shows quickly that a program
+        hangs, so that a cluster can go on with another node.
+        """
+        if size is None:
+            return self._transfer_timeout, self._transfer_timeout
+        limit = min(self._transfer_timeout, self._timeout + size / SLOWEST_TRANSFER)
+        return limit, min(limit, self._timeout + size / SLOWEST_STEP)
 
     async def _wait_for_slot(self, slots: trio.Semaphore) -> None:
         with trio.move_on_after(self._transfer_timeout):

@@ -120,11 +120,16 @@ class Program:
         request: Request,
         timeout: float,
         progress: Callable[[int], None] | None = None,
+        *,
+        stall: float | None = None,
+        size: int | None = None,
     ) -> Reply:
         """Send a request and return the reply. Meanwhile, reply to the program's own requests.
 
-        timeout: seconds until the reply. The time starts again when the program reports more bytes than before.
-        progress: called with that number of bytes.
+        timeout: seconds until the reply, or until the program reports that it has moved bytes.
+        progress: called with the number of bytes moved, when that is more than before.
+        stall: seconds until the reply after such a report, or until the next one; `timeout` if None.
+        size: the most bytes that it can move. Reports of more change nothing.
 
         ProgramFailed if there is no valid reply in time. After that, and after cancellation, the program gets no more
         requests.
@@ -139,9 +144,9 @@ class Program:
                     verb, _, rest = line.partition(b" ")
                     if verb == b"PROGRESS":
                         count = messages.number(rest)
-                        if count > reached:
+                        if reached < count and (size is None or count <= size):
                             reached = count
-                            scope.deadline = trio.current_time() + timeout
+                            scope.deadline = trio.current_time() + (timeout if stall is None else stall)
                             if progress is not None:
                                 progress(count)
                         continue

@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -30,6 +31,7 @@ import trio
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
+from p2pannex.stores.external.fetched import discard
 from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import NoClaim, ObjectUpload
 from p2pannex.system.disk_errors import disk_errors, require_room
@@ -112,7 +114,10 @@ class Spool:
 
 
 def _remove_unlocked(path: bytes) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        discard(path)  # a program has left it, and p2pannex was killed before it could discard it
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         if try_lock(fd):  # an upload locks its file, and then checks that the path still is the same file
             os.unlink(path)

@@ -14,7 +14,6 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 
 import trio
 
@@ -22,6 +21,7 @@ from p2pannex.errors import RemoteError, Unsupported
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Download, Lock, NotLocked, NotStored, Removal, Service, Stored, Upload
 from p2pannex.stores.external import messages as messages
+from p2pannex.stores.external.fetched import discard, open_verified
 from p2pannex.stores.external.messages import Reply, Request
 from p2pannex.stores.external.pool import ProgramPool
 from p2pannex.stores.external.settings import Settings
@@ -35,7 +35,8 @@ REPLY_TIMEOUT = 60.0
 """Seconds that a program may take to start, and to reply to a request that moves no content."""
 
 TRANSFER_TIMEOUT = 3600.0
-"""Seconds that a program may take to store or fetch content. They start again at each progress report."""
+"""Seconds that a program may take at most to store or fetch content. They start again at each progress report.
+Content of a known size has less time (`ProgramPool`)."""
 
 
 class ExternalStore(Service):
@@ -182,27 +183,14 @@ class ExternalStore(Service):
             return Nothing()
         path = self.spool.incoming(key)
         try:
-            reply = await self._run(messages.transfer(b"RETRIEVE", word, path), transfer=True)
+            reply = await self._run(messages.transfer(b"RETRIEVE", word, path), transfer=True, size=key.size)
             if reply.verb == b"TRANSFER-SUCCESS":
-                return self._open(key, path, offset)
+                return ObjectDownload(await open_verified(path, key, self._describe), offset)
             if await self.check_present(key):
                 raise self._failed("cannot fetch the content", reply)
             return Nothing()
         finally:
-            with suppress(FileNotFoundError):
-                os.unlink(path)  # a download has the file open
-
-    def _open(self, key: Key, path: bytes, offset: int) -> Download:
-        with disk_errors("cannot read the content"):
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                raise RemoteError(f"{self._describe} reported success, but did not fetch the content") from None
-        size = os.fstat(fd).st_size
-        if key.size is not None and key.size != size:
-            os.close(fd)
-            raise RemoteError(f"{self._describe} returned damaged content: {size} bytes instead of {key.size}")
-        return ObjectDownload(fd, offset)
+            discard(path)
 
     # More than a Service ----------------------------------------------------------------------------------------
 
@@ -214,7 +202,10 @@ class ExternalStore(Service):
         A cluster uses this to deliver one spooled file to several special remotes. `progress` is called with the number
         of bytes stored, if the program reports it. RemoteError if storing fails.
         """
-        reply = await self._run(messages.transfer(b"STORE", _storable(key), path), transfer=True, progress=progress)
+        with disk_errors("cannot store the content"):
+            size = os.stat(path).st_size
+        request = messages.transfer(b"STORE", _storable(key), path)
+        reply = await self._run(request, transfer=True, size=size, progress=progress)
         if reply.verb != b"TRANSFER-SUCCESS":
             raise self._failed("cannot store the content", reply)
         return Stored()
@@ -236,9 +227,14 @@ class ExternalStore(Service):
         return line.removeprefix(b"VALUE ").decode("utf-8", "replace")
 
     async def _run(
-        self, request: Request, *, transfer: bool = False, progress: Callable[[int], None] | None = None
+        self,
+        request: Request,
+        *,
+        transfer: bool = False,
+        size: int | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> Reply:
-        reply = await self._programs.run(request, transfer=transfer, progress=progress)
+        reply = await self._programs.run(request, transfer=transfer, size=size, progress=progress)
         assert reply is not None, "a request without a deadline is always sent"
         self._supported(reply, request.verb)
         return reply

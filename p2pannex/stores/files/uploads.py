@@ -1,8 +1,12 @@
 """An upload into a partial: a file that stays if the upload is interrupted, and becomes the object when it is complete.
 
 Only one upload at a time has a partial locked. After it has locked the file, it checks that the file is still the one
-at its path. Bytes are hashed as they are written. Bytes that an earlier upload left are hashed before the first new one
-is written.
+at its path.
+
+Bytes are hashed as they are written. If an earlier upload left bytes, they come first, and hashing them may take
+minutes. The new bytes are received meanwhile, because senders give up on a receiver that takes nothing: hashing follows
+behind. With each block that is written, more of the file is hashed, from the file. What is left at the end is hashed
+then, before the sender gets its reply. If the file cannot be the content, because of its size, nothing more is hashed.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import trio
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key, Verifier
 from p2pannex.service import NotStored, Stored, Upload
+from p2pannex.stores.files.hashing import hash_in_steps, hash_to
 from p2pannex.system.disk_errors import disk_errors, require_room
 from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import start_writing_back
@@ -24,8 +29,10 @@ from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 WRITE_ON_LOOP = 64 * 1024
 """Bytes up to which a write runs on the event loop. A thread would take longer than such a write."""
 
-BLOCK = 1 << 20
-"""Bytes that are read at once to hash an existing partial."""
+BEHIND = 8 << 20
+"""Bytes of the file that are hashed while one block is written. Blocks are a quarter of that, so hashing catches up."""
+
+CHANGED = "the partial content changed while it was read; try again"
 
 WRITE_BACK = 8 << 20
 """Bytes that may gather in memory before the kernel is told to start writing them to disk."""
@@ -80,6 +87,8 @@ class ObjectUpload(Upload):
         self._path = path
         self._fd = fd
         self._verifier: Verifier | None = None
+        self._end = 0
+        """Bytes in the file. Those that the verifier has not received are hashed later."""
         self._unwritten = 0
         """Bytes at the end of the file that the kernel was not yet told to write to disk."""
 
@@ -131,41 +140,41 @@ class ObjectUpload(Upload):
         size = self._key.size
         if size is not None and self.offset + length > size:
             raise RemoteError(f"{self.offset + length} bytes announced for a key of {size}")
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._verifier = self._key.verifier()
-        with disk_errors("cannot read what was stored before"):
-            position = 0
-            while position < self.offset:
-                step = min(self.offset - position, 16 * BLOCK)
-                await trio.to_thread.run_sync(self._hash_range, position, step)
-                position += step
-            if self.offset:
-                os.lseek(self._fd, self.offset, os.SEEK_SET)
-
-    def _hash_range(self, position: int, length: int) -> None:
-        assert self._verifier is not None
-        block = bytearray(min(length, BLOCK))
-        while length:
-            with memoryview(block)[: min(length, BLOCK)] as view:
-                count = os.preadv(self._fd, [view], position)
-                if not count:
-                    raise RemoteError("the partial content changed while it was read; try again")
-                self._verifier.update(view[:count])
-            position += count
-            length -= count
+        self._end = self.offset
+        if self.offset:
+            os.lseek(self._fd, self.offset, os.SEEK_SET)
 
     async def send_all(self, view: memoryview) -> None:
         if self._fd < 0:
             raise ConnectionLost("this upload is closed")
-        assert self._verifier is not None, "begin comes first"
+        verifier = self._verifier
+        assert verifier is not None, "begin comes first"
+        before = self._end
+        behind = verifier.received < before
         with disk_errors("cannot store the content"):
-            if len(view) <= WRITE_ON_LOOP:
+            if len(view) <= WRITE_ON_LOOP and not behind:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 self._write(view)
-                self._verifier.update(view)
+                verifier.update(view)
                 return
-            failure: OSError | None = None
+            failure: Exception | None = None
+
+            async def hash_meanwhile() -> None:
+                nonlocal failure
+                try:
+                    if behind:
+                        end = min(verifier.received + BEHIND, before)
+                        if not await trio.to_thread.run_sync(hash_to, self._fd, verifier, end):
+                            raise RemoteError(CHANGED)
+                    if verifier.received == before:
+                        await trio.to_thread.run_sync(verifier.update, view)
+                except (OSError, RemoteError) as error:
+                    failure = error
+
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(trio.to_thread.run_sync, self._verifier.update, view)
+                nursery.start_soon(hash_meanwhile)
                 try:
                     await trio.to_thread.run_sync(self._write, view)
                 except OSError as error:
@@ -177,6 +186,7 @@ class ObjectUpload(Upload):
         written = 0
         while written < len(view):
             written += os.write(self._fd, view[written:])
+        self._end += written
         self._unwritten += written
         if self._unwritten >= WRITE_BACK:
             end = os.lseek(self._fd, 0, os.SEEK_CUR)
@@ -184,15 +194,27 @@ class ObjectUpload(Upload):
             self._unwritten = 0
 
     async def finish(self, valid: bool) -> Stored | NotStored:
-        with disk_errors("cannot store the content"):
-            if self._verifier is not None and self._verifier.received <= WRITE_ON_LOOP:
+        await self._hash_rest()
+        # Once the content is stored, that is logged, even if the client has left meanwhile.
+        with trio.CancelScope(shield=True), disk_errors("cannot store the content"):
+            if self._end <= WRITE_ON_LOOP:
                 stored = await self._store.disk_work.run_fsyncs(self._finish(valid))
             else:
                 stored = await trio.to_thread.run_sync(run_blocking, self._finish(valid))
-        if not stored:
-            return NotStored()
-        await self._store.changed(self._key, True)
-        return Stored()
+            if stored:
+                await self._store.changed(self._key, True)
+        return Stored() if stored else NotStored()
+
+    async def _hash_rest(self) -> None:
+        """Hash what is left, unless the file cannot be the content in any case."""
+        verifier = self._verifier
+        assert verifier is not None, "begin comes first"
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if verifier.received == self._end or self._key.size not in {None, self._end}:
+            return
+        with disk_errors("cannot read what was stored before"):
+            if not await hash_in_steps(self._fd, verifier, self._end):
+                raise RemoteError(CHANGED)
 
     def _finish(self, valid: bool) -> Fsyncs[bool]:
         verifier = self._verifier
@@ -213,7 +235,7 @@ class ObjectUpload(Upload):
                 os.ftruncate(self._fd, self.offset)
                 return False
             size = self._key.size
-            if valid if size is None else verifier.received >= size:
+            if valid if size is None else self._end >= size:
                 os.unlink(self._path)  # complete but wrong: the next upload must start from the beginning
             return False
         finally:

@@ -79,7 +79,7 @@ async def talking(
     *,
     version: int | None = LATEST_VERSION,
     mode: Mode = Mode.READ_WRITE,
-    timeout: float = 5,
+    timeout: float | None = 5,
     **settings: float,
 ) -> AsyncIterator[Talk]:
     one, other = trio.testing.memory_stream_pair()

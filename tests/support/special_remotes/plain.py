@@ -4,6 +4,7 @@ What it is to do wrong is in its configuration: `misbehave` names it. It works i
 """
 
 import os
+import stat
 import sys
 import threading
 import time
@@ -101,6 +102,33 @@ class Job:
             self.say(b"UNSUPPORTED-REQUEST")
 
 
+def leave(kind, path, right):
+    """Leave something else than the content where it was to be fetched to."""
+    if kind == "directory":
+        os.mkdir(path)
+    elif kind == "full-directory":
+        os.makedirs(os.path.join(path, b"a", b"b"))
+        os.symlink(b"/", os.path.join(path, b"root"))
+        with open(os.path.join(path, b"file"), "w") as file:
+            file.write("x")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        os.symlink(right, path)
+    elif kind == "dangling":
+        os.symlink(b"nowhere", path)
+    elif kind == "socket":
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    elif kind == "device":
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    elif kind == "wrong":
+        with open(right, "rb") as file:
+            content = bytearray(file.read())
+        content[len(content) // 2] ^= 1
+        with open(path, "wb") as file:
+            file.write(content)
+
+
 def misbehave(job, how, rest):
     how = how.removesuffix("-only")
     if how == "exit":
@@ -135,6 +163,14 @@ def misbehave(job, how, rest):
         )
     elif how == "nothing":
         job.say(b"TRANSFER-SUCCESS " + b" ".join(rest.split(b" ")[:2]))
+    elif how.startswith("leave-"):
+        direction, key, path = rest.split(b" ", 2)
+        leave(how.removeprefix("leave-"), path, job.path(key))
+        job.say(b"TRANSFER-SUCCESS %b %b" % (direction, key))
+    elif how in ("repeat", "exceed"):
+        for number in range(1, 1000):
+            job.say(b"PROGRESS %d" % (1 if how == "repeat" else 1_000_000_000 * number))
+            time.sleep(0.05)
     elif how == "slow":
         time.sleep(0.3)
     elif how == "questions":
