@@ -194,11 +194,6 @@ class Conversation:
         self._bad_line = False
 
     @property
-    def our_turn(self) -> bool:
-        """True if we may send a message or, within a body of ours, bytes."""
-        return self.side in TABLE[self.state]
-
-    @property
     def their_turn(self) -> bool:
         """True if the other side may send a message or, within a body of its own, bytes."""
         return self._other in TABLE[self.state]

@@ -29,11 +29,6 @@ def parse_repository_log(text: bytes) -> dict[str, str]:
     return {uuid: value for uuid, (_, value) in newest.items()}
 
 
-def parse_uuid_log(text: bytes) -> dict[str, str]:
-    """uuid.log: the description of each repository."""
-    return parse_repository_log(text)
-
-
 def parse_wanted_log(text: bytes) -> dict[str, str]:
     """preferred-content.log or required-content.log: the expression of each repository that has one."""
     return {uuid: expression for uuid, expression in parse_repository_log(text).items() if expression}

@@ -13,7 +13,7 @@ from p2pannex.git_annex.logs.group_log import parse_group_log
 from p2pannex.git_annex.logs.maxsize_log import parse_maxsize_log
 from p2pannex.git_annex.logs.numcopies_log import parse_numcopies_log
 from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
-from p2pannex.git_annex.logs.repository_log import parse_uuid_log, parse_wanted_log
+from p2pannex.git_annex.logs.repository_log import parse_repository_log, parse_wanted_log
 from p2pannex.git_annex.logs.timed_log import parse_group_wanted_log
 from p2pannex.git_annex.logs.trust_log import TrustLevel, parse_trust_log
 
@@ -25,20 +25,20 @@ PARSERS = [
     parse_numcopies_log,
     parse_proxy_log,
     parse_trust_log,
-    parse_uuid_log,
+    parse_repository_log,
     parse_wanted_log,
 ]
 
 
 def test_the_newest_line_counts() -> None:
     log = b"u1 old timestamp=1.5s\nu1 two  words =x timestamp=10s\nu1 older timestamp=9.99s\nu2 b timestamp=1s\n"
-    assert parse_uuid_log(log) == {"u1": "two  words =x", "u2": "b"}
+    assert parse_repository_log(log) == {"u1": "two  words =x", "u2": "b"}
     assert parse_group_wanted_log(b"10s g anything\n9s g nothing\n11s h \n") == {"g": "anything"}
     assert parse_numcopies_log(b"2s 3\n10s 1\nx 9\n11s many\n") == 1
 
 
 def test_lines_without_a_time_are_the_oldest() -> None:
-    assert parse_uuid_log(b"u1 laptop\nu1 desk timestamp=0s\nu2 a b\n") == {"u1": "desk", "u2": "a b"}
+    assert parse_repository_log(b"u1 laptop\nu1 desk timestamp=0s\nu2 a b\n") == {"u1": "desk", "u2": "a b"}
 
 
 def test_an_empty_value_ends_what_was_said_before() -> None:
