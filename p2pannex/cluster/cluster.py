@@ -18,8 +18,9 @@ import trio
 from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.ask import ask_all, ask_in_time
 from p2pannex.cluster.downloads import ClusterDownload
-from p2pannex.cluster.node import Node, ranked
+from p2pannex.cluster.node import Node, ranked, to_ask
 from p2pannex.cluster.open_uploads import open_uploads
+from p2pannex.cluster.probes import Probes
 from p2pannex.cluster.removal import remove_from
 from p2pannex.cluster.stall_budget import StallBudget
 from p2pannex.cluster.topology import Gateway, allowed, to_bypass
@@ -44,7 +45,8 @@ def counts_as_nodes(uuid: str) -> bool:
 
 
 class NotAllAsked(RemoteError):
-    """No node that replied has the content, and other nodes failed. `silent` are the UUIDs of the nodes that failed.
+    """No node that replied has the content, and other nodes failed, or got no request because they are suspended.
+    `silent` are the UUIDs of these nodes.
     `some_answered`: at least one node replied that it does not have the content."""
 
     def __init__(self, message: str, silent: frozenset[str], *, some_answered: bool) -> None:
@@ -93,6 +95,7 @@ class Cluster(Gateway):
         self._services: dict[tuple[Node, frozenset[str]], Service] = {}
         self._nursery: trio.Nursery | None = None
         self._background: Background | None = None
+        self._probes = Probes(lambda: self.nodes, lambda node: self._service(node, [node]))
         for node in nodes:
             self.add(node)
 
@@ -106,6 +109,7 @@ class Cluster(Gateway):
     def add(self, node: Node) -> None:
         """Add a node, or another route to a repository that is a node already. The next request uses it."""
         self._routes.setdefault(node.uuid, []).append(node)
+        self._probes.watch(node)
 
     def discard(self, node: Node) -> None:
         """Remove a node. Running transfers continue."""
@@ -148,9 +152,9 @@ class Cluster(Gateway):
     async def check_present(self, key: Key) -> bool:
         """True as soon as one node has the content. False only if every node replies that it does not, since a client
         may rely on that; NotAllAsked otherwise."""
-        problems: list[str] = []
-        silent: set[str] = set()
-        nodes = await self.order(key, self._reach())
+        nodes, suspended = to_ask(await self.order(key, self._reach()))
+        problems = [f"{node.name}: {node.health.summary}" for node in suspended]
+        silent = {node.uuid for node in suspended}
         for node in nodes:
             service = self._service(node, nodes)
             try:
@@ -161,7 +165,7 @@ class Cluster(Gateway):
                 silent.add(node.uuid)
         if problems:
             message = "not every node replied: " + "; ".join(problems)
-            raise NotAllAsked(message, frozenset(silent), some_answered=len(silent) < len(nodes))
+            raise NotAllAsked(message, frozenset(silent), some_answered=len(silent) < len(nodes) + len(suspended))
         await trio.lowlevel.checkpoint_if_cancelled()
         return False
 
@@ -171,8 +175,8 @@ class Cluster(Gateway):
         A node whose reply was lost may hold a lock too. That does no harm: it only keeps the content until the lock
         expires.
         """
-        problems: list[str] = []
-        nodes = await self.order(key, self._reach())
+        nodes, suspended = to_ask(await self.order(key, self._reach()))
+        problems = [f"{node.name}: {node.health.summary}" for node in suspended]
         for node in nodes:
             service = self._service(node, nodes)
             try:
@@ -184,19 +188,21 @@ class Cluster(Gateway):
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         """Remove the content from every node, also from nodes that are not known to have it. `ok` only if every node
-        succeeds. `uuids` are the repositories that it is gone from, in either case."""
+        succeeds, so never while a node is suspended. `uuids` are the repositories that it is gone from, in either case.
+        """
 
         async def remove(node: Node) -> Removal:
             service = self._service(node, nodes)
             return await remove_from(node, service, key, before, self.clock, require_deadline=self.require_deadline)
 
-        nodes = self._reach()
+        nodes, suspended = to_ask(self._reach())
         replies, problems = await ask_all(nodes, remove)
         gone: frozenset[str] = frozenset()
         for node, removal in replies.items():
             gone |= removal.uuids | ({node.uuid} if removal.ok else frozenset())
             if not removal.ok:
                 problems.append(f"{node.name}: {removal.reason or 'it refused, without a reason'}")
+        problems += [f"{node.name}: it did not reply before, and was not asked" for node in suspended]
         return Removal(not problems, self._named(gone), "; ".join(problems))
 
     def _named(self, uuids: frozenset[str]) -> frozenset[str]:
@@ -209,9 +215,9 @@ class Cluster(Gateway):
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
         if self._nursery is None:
             raise RuntimeError("a Cluster has to be entered with async with")
-        nodes = await self.choose(key, file, self._reach())
+        wanted = await self.choose(key, file, self._reach())
         # An unhealthy node would delay every upload by its timeout.
-        nodes = [node for node in nodes if node.healthy] or nodes
+        nodes = [node for node in wanted if node.healthy] or wanted
         if not nodes:
             raise RemoteError("no node wants this content")
         await self._admission.enter(nodes)
@@ -221,6 +227,7 @@ class Cluster(Gateway):
                 nodes, functools.partial(self._service, asked=nodes), key, file, stall_budget, self._nursery
             )
             if not targets and not present:
+                problems += [f"{node.name}: {node.health.summary}" for node in wanted if node not in nodes]
                 raise RemoteError("no node could store the content: " + "; ".join(problems))
             if not targets:
                 return AlreadyHave(self._named(present))
@@ -266,8 +273,8 @@ class Cluster(Gateway):
 
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         nodes = await self.order(key, self._reach())
-        candidates = ((node, self._service(node, nodes)) for node in nodes)
-        download = ClusterDownload(key, offset, file, candidates, self._admission)
+        service = functools.partial(self._service, asked=to_ask(nodes)[0])
+        download = ClusterDownload(key, offset, file, nodes, service, self._admission)
         try:
             await download.open()
         except BaseException:
@@ -279,13 +286,14 @@ class Cluster(Gateway):
 
     async def __aenter__(self) -> Self:
         self._background = await Background().__aenter__()
-        self._nursery = self._background.nursery
+        self._nursery = self._probes.nursery = self._background.nursery
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         background, self._background, self._nursery = self._background, None, None
+        self._probes.nursery = None
         assert background is not None
         background.stop()
         try:

@@ -9,13 +9,13 @@ The receiver's FAILURE reaches the node that sent the last byte: that node's cop
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import trio
 from attrs import frozen
 
 from p2pannex.cluster.admission import Admission
-from p2pannex.cluster.node import Node
+from p2pannex.cluster.node import Node, to_ask
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import Download, FileRange, Service
@@ -90,20 +90,24 @@ async def _close(source: Download) -> None:
 
 
 class ClusterDownload(Download):
-    """Content from the first of `candidates` that has it. The cluster calls `open` first."""
+    """Content from the first of `nodes` that has it. The cluster calls `open` first. `service` gives the service of a
+    node."""
 
     def __init__(
         self,
         key: Key,
         offset: int,
         file: bytes | None,
-        candidates: Iterable[tuple[Node, Service]],
+        nodes: Iterable[Node],
+        service: Callable[[Node], Service],
         admission: Admission,
     ) -> None:
         self._key = key
         self._admission = admission
         self._file = file
-        self._candidates = iter(candidates)
+        self._candidates = list(nodes)
+        """The nodes that got no request yet."""
+        self._service = service
         self._node: Node | None = None
         self._source: Download | None = None
         self._small: _Small | None = None
@@ -130,9 +134,16 @@ class ClusterDownload(Download):
         another candidate began; None for the first one."""
         size = self._key.size
         left = length if size is None or length is not None else max(0, size - self.reached)
-        for node, service in self._candidates:
+        # A suspended node would delay the reply. It is used only to continue a download that would end otherwise.
+        nodes, suspended = to_ask(self._candidates)
+        if length is None:
+            problems += [f"{node.name}: {node.health.summary}" for node in suspended]
+        else:
+            nodes += suspended
+        for node in nodes:
+            self._candidates.remove(node)
             try:
-                found = await self._open(node, service)
+                found = await self._open(node, self._service(node))
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
                 continue

@@ -1,20 +1,21 @@
 """A node: a Service with a name, a cost, and a record of its failures.
 
-Every request to a node goes through `Node.ask`, which sets a deadline and records whether the node replied. A node that
-did not reply comes after the other nodes for a while, twice as long after each failure in a row. A refusal
-(`RemoteError`) is a reply, and no failure.
+Every request to a node goes through `Node.ask`, which sets a deadline and records whether the node replied
+(`p2pannex.cluster.health` says what follows from it). A refusal (`RemoteError`) is a reply, and no failure, unless the
+node took long for it: then, for example, a special remote waited for a server that is down.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import ParamSpec, TypeVar
 
 import trio
 
-from p2pannex.errors import ConnectionLost, RemoteError
-from p2pannex.service import Service, seconds_to_hash
+from p2pannex.cluster.health import Health
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported, WrongContent
+from p2pannex.keys.key import Key
+from p2pannex.service import NotLocked, Service, seconds_to_hash
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,9 +30,11 @@ NODE_TIMEOUT = 30.0
 TRANSFERS = 8
 """Uploads and downloads of a node at a time. A `Remote` has ten connections: two are left for other requests."""
 
-FIRST_BACK_OFF = 1.0
-LONGEST_BACK_OFF = 60.0
-"""Seconds for which a node comes after the others: after its first failure, and at most."""
+SLOW_REFUSAL = 5.0
+"""A refusal that took longer than this many seconds counts as a failure."""
+
+PROBED_KEY = Key("SHA256-s0--e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+"""A probe requests the presence of this key, the key of no bytes. Whether the node has it does not matter."""
 
 
 class Node:
@@ -62,9 +65,7 @@ class Node:
         self.via = frozenset(via)
         self.transfers = 0
         """Uploads and downloads that are open at this moment. `Admission` counts them."""
-        self.failures = 0
-        """How many times in a row it did not reply."""
-        self._back_at = -float("inf")
+        self.health = Health()
 
     @property
     def uuid(self) -> str:
@@ -77,8 +78,13 @@ class Node:
 
     @property
     def healthy(self) -> bool:
-        """Whether it replied the last time, or the back-off after its failure has passed."""
-        return not self.failures or trio.current_time() >= self._back_at
+        """Whether it replied the last time."""
+        return self.health.healthy
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it gets no requests as long as other nodes can get them."""
+        return self.health.suspended
 
     async def ask(self, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
         """Call a method of this node's service, or of an object that the service returned. ConnectionLost if the call
@@ -93,29 +99,47 @@ class Node:
         Only how long it takes shows whether a node hangs. A node that may be at work gets as much time in addition as
         that work takes a slow node; every other node gets `timeout` alone, however large the content is.
         """
-        seconds = self.timeout + seconds_to_hash(count)
+        at_work = seconds_to_hash(count)
+        seconds = self.timeout + at_work
+        started = trio.current_time()
         with trio.move_on_after(seconds):
             try:
                 reply = await request(*args, **named)
-            except RemoteError:
-                self.answered()
+            except RemoteError as error:
+                took = trio.current_time() - started - at_work
+                if self.counts_as_failure(error, took):
+                    self.failed(str(error), costly=took > SLOW_REFUSAL)
+                else:
+                    self.answered()
                 raise
-            except ConnectionLost:
-                self.failed()
+            except ConnectionLost as error:
+                self.failed(str(error), costly=trio.current_time() - started > SLOW_REFUSAL)
                 raise
             self.answered()
             return reply
-        self.failed()
-        raise ConnectionLost(f"{self.name} did not reply within {seconds:g} s")
+        reason = f"{self.name} did not reply within {seconds:g} s"
+        self.failed(reason)
+        raise ConnectionLost(reason)
+
+    def counts_as_failure(self, error: RemoteError, took: float) -> bool:
+        """Whether this reply, after `took` seconds, is a failure of the node."""
+        return took > SLOW_REFUSAL and not isinstance(error, NotLocked | Unsupported | WrongContent)
+
+    async def probe(self, service: Service) -> None:
+        """Find out whether the node replies again. `service` is the node's. To be called after `health.back_at`."""
+        try:
+            await self.ask(service.check_present, PROBED_KEY)
+        except (RemoteError, ConnectionLost):
+            pass
+        if trio.current_time() >= self.health.back_at:  # no failure was recorded
+            self.health.recovered()
 
     def answered(self) -> None:
-        self.failures = 0
+        self.health.answered()
 
-    def failed(self) -> None:
-        # Jitter, so that many gateways do not all return to a node at the moment when it is up again.
-        wait = min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2.0 ** min(self.failures, 16)) * random.uniform(0.5, 1)  # noqa: S311
-        self.failures += 1
-        self._back_at = trio.current_time() + wait
+    def failed(self, reason: str = "it did not reply in time", *, costly: bool = True) -> None:
+        """Record that it did not reply. `costly`: a request waited for it."""
+        self.health.failed(reason, costly=costly)
 
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.uuid}{'' if self.healthy else ', unhealthy'}>"
@@ -124,3 +148,12 @@ class Node:
 def ranked(nodes: Iterable[Node]) -> list[Node]:
     """The nodes in the order in which they get requests: by health, free slots, cost, number of transfers."""
     return sorted(nodes, key=lambda node: (not node.healthy, node.busy, node.cost, node.transfers))
+
+
+def to_ask(nodes: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+    """The nodes that get a request, and the suspended nodes, which do not. If all are suspended, all get it: there is
+    no other way to fulfil the request."""
+    suspended = [node for node in nodes if node.suspended]
+    if len(suspended) == len(nodes):
+        return list(nodes), []
+    return [node for node in nodes if node not in suspended], suspended

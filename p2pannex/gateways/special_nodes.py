@@ -45,14 +45,8 @@ class SpecialNode(SharedUploadNode):
         self.store = store
         self.open_shared_upload = put_to_special
 
-    async def ask_to_hash(
-        self, count: int, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs
-    ) -> T:
-        try:
-            return await super().ask_to_hash(count, request, *args, **named)
-        except ProgramFailed:
-            self.failed()
-            raise
+    def counts_as_failure(self, error: RemoteError, took: float) -> bool:
+        return isinstance(error, ProgramFailed) or super().counts_as_failure(error, took)
 
 
 async def put_to_special(

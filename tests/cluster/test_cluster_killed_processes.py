@@ -100,14 +100,14 @@ async def test_a_download_whose_source_is_killed_anywhere(tmp_path: Path) -> Non
     ):
         for byte in KILLED_AT:
             await until(lambda: not any(node.transfers for node in nodes))
-            nodes[0].answered()  # so that it is asked first again
+            nodes[0].health.recovered()  # so that it is asked first again
             async with await client.get(key) as download:
                 head = await read(download, byte)
                 hosts[0].kill()
                 assert head + await read(download, SIZE - byte) == content, f"killed at {byte}"
                 assert await download.valid()
                 await download.finish(True)
-            went_on += nodes[0].failures
+            went_on += nodes[0].health.failures
     assert went_on >= 4, "most of the time it died before it had given everything"
     assert not [host for host in hosts if host.living]
 

@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from p2pannex.cluster import Cluster, Node
-from p2pannex.cluster.node import LONGEST_BACK_OFF
+from p2pannex.cluster.health import LONGEST_BACK_OFF
 from p2pannex.errors import ConnectionLost
 from p2pannex.p2p.peer import Peer
 from p2pannex.stores.memory import MemoryStore
@@ -62,7 +62,7 @@ async def test_a_server_that_was_restarted_is_not_noticed() -> None:
             await server.restart()
             assert await request()
             assert server.dialled == dialled + 1
-            assert node.failures == 0
+            assert node.health.failures == 0
         assert list(far.contents) == [keys[0], keys[3]]
 
 
@@ -90,6 +90,6 @@ def test_a_server_that_is_down_is_left_alone_for_longer_and_longer() -> None:
             server.down = False
             await trio.sleep(LONGEST_BACK_OFF)
             assert await cluster.check_present(key)
-            assert cluster.nodes[0].failures == 0
+            assert cluster.nodes[0].health.failures == 0
 
     simulate(scenario)

@@ -1,0 +1,95 @@
+"""A node's requests count for its health; `ranked` and `to_ask` follow from health, slots and cost."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from p2pannex.cluster.node import SLOW_REFUSAL, Node, ranked, to_ask
+from p2pannex.errors import ConnectionLost, RemoteError, Unsupported, WrongContent
+from p2pannex.service import NotLocked
+from p2pannex.stores.memory import MemoryStore
+from p2pannex.testing.simulator import Simulation, simulate
+
+TIMEOUT = 20.0
+
+
+def node(name: str, **settings: float) -> Node:
+    return Node(name, MemoryStore(name), timeout=TIMEOUT, **settings)  # type: ignore[arg-type]
+
+
+SOON, LATE = 1.0, SLOW_REFUSAL + 1
+
+
+@pytest.mark.parametrize(
+    ("after", "outcome", "state"),
+    [
+        (LATE, None, "healthy"),
+        (SOON, RemoteError, "healthy"),
+        (LATE, RemoteError, "suspended"),
+        (LATE, NotLocked, "healthy"),
+        (LATE, Unsupported, "healthy"),
+        (LATE, WrongContent, "healthy"),
+        (SOON, ConnectionLost, "unhealthy"),
+        (LATE, ConnectionLost, "suspended"),
+        (TIMEOUT + 1, None, "suspended"),
+    ],
+)
+def test_what_counts_as_a_failure(after: float, outcome: type[Exception] | None, state: str) -> None:
+    async def request() -> str:
+        await trio.sleep(after)
+        if outcome is not None:
+            raise outcome("no")
+        return "reply"
+
+    async def scenario(world: Simulation) -> None:
+        it = node("a")
+        if outcome is None and after < TIMEOUT:
+            assert await it.ask(request) == "reply"
+        else:
+            with pytest.raises(outcome or ConnectionLost):
+                await it.ask(request)
+        assert (it.healthy, it.suspended) == (state == "healthy", state == "suspended")
+
+    simulate(scenario)
+
+
+def test_a_cancelled_request_is_no_failure() -> None:
+    async def scenario(world: Simulation) -> None:
+        it = node("a")
+        with trio.move_on_after(TIMEOUT / 2):
+            await it.ask(trio.sleep_forever)
+        assert it.healthy
+
+    simulate(scenario)
+
+
+def test_ranked_by_health_then_slots_then_cost_then_transfers() -> None:
+    async def scenario(world: Simulation) -> None:
+        unhealthy, busy, dear = node("unhealthy", cost=1), node("busy", cost=2, limit=1), node("dear", cost=200)
+        loaded, idle = node("loaded", cost=50), node("idle", cost=50)
+        unhealthy.failed(costly=False)
+        busy.transfers = loaded.transfers = 1
+        nodes = [unhealthy, busy, dear, loaded, idle]
+        for _ in range(20):
+            world.random.shuffle(nodes)
+            assert ranked(nodes) == [idle, loaded, dear, busy, unhealthy]
+
+    simulate(scenario)
+
+
+def test_suspended_nodes_get_a_request_only_if_all_are_suspended() -> None:
+    async def scenario(world: Simulation) -> None:
+        a, b, c = nodes = [node(name) for name in "abc"]
+        assert to_ask([]) == ([], [])
+        assert to_ask(nodes) == (nodes, [])
+        a.failed(costly=False)
+        assert to_ask(nodes) == (nodes, []), "unhealthy, but not suspended"
+        c.failed()
+        assert to_ask(nodes) == ([a, b], [c])
+        a.failed()
+        assert to_ask(nodes) == ([b], [a, c])
+        b.failed()
+        assert to_ask(nodes) == (nodes, [])
+
+    simulate(scenario)
