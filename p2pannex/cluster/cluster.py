@@ -158,7 +158,7 @@ class Cluster(Gateway):
         for node in nodes:
             service = self._service(node, nodes)
             try:
-                if await node.ask_to_hash(key.size or 0, service.check_present, key):
+                if await node.ask(service.check_present, key):
                     return True
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
@@ -173,14 +173,15 @@ class Cluster(Gateway):
         """The lock of the first node that grants one; NotLocked if no node does.
 
         A node whose reply was lost may hold a lock too. That does no harm: it only keeps the content until the lock
-        expires.
+        expires. A node gets its timeout and no more, even if it has to hash the content first: the next one may have a
+        copy that needs no hashing.
         """
         nodes, suspended = to_ask(await self.order(key, self._reach()))
         problems = [f"{node.name}: {node.health.summary}" for node in suspended]
         for node in nodes:
             service = self._service(node, nodes)
             try:
-                return await node.ask_to_hash(key.size or 0, service.lock, key)
+                return await node.ask(service.lock, key)
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -71,4 +71,4 @@ async def _remove_before(
 
 async def _removed_already(node: Node, service: Service, key: Key) -> Removal:
     """Without a removal: ok if the node does not have the content."""
-    return Removal(not await node.ask_to_hash(key.size or 0, service.check_present, key))
+    return Removal(not await node.ask(service.check_present, key))

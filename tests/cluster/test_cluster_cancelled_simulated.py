@@ -120,7 +120,9 @@ async def thousand_cancelled(world: Simulation) -> int:
         assert_nothing_is_left(cluster)
         idle = sum(len(remote._pool._idle) for remote in remotes)
         assert [remote._pool._slots.value for remote in remotes] == [4, 4, 4]
-        assert living() - baseline == idle, "a server for each connection that is kept, and nothing else"
+        assert living() - baseline == 2 * idle, (
+            "a server, and its watch, for each connection that is kept; nothing else"
+        )
         assert isinstance(await put(cluster, ABSENT), Stored | AlreadyHave)
         for remote in remotes:
             await remote.aclose()

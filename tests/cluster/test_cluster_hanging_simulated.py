@@ -112,7 +112,7 @@ def test_a_node_that_hangs_costs_one_request_one_timeout(request_: Callable[[Ser
                 await request_(cluster, number)
                 took.append(trio.current_time() - started)
                 await trio.sleep(world.random.uniform(0, 20))
-            assert took[0] <= TIMEOUT
+            assert took[0] <= TIMEOUT + 0.001, "beside the time to hash the content"
             assert took[1:] == [0.0] * 39
         assert sum(a.asked.get(what, 0) for what in EVERYTHING - {"check_present"}) <= 1, "besides probes"
 
@@ -133,7 +133,7 @@ def test_a_node_that_hangs_at_uploads_alone(hangs: str) -> None:
                 started = trio.current_time()
                 await put(cluster, number)
                 took = trio.current_time() - started
-                assert took <= TIMEOUT
+                assert took <= TIMEOUT + 0.001, "beside the time to hash the content"
                 waited += took > 0
                 await trio.sleep(2)
             assert waited <= 8 + 3600 / 30

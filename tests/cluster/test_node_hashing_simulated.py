@@ -114,21 +114,29 @@ def test_a_node_that_reads_on_does_not_hash(monkeypatch: pytest.MonkeyPatch) -> 
     simulate(scenario)
 
 
-@pytest.mark.parametrize("what", ["check_present", "lock", "get"])
-def test_a_node_that_verifies_content_anew_is_waited_for(what: str) -> None:
+def test_a_node_that_verifies_content_anew_before_a_download_is_waited_for() -> None:
     """It vouches for content that others may have changed only after it has hashed it."""
 
     async def scenario(world: Simulation) -> None:
         node = world.node("verifies", seek=SIZE / HASHING_RATE)
         await store(node.store, CONTENT)
+        async with world.cluster(timeout=TIMEOUT) as cluster, await cluster.get(KEY) as download:
+            assert download.length == SIZE
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("what", ["check_present", "lock"])
+def test_another_node_answers_where_one_has_to_verify_for_long(what: str) -> None:
+    async def scenario(world: Simulation) -> None:
+        for node in (world.node("verifies", seek=SIZE / HASHING_RATE), world.node("protected")):
+            await store(node.store, CONTENT)
         async with world.cluster(timeout=TIMEOUT) as cluster:
             if what == "check_present":
                 assert await cluster.check_present(KEY)
-            elif what == "lock":
-                await (await cluster.lock(KEY)).aclose()
             else:
-                async with await cluster.get(KEY) as download:
-                    assert download.length == SIZE
+                await (await cluster.lock(KEY)).aclose()
+        assert trio.current_time() <= TIMEOUT + 1
 
     simulate(scenario)
 
