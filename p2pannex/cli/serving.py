@@ -163,7 +163,7 @@ def _log_to_stderr(output: Output) -> None:
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return f"p2pannex: {line(super().format(record))}"
+        return f"p2pannex: {line(super().format(record).removeprefix('p2pannex: '))}"
 
 
 def _mode(read_only: bool, append_only: bool) -> Mode:

@@ -7,6 +7,7 @@ node took long for it: then, for example, a special remote waited for a server t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import ParamSpec, TypeVar
 
@@ -20,6 +21,7 @@ from p2pannex.service import NotLocked, Service, seconds_to_hash
 P = ParamSpec("P")
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
 
 COST = 100.0
 """The annex-cost of a node without a configured cost."""
@@ -66,6 +68,7 @@ class Node:
         self.transfers = 0
         """Uploads and downloads that are open at this moment. `Admission` counts them."""
         self.health = Health()
+        self._logged = False
 
     @property
     def uuid(self) -> str:
@@ -133,16 +136,32 @@ class Node:
             pass
         if trio.current_time() >= self.health.back_at:  # no failure was recorded
             self.health.recovered()
+            self._log_recovery()
 
     def answered(self) -> None:
-        self.health.answered()
+        if self.health.failures:
+            self.health.answered()
+            self._log_recovery()
 
     def failed(self, reason: str = "it did not reply in time", *, costly: bool = True) -> None:
         """Record that it did not reply. `costly`: a request waited for it."""
+        if not self.health.failures:  # the first one; those that follow are not logged
+            log.warning("p2pannex: node %s failed: %s", self.name, shown(reason))
+            self._logged = True
         self.health.failed(reason, costly=costly)
+
+    def _log_recovery(self) -> None:
+        if self._logged and not self.health.failures:
+            self._logged = False
+            log.warning("p2pannex: node %s replies again", self.name)
 
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.uuid}{'' if self.healthy else ', unhealthy'}>"
+
+
+def shown(reason: str) -> str:
+    """A reason as one line for a log. A server may have sent some of it, so it may contain any characters."""
+    return "".join(character if character.isprintable() else " " for character in reason)
 
 
 def ranked(nodes: Iterable[Node]) -> list[Node]:

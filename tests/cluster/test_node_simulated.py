@@ -9,7 +9,8 @@ from p2pannex.cluster.node import SLOW_REFUSAL, Node, ranked, to_ask
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported, WrongContent
 from p2pannex.service import NotLocked
 from p2pannex.stores.memory import MemoryStore
-from p2pannex.testing.simulator import Simulation, simulate
+from p2pannex.testing.samples import key_of
+from p2pannex.testing.simulator import Failing, Simulation, simulate
 
 TIMEOUT = 20.0
 
@@ -93,3 +94,33 @@ def test_suspended_nodes_get_a_request_only_if_all_are_suspended() -> None:
         assert to_ask(nodes) == (nodes, [])
 
     simulate(scenario)
+
+
+def test_a_failure_and_its_end_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(world: Simulation) -> None:
+        a, _ = world.node("a"), world.node("b")
+        async with world.cluster(timeout=TIMEOUT) as cluster:
+            for failing, pause in ((Failing.HANG, 1000), (Failing.DIE, 0.1), (Failing.ERR, 100)):
+                a.fail(failing)
+                for _ in range(10):
+                    with pytest.raises(RemoteError):
+                        await cluster.check_present(key_of(b"absent"))
+                    await trio.sleep(pause / 10)
+                a.recover()
+                await trio.sleep(200)
+
+    simulate(scenario)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("p2pannex")] == [
+        "p2pannex: node a failed: a did not reply within 20 s",
+        "p2pannex: node a replies again",
+        "p2pannex: node a failed: a died",
+        "p2pannex: node a replies again",
+    ]
+
+
+def test_a_logged_reason_is_one_line_without_control_characters(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(world: Simulation) -> None:
+        node("a").failed("bad\nline\x1b[2J")
+
+    simulate(scenario)
+    assert [record.getMessage() for record in caplog.records] == ["p2pannex: node a failed: bad line [2J"]

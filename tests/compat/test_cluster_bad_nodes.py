@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trio
 
 import tests.support.bad_node
 from p2pannex.gateways.directory.config import NodeConfig, create
@@ -61,3 +62,20 @@ async def test_a_node_that_announces_a_wrong_length_is_passed_over(tmp_path: Pat
         await offer(client, content, key)
         for start in (0, 7):
             assert await fetch(client, key, start) == content[start:]
+
+
+async def test_a_node_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
+    """It is the first by cost, and alone could have the content: the other nodes reply that they lack it."""
+    timeout = 3
+    nodes = {
+        "hangs": node(tmp_path, "hangs", "hang-at-CHECKPRESENT", timeout, 1),
+        "good": node(tmp_path, "good", "none", timeout, 2),
+    }
+    async with client_of(tmp_path, nodes) as client:
+        took = []
+        for _ in range(8):
+            started = trio.current_time()
+            assert not await client.check_present(key_of(b"absent"))
+            took.append(trio.current_time() - started)
+    assert took[0] >= timeout
+    assert sum(took[1:]) < timeout, "none of the others waited for it"

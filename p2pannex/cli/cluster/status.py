@@ -38,12 +38,15 @@ def status(directory: str, watch: bool, output: Output) -> int:
 
 
 async def _status(directory: str, watch: bool, output: Output) -> int:
+    import logging
+
     import trio
 
     from p2pannex.gateways.directory.cluster import GatewayDirectory
     from p2pannex.gateways.directory.node_status import StatusReader
     from p2pannex.urls import open_url
 
+    logging.getLogger("p2pannex").addHandler(logging.NullHandler())  # the table shows what would be logged
     async with GatewayDirectory(directory, open_url, report=False) as gateway:
         reader = StatusReader(gateway)
         if not watch:

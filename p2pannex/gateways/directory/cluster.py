@@ -15,6 +15,7 @@ effect without a restart. An invalid configuration changes nothing until it is c
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ import trio
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.cluster import NotAllAsked, counts_as_nodes
+from p2pannex.cluster.node import shown
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, NotAGateway, change, create
 from p2pannex.gateways.directory.sizes import Countable, NodeSizes
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from p2pannex.cluster.wanted import PreferredContent
     from p2pannex.stores.external.spool import Spool
     from p2pannex.stores.external.store import ExternalStore
+
+log = logging.getLogger(__name__)
 
 CONFIG_INTERVAL = 1.0
 """Seconds between two checks of the configuration."""
@@ -187,7 +191,7 @@ class GatewayDirectory(Cluster):
                 opened.node.cost = wanted.cost
             else:
                 self._remove_node(name)
-        self.problems = {}
+        before, self.problems = self.problems, {}
         for name, wanted in config.nodes.items():
             known = self._opened.get(name)
             if known is not None and not isinstance(known.node.service, Unavailable):
@@ -197,7 +201,11 @@ class GatewayDirectory(Cluster):
                 await self._nodes.open(node, self._nursery)
             except (RemoteError, ConnectionLost) as error:
                 self.problems[name] = str(error)
+                if before.get(name) != str(error):
+                    log.warning("p2pannex: node %s cannot be opened: %s", name, shown(str(error)))
                 node = Node(name, Unavailable(wanted.uuid, str(error)), cost=wanted.cost)
+            if name in before and name not in self.problems:
+                log.warning("p2pannex: node %s was opened", name)
             if known is not None:
                 self._remove_node(name)
             self._opened[name] = _Opened(wanted, node)

@@ -99,3 +99,20 @@ async def test_a_configuration_that_is_spoilt_before_the_block_is_entered(tmp_pa
     with pytest.raises(NotAGateway):
         async with cluster:
             raise AssertionError("it was entered")
+
+
+async def test_a_node_that_cannot_be_opened_is_logged_once(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = gateway(tmp_path, "a", "b")
+    (tmp_path / "b").rename(tmp_path / "unplugged")
+    async with GatewayDirectory(path, open_url) as cluster:
+        for _ in range(3):
+            await trio.sleep(10)
+            assert not await cluster.check_present(key_of(b"absent"))
+        (tmp_path / "unplugged").rename(tmp_path / "b")
+        await trio.sleep(10)
+    first, second = [record.getMessage() for record in caplog.records if record.name.startswith("p2pannex")]
+    assert first.startswith("p2pannex: node b cannot be opened: ")
+    assert str(tmp_path / "b") in first
+    assert second == "p2pannex: node b was opened"
