@@ -17,6 +17,7 @@ from p2pannex.keys.key import Key
 from p2pannex.p2p.remote import Remote
 from p2pannex.service import RETENTION, Lock, Removal
 from p2pannex.stores.memory import MemoryStore
+from p2pannex.testing.samples import key_of
 from p2pannex.testing.serving import served
 from p2pannex.transfer.drop import MARGIN, RemovalRefused, remove_while_locked
 from tests.support.restarting import RestartingRepository
@@ -311,3 +312,34 @@ async def test_a_target_that_restarts_after_its_clock_was_read(
         assert target.store.contents == {KEY: b"x"}
         assert not (await holder.remove(KEY)).ok, "as far as we know, the target may still be about to remove"
         assert (await remove_while_locked(KEY, target=remote, holder=holder)).ok
+
+
+@pytest.mark.parametrize("rotten", [False, True])
+async def test_verify_removes_only_while_a_good_copy_is_locked(rotten: bool) -> None:
+    key = key_of(b"hello")
+    target, holder = MemoryStore("target"), MemoryStore("holder")
+    target.contents[key], holder.contents[key] = b"hello", b"jello" if rotten else b"hello"
+    if rotten:
+        with pytest.raises(RemovalRefused, match="or its copy is damaged; nothing was removed"):
+            await remove_while_locked(key, target=target, holder=holder, verify=True)
+        assert key in target.contents
+    else:
+        assert (await remove_while_locked(key, target=target, holder=holder, verify=True)).ok
+        assert key not in target.contents
+
+
+async def test_no_time_left_removes_nothing_also_where_the_target_s_clock_has_just_begun() -> None:
+    """A deadline is never before the start of the target's clock, and one at its start has passed."""
+    world = World()
+    clock = SkewedClock(world, 0.0)
+    holder = Distant(world, "holder", clock)
+
+    class NoTime(Distant):
+        async def timestamp(self) -> int:
+            world.now += RETENTION - 1
+            return 0
+
+    late = NoTime(world, "late", clock)
+    with pytest.raises(RemovalRefused, match="no time was left"):
+        await remove_while_locked(KEY, target=late, holder=holder, clock=clock)
+    assert KEY in late.contents
