@@ -109,7 +109,7 @@ async def quietly_serve(peer: Peer, service: Service) -> None:
 
 
 async def test_the_program_is_stopped_when_the_client_has_left(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_watch, "LOOK", 0.05)
+    monkeypatch.setattr(client_watch, "INTERVAL", 0.05)
     hangs = remote.path / "trouble" / "TRANSFER"
     async with remote.open(timeout=50) as external:
         key = await store(external, b"0123456789")
