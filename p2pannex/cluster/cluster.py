@@ -203,7 +203,7 @@ class Cluster(Gateway):
             gone |= removal.uuids | ({node.uuid} if removal.ok else frozenset())
             if not removal.ok:
                 problems.append(f"{node.name}: {removal.reason or 'it refused, without a reason'}")
-        problems += [f"{node.name}: it did not reply before, and was not asked" for node in suspended]
+        problems += [f"{node.name}: {node.health.summary}" for node in suspended]
         return Removal(not problems, self._named(gone), "; ".join(problems))
 
     def _named(self, uuids: frozenset[str]) -> frozenset[str]:

@@ -150,7 +150,9 @@ def test_a_suspended_node_that_alone_has_the_content_is_never_taken_for_one_that
             for request in (cluster.check_present, cluster.get, cluster.lock):
                 with pytest.raises(RemoteError, match="a: no request was sent"):
                     await request(key)
-            assert not (await cluster.remove(key)).ok
+            removal = await cluster.remove(key)
+            assert not removal.ok
+            assert "a: no request was sent" in removal.reason
             assert a.store.contents[key] == b"only here"
             await trio.sleep(1)
             assert await cluster.check_present(key), "a probe found that it replies"
