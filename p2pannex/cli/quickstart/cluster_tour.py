@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from p2pannex.stores.directory import DirectoryStore
     from p2pannex.transfer.transfer import Transferred
 
+PROBED_WITHIN = 30.0
+"""Seconds within which the gateway finds out that a node replies again, so early in its back-off."""
+
 NODES = {"attic": 100.0, "cellar": 150.0, "shelf": 200.0}
 """The stores and their costs: a download comes from the cheapest one that replies."""
 
@@ -238,6 +241,8 @@ class ClusterTour:
         self.row(path, key, [size(watch.count), text], **fields)
 
     async def remove(self, client: Remote, path: str, key: Key) -> None:
+        import trio
+
         from p2pannex.transfer.drop import RemovalRefused
 
         self.view.step(
@@ -252,6 +257,11 @@ class ClusterTour:
                 for host in self.hosts:
                     host.on = True
             removal = await client.remove(key)
+            if again:
+                with trio.move_on_after(PROBED_WITHIN):
+                    while not removal.ok:  # until the gateway's next probe finds that the node replies again
+                        await trio.sleep(0.1)
+                        removal = await client.remove(key)
             nodes = self.named(removal.uuids)
             if removal.ok is not again:
                 raise RemovalRefused("another program uses these stores; run the quickstart again")

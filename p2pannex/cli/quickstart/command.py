@@ -6,6 +6,7 @@ are measured. `stores_tour` is the first part, `cluster_tour` the second; `view`
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def quickstart(files: tuple[str, ...], directory: str | None, output: Output) ->
     """
     import trio
 
+    logging.getLogger("p2pannex").addHandler(logging.NullHandler())  # the tour shows what would be logged
     view: View = JsonView() if output.as_json else QuietView() if output.quiet else RichView()
     with work_folder(directory) as folder:
         trio.run(_Tour(folder, files, directory, view, output).run)
