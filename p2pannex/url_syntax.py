@@ -5,6 +5,7 @@ The head of `urls.py` lists the forms of a URL. Each form has a class below, wit
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -20,7 +21,8 @@ NETWORK_TOKEN_VARIABLE = "GIT_ANNEX_P2P_AUTHTOKEN"  # noqa: S105 - likewise
 """git-annex's own variable for the token. It is used for P2P networks only."""
 
 KNOWN = (
-    "a directory, ssh://HOST/DIR, exec:COMMAND, unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or p2p-annex::NET:ADDRESS"
+    "a directory, ssh://HOST/DIR, HOST:DIR, exec:COMMAND, unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or "
+    "p2p-annex::NET:ADDRESS"
 )
 
 
@@ -103,7 +105,11 @@ def parse_url(url: str) -> AnyURL:
     if url.startswith("p2p-annex:"):
         return _network(url)
     if "://" not in url:
-        return DirectoryURL(url)
+        # As in git, a directory that exists comes before a host of that name.
+        found = None if (url[0].isalpha() and url[1:2] == ":") or os.path.exists(url) else scp_like(url)
+        return DirectoryURL(url) if found is None else found
+    if url.startswith(("file:///", "file://localhost/")):
+        return DirectoryURL(url.removeprefix("file://").removeprefix("localhost"))
     scheme = url.partition("://")[0]
     if scheme not in ("ssh", "tcp", "tls"):
         raise InvalidURL(f"{url}: {scheme}:// is not supported; write {KNOWN}")
@@ -119,6 +125,34 @@ def parse_url(url: str) -> AnyURL:
     if not host or host.startswith("-") or any(character.isspace() for character in host):
         raise InvalidURL(f"{url}: the host is missing or not valid")
     return _ssh(url, parts, host, port) if scheme == "ssh" else _socket(url, parts, host, port)
+
+
+_SCP_LIKE = re.compile(
+    r"(?:(?P<user>[^@/:\[\]]+)@)?(?:\[(?:(?P<user_inside>[^@/\]]+)@)?(?P<inside>[^/\]]+)\]|(?P<host>[^@/:\[\]\s]+)):(?P<path>.+)"
+)
+
+
+def scp_like(url: str) -> SshURL | None:
+    """``[USER@]HOST:PATH``, which git takes for ssh too; None if it is not one.
+
+    HOST may be in brackets, with a port or an IPv6 address: ``[HOST:PORT]:PATH``, ``[::1]:PATH``. A relative path
+    starts in the home directory there. As in git, nothing is percent-encoded.
+    """
+    match = _SCP_LIKE.fullmatch(url)
+    if match is None:
+        return None
+    host, port, path = match["inside"] or match["host"], None, match["path"]
+    if match["inside"] and host.count(":") == 1:
+        host, _, number = host.partition(":")
+        if not number.isdecimal() or not 0 < int(number) < 65536:
+            return None
+        port = int(number)
+    user = match["user"] or match["user_inside"]
+    if host.startswith("-") or (user or "").startswith("-"):
+        raise InvalidURL(f"{url}: the host or the user's name is not valid")
+    if not path.startswith("/"):
+        path = f"/{path}" if path.startswith("~") else f"/~/{path}"
+    return SshURL(host, path, port, user)
 
 
 def _host(parts: SplitResult) -> str:

@@ -29,6 +29,8 @@ TESTED_TOGETHER = {
     "gateways/directory/test_config.py": "gateways.directory.toml_values",
     "gateways/directory/test_sizes.py": "stores.files.inventory",
     "gateways/repository/test_cluster.py": "gateways.repository.reading git_annex.branch.sizes",
+    "git_annex/branch/test_branch.py": "git_annex.branch.blocking",
+    "git_annex/test_layout.py": "git_annex.sharing",
     "git_annex/logs/test_timed_log.py": (
         "git_annex.logs.cluster_log git_annex.logs.group_log git_annex.logs.maxsize_log git_annex.logs.numcopies_log"
         " git_annex.logs.proxy_log git_annex.logs.repository_log git_annex.logs.trust_log"

@@ -50,8 +50,8 @@ async def test_a_directory_that_is_no_store(tmp_path: Path) -> None:
         await open_url(str(tmp_path))
     with pytest.raises(NotAStore):
         await open_url(str(tmp_path / "nosuch"))
-    with pytest.raises(InvalidURL, match=r"host:dir: there is no such directory; write .*ssh://"):
-        await open_url("host:dir")
+    with pytest.raises(InvalidURL, match=r"no/host:dir: there is no such directory; write .*ssh://"):
+        await open_url("no/host:dir")
 
 
 @pytest.mark.parametrize("options", [[], ["--bare"]])

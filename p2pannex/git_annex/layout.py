@@ -14,80 +14,35 @@ Any repository may have objects at both places, so both are searched.
 Objects are read-only files in read-only directories, as a protection against an accidental ``rm``. To change a
 directory, p2pannex makes it writable, makes the change, and makes it read-only again. git-annex does the same at any
 time, in between as well. So a change may fail for lack of permission, and is then tried again.
+
+The owner may have set commands that protect objects in another way (`hooks`). Then every change of a directory, and
+every removal of an object, is between a thaw and a freeze.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from p2pannex.git_annex.config import AnnexConfig
+from p2pannex.git_annex.hooks import ContentHooks
+from p2pannex.git_annex.pid_locks import locks_of
+from p2pannex.git_annex.sharing import Sharing
 from p2pannex.keys.key import Key
+from p2pannex.system.unsupported import chmod, rename
 
 T = TypeVar("T")
 
+ERASING = b"p2pannex.erase"
+"""The name, in its own directory, of an object that is erased where objects are on another file system."""
+
 ATTEMPTS = 50
 """How often a change to a directory is tried while other programs make it read-only or remove it."""
-
-
-class Sharing:
-    """The permissions that core.sharedRepository asks for, as git-annex applies them."""
-
-    def __init__(self, shared: str | None) -> None:
-        self._mode: int | None = None
-        self._extra = 0
-        value = (shared or "false").lower()
-        if value in ("group", "true", "1"):
-            self._extra = 0o060
-        elif value in ("all", "world", "everybody", "2"):
-            self._extra = 0o064
-        elif value not in ("umask", "false", "0", "no"):
-            try:
-                self._mode = int(value, 8) & 0o666
-            except ValueError:
-                self._extra = 0
-
-    @property
-    def shared(self) -> bool:
-        return bool(self._extra or self._mode)
-
-    @property
-    def file_bits(self) -> int:
-        """The permission bits that new files get in addition to those that the umask allows."""
-        return self._mode or (0o600 | self._extra if self._extra else 0)
-
-    def file(self, path: bytes) -> None:
-        """Give a new file the permissions that core.sharedRepository asks for."""
-        if self.shared:
-            os.chmod(path, self._mode or stat.S_IMODE(os.stat(path).st_mode) | self._extra)
-
-    def directory(self, path: bytes) -> None:
-        """Give a new directory the permissions that core.sharedRepository asks for."""
-        if self.shared:
-            os.chmod(path, self._directory_mode(stat.S_IMODE(os.stat(path).st_mode)))
-
-    def object_mode(self) -> int:
-        """The permissions of an object file."""
-        return 0o444 if self._mode is None else self._mode & 0o444
-
-    def frozen_mode(self, mode: int) -> int:
-        """The permissions of an object's directory while no program changes it.
-
-        It is read-only, except for users who may write because of core.sharedRepository. `mode` is its present
-        mode.
-        """
-        if self._extra:
-            return self._directory_mode(mode) | 0o200
-        return self._directory_mode(mode) & ~0o222 if self._mode is None else self._directory_mode(mode) & ~0o200
-
-    def _directory_mode(self, mode: int) -> int:
-        if not self.shared:
-            return mode
-        mode = mode | self._extra if self._mode is None else self._mode
-        return mode | (mode & 0o444) >> 2 | stat.S_ISGID
 
 
 class AnnexLayout:
@@ -97,12 +52,20 @@ class AnnexLayout:
         self.annex = os.path.join(config.git_dir, b"annex")
         self.root = os.path.join(self.annex, b"objects")
         self.own = os.path.join(self.annex, b"p2pannex")
+        self._erasing = os.path.join(self.own, b"erasing")
         self.sharing = Sharing(config.shared)
         self._bare = config.bare
         self.crippled = config.crippled
         self.has_permissions = not config.crippled
+        self.locks = locks_of(config)
+        self.hooks = ContentHooks(config.git_dir, config.values)
         self._latest: tuple[Key | None, tuple[bytes, bytes]] = None, (b"", b"")
         """The latest result of `places`: one request calls it a dozen times for the same key."""
+
+    @property
+    def removes_quickly(self) -> bool:
+        """Whether a removal runs no commands of the owner, which may take any time."""
+        return not (self.hooks.thaw or self.hooks.erase or self.hooks.freeze)
 
     def places(self, key: Key) -> tuple[bytes, bytes]:
         latest, paths = self._latest
@@ -161,7 +124,7 @@ class AnnexLayout:
         for attempt in range(ATTEMPTS):
             made = self.make_directories(directory)
             try:
-                self.within(directory, lambda: os.rename(partial, path))
+                self.within(directory, lambda: rename(partial, path, os.path.join(directory, b"p2pannex.new")))
                 return made
             except FileNotFoundError:
                 # Another program has removed the directory while it was empty, after it removed the content in it.
@@ -170,7 +133,10 @@ class AnnexLayout:
         raise AssertionError("the last attempt returns or raises")
 
     def protect(self, fd: int, path: bytes) -> None:
-        os.fchmod(fd, self.sharing.object_mode())
+        status = os.fstat(fd)
+        # A copy was installed if the partial was on another file system.
+        chmod(fd if status.st_nlink else path, self.sharing.object_mode(stat.S_IMODE(status.st_mode)))
+        self.hooks.freeze.run(path)
         self.freeze(os.path.dirname(path))
 
     def verified_mode(self, mode: int) -> int:
@@ -181,19 +147,100 @@ class AnnexLayout:
         self.make_directories(os.path.dirname(bad))
         directory = os.path.dirname(path)
         try:
-            self.within(directory, lambda: os.rename(path, bad))
+            if self.hooks.thaw:
+                self.hooks.thaw.run(path)
+            self.within(directory, lambda: rename(path, bad, bad + b".new"))
         finally:
             self.remove_empty(directory)
         return bad
 
+    @contextmanager
+    def removable(self, path: bytes) -> Iterator[None]:
+        """Let the object at `path` be removed in the block: the owner's commands, which may take long, run before it.
+
+        If the object is still there afterwards, it is protected again.
+        """
+        directory = os.path.dirname(path)
+        if self.hooks.erase:
+            self.make_directories(self._erasing)
+            left = [os.path.join(self._erasing, name) for name in os.listdir(self._erasing)]
+            for killed in (*left, os.path.join(directory, ERASING)):
+                self._erase_left_over(killed)
+        if self.hooks.thaw and os.path.lexists(path):
+            self._thaw(directory)
+            self.hooks.thaw.run(path)
+        try:
+            yield
+        finally:
+            if self.hooks.freeze and os.path.lexists(path):
+                self.hooks.freeze.run(path)
+                self.freeze(directory)
+
     def discard(self, path: bytes) -> None:
-        self.within(os.path.dirname(path), lambda: os.unlink(path))
+        if self.hooks.erase:
+            self._erase(path)
+        else:
+            self._change(os.path.dirname(path), lambda: os.unlink(path))
+
+    def _erase(self, path: bytes) -> None:
+        """Run the owner's secure-erase command on an object, and unlink it.
+
+        The object is moved away first. So from the first byte that the command overwrites, no program takes the file
+        for the content of the key, even if this process is killed. The next removal erases what a killed one left.
+        """
+        self.make_directories(self._erasing)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            self.locks.try_lock(fd)  # so that others do not take it for what a killed process left
+            directory = os.path.dirname(path)
+            moved = os.path.join(self._erasing, os.path.basename(path))
+            try:
+                self._change(directory, lambda: os.rename(path, moved))
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                # Objects are on another file system. A copy there would leave the blocks of the object unerased.
+                moved = os.path.join(directory, ERASING)
+                self._change(directory, lambda: os.rename(path, moved))
+            self._run_erase(moved)
+        finally:
+            self.locks.close(fd)
+
+    def _erase_left_over(self, path: bytes) -> None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return
+        try:
+            if self.locks.try_lock(fd):
+                self._run_erase(path)
+        finally:
+            self.locks.close(fd)
+
+    def _run_erase(self, path: bytes) -> None:
+        with suppress(OSError):
+            os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | stat.S_IWUSR)
+        self.hooks.erase.run(path)
+        with suppress(FileNotFoundError):  # the command may remove the file
+            os.unlink(path)
 
     def within(self, directory: bytes, change: Callable[[], T]) -> T:
         """Change an object's directory, which is made writable if necessary. Returns the result of `change`.
 
         The caller must call `freeze` after its last change.
         """
+        if self.hooks.thaw:
+            self._thaw(directory)
+        return self._change(directory, change)
+
+    def _thaw(self, directory: bytes) -> None:
+        self.hooks.thaw.run(directory)
+        with suppress(FileNotFoundError):
+            mode = stat.S_IMODE(os.stat(directory).st_mode)
+            if not self.crippled and not mode & stat.S_IWUSR:
+                self._chmod(directory, mode | stat.S_IWUSR)
+
+    def _change(self, directory: bytes, change: Callable[[], T]) -> T:
         for attempt in range(ATTEMPTS):
             try:
                 return change()
@@ -209,8 +256,12 @@ class AnnexLayout:
 
     def freeze(self, directory: bytes) -> None:
         """Make an object's directory read-only, if it still exists."""
-        if self.crippled:
-            return
+        if not self.crippled:
+            self._make_read_only(directory)
+        if self.hooks.freeze and os.path.isdir(directory):
+            self.hooks.freeze.run(directory)
+
+    def _make_read_only(self, directory: bytes) -> None:
         try:
             mode = stat.S_IMODE(os.stat(directory).st_mode)
             if mode != self.sharing.frozen_mode(mode):
@@ -228,8 +279,7 @@ class AnnexLayout:
             self.freeze(directory)
 
     def _chmod(self, directory: bytes, mode: int) -> None:
-        try:
-            os.chmod(directory, mode)
-        except PermissionError:
-            # Another user of the group owns it. The group's permissions are enough, or the change itself will fail.
-            pass
+        # Where this is not permitted, another user of the group owns the directory: the group's permissions are enough,
+        # or the change itself will fail.
+        with suppress(PermissionError):
+            chmod(directory, mode)

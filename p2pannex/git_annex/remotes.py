@@ -8,6 +8,8 @@
     remote.attic.annex-cluster-node       the names of the clusters that it is a node of
     remote.attic.annex-cluster-gateway    the uuids of the clusters that it is another gateway of
     remote.attic.annex-proxy              whether clients may reach it through this repository
+    remote.attic.annex-trustlevel         how far it is trusted; counts instead of the git-annex branch's trust.log
+    remote.attic.annex-private            whether nothing about it is recorded in the git-annex branch
     remote.attic.annex-cost               remotes with a lower cost are preferred
     remote.attic.annex-shell              the program to run there instead of git-annex-shell
 
@@ -23,6 +25,8 @@ from p2pannex.git_annex.values import is_true
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from p2pannex.git_annex.logs.trust_log import TrustLevel
 
 LOCAL_COST = 100.0
 REMOTE_COST = 200.0
@@ -56,6 +60,17 @@ class GitRemote:
     @property
     def proxied(self) -> bool:
         return is_true(self.settings.get("annex-proxy"))
+
+    @property
+    def trust(self) -> TrustLevel | None:
+        """annex-trustlevel, which counts instead of the git-annex branch's trust.log; None if it is not set."""
+        from p2pannex.git_annex.logs.trust_log import TrustLevel
+
+        return TrustLevel.__members__.get(self.settings.get("annex-trustlevel", "").upper())
+
+    @property
+    def private(self) -> bool:
+        return is_true(self.settings.get("annex-private"))
 
     @property
     def path(self) -> str | None:
@@ -100,20 +115,29 @@ def git_remotes(values: Mapping[str, str]) -> tuple[GitRemote, ...]:
         name, dot, variable = rest.rpartition(".")
         if section == "remote" and dot:
             found.setdefault(name, {})[variable] = value
-    return tuple(
-        GitRemote(name, settings, _rewritten(settings.get("annexurl") or settings.get("url") or None, values))
-        for name, settings in found.items()
-    )
+    return tuple(GitRemote(name, settings, _url(settings, values)) for name, settings in found.items())
 
 
-def _rewritten(url: str | None, values: Mapping[str, str]) -> str | None:
-    """The url with url.BASE.insteadOf applied. If several prefixes match, git uses the longest."""
-    if url is None:
+def _url(settings: Mapping[str, str], values: Mapping[str, str]) -> str | None:
+    """The address that git-annex uses: annexUrl, or url; rewritten by url.BASE.insteadOf, url by annexInsteadOf."""
+    annex_url = settings.get("annexurl")
+    if annex_url:
+        return rewritten(annex_url, values)
+    url = settings.get("url")
+    if not url:
         return None
+    for_annex = rewritten(url, values, ".annexinsteadof")
+    return for_annex if for_annex != url else rewritten(url, values)
+
+
+def rewritten(url: str, values: Mapping[str, str], ending: str = ".insteadof") -> str:
+    """The url with url.BASE.insteadOf applied. If several prefixes match, git uses the longest."""
     bases = {
-        prefix: setting[len("url.") : -len(".insteadof")]
-        for setting, prefix in values.items()
-        if setting.startswith("url.") and setting.endswith(".insteadof") and url.startswith(prefix)
+        prefix: setting[len("url.") : -len(ending)]
+        for setting, prefixes in values.items()
+        if setting.startswith("url.") and setting.endswith(ending)
+        for prefix in prefixes.split("\n")
+        if prefix and url.startswith(prefix)
     }
     longest = max(bases, key=len, default="")
     return bases[longest] + url[len(longest) :] if bases else url

@@ -16,7 +16,9 @@ must be local, because the locks are flock(2) locks and the times are those of t
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
@@ -28,8 +30,10 @@ from p2pannex.stores.files.retention import Retention
 from p2pannex.system.clock import Clock, SystemClock
 from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.disk_work import DiskWork
-from p2pannex.system.durability import make_directories, names_durable
+from p2pannex.system.durability import file_durable, make_directories, names_durable
+from p2pannex.system.file_locks import KERNEL_LOCKS
 from p2pannex.system.fsync_batch import run_blocking
+from p2pannex.system.unsupported import chmod, rename
 
 DISK_RESERVE = 100_000_000
 """Default of the bytes that are left free on the disk."""
@@ -51,6 +55,8 @@ class DirectoryLayout:
     """The paths of a directory store's files: the `Layout` of its `ObjectStore`."""
 
     has_permissions = True
+    locks = KERNEL_LOCKS
+    removes_quickly = True
 
     def __init__(self, directory: bytes) -> None:
         self.root = os.path.join(directory, b"annex", b"objects")
@@ -72,14 +78,19 @@ class DirectoryLayout:
 
     def install(self, partial: bytes, path: bytes) -> set[bytes]:
         made = make_directories(os.path.dirname(path))
-        os.rename(partial, path)
+        rename(partial, path, os.path.join(os.path.dirname(path), b"p2pannex.new"))
         return made
 
     def protect(self, fd: int, path: bytes) -> None:
-        os.fchmod(fd, 0o444)
+        status = os.fstat(fd)
+        # A copy was installed if the partial was on another file system.
+        chmod(fd if status.st_nlink else path, stat.S_IMODE(status.st_mode) & 0o444)
+
+    def removable(self, path: bytes) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def verified_mode(self, mode: int) -> int:
-        return 0o444
+        return mode & 0o444
 
     def discard(self, path: bytes) -> None:
         os.unlink(path)
@@ -129,10 +140,13 @@ class DirectoryStore(ObjectStore):
         self.path = directory
         clock = clock or SystemClock()
         annex = os.path.join(directory, b"annex")
+        exclusion = Exclusion(os.path.join(annex, b"exclusion"))
+        with suppress(OSError):  # a store that can only be read needs no locks
+            exclusion.require_locks()
         super().__init__(
             uuid,
             DirectoryLayout(directory),
-            Exclusion(os.path.join(annex, b"exclusion")),
+            exclusion,
             Retention(os.path.join(annex, b"retention"), clock, boot=boot),
             clock=clock,
             disk_reserve=disk_reserve,
@@ -161,7 +175,7 @@ class DirectoryStore(ObjectStore):
             with open(new, "x") as file:
                 file.write(CONFIG_TEXT.format(uuid=uuid, disk_reserve=disk_reserve))
                 file.flush()
-                os.fsync(file.fileno())
+                run_blocking(file_durable(file.fileno()))
             os.rename(new, config_path(directory))
             run_blocking(names_durable(os.path.join(directory, b"annex"), os.path.dirname(directory)))
         return cls(directory)

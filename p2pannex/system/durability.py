@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Collection
@@ -9,6 +10,9 @@ from contextlib import suppress
 
 from p2pannex.system.file_systems import SYSTEM, Reach
 from p2pannex.system.fsync_batch import Fsyncs, run_blocking
+from p2pannex.system.unsupported import is_unsupported
+
+log = logging.getLogger(__name__)
 
 
 def make_directories(path: bytes) -> set[bytes]:
@@ -50,7 +54,7 @@ def replace_file(path: bytes, text: bytes) -> None:
         with open(fd, "wb") as file:
             file.write(text)
             file.flush()
-            os.fsync(fd)
+            run_blocking(file_durable(fd))
         os.rename(new, path)
     except BaseException:
         with suppress(OSError):
@@ -59,13 +63,32 @@ def replace_file(path: bytes, text: bytes) -> None:
     run_blocking(directory_durable(os.path.dirname(path)))
 
 
-def directory_durable(path: bytes) -> Fsyncs[None]:
-    """Make the names in the directory durable: one fsync."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def file_durable(fd: int) -> Fsyncs[None]:
+    """Make the content of a file durable: one fsync. If the file system has none, all file systems are synced."""
     try:
         yield fd
+    except OSError as error:
+        if not is_unsupported(error):
+            raise
+        os.sync()
+
+
+def directory_durable(path: bytes) -> Fsyncs[None]:
+    """Make the names in the directory durable: one fsync. Nothing, if the file system cannot fsync directories."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield from _fsync_directory(fd)
     finally:
         os.close(fd)
+
+
+def _fsync_directory(fd: int) -> Fsyncs[None]:
+    try:
+        yield fd
+    except OSError as error:
+        if not is_unsupported(error):
+            raise
+        log.info("this file system cannot fsync directories (%s): a power failure may undo changes", error.strerror)
 
 
 def names_durable(path: bytes, root: bytes, made: Collection[bytes] = ()) -> Fsyncs[None]:
@@ -79,7 +102,7 @@ def names_durable(path: bytes, root: bytes, made: Collection[bytes] = ()) -> Fsy
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield fd
+        yield from _fsync_directory(fd)
         reach = SYSTEM.reach(fd, root)
     finally:
         os.close(fd)

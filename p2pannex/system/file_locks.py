@@ -6,14 +6,17 @@ the kernel releases them when the process ends.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from p2pannex.errors import RemoteError
+from p2pannex.system.unsupported import is_unsupported
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for a key's lock. Other tasks and processes hold it for milliseconds."""
@@ -28,6 +31,16 @@ These locks and fcntl locks that belong to a process exclude each other.
 
 _FLOCK = struct.Struct("@hhqqi4x")
 """``struct flock``: the type, where the start is counted from, the start, the length (0: to the end), a process (0)."""
+
+
+class NoFileLocks(RemoteError):
+    """The file system has no file locks, so processes could not be kept from removing what others need."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            f"the file system has no file locks ({error.strerror}), which p2pannex needs; use another file system, or "
+            "in a git-annex repository: git config annex.pidlock true"
+        )
 
 
 class Busy(RemoteError):
@@ -46,10 +59,40 @@ def sole_writer(path: bytes) -> Iterator[None]:
     """
     lock = os.open(path + b".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            if not is_unsupported(error):
+                raise
+            with _exclusive_file(path + b".locked"):
+                yield
+            return
         yield
     finally:
         os.close(lock)
+
+
+@contextmanager
+def _exclusive_file(path: bytes) -> Iterator[None]:
+    """Without file locks: the one who makes the file has the lock. A file that is a minute old was left by a killed
+    process."""
+
+    def made() -> bool:
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                if time.time() > os.stat(path).st_mtime + 60:
+                    os.unlink(path)
+            return False
+        return True
+
+    wait_until(made, LOCK_TIMEOUT)
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def wait_until(locked: Callable[[], bool], timeout: float) -> None:
@@ -69,6 +112,10 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if is_unsupported(error):
+            raise NoFileLocks(error) from error
+        raise
     return True
 
 
@@ -80,9 +127,40 @@ def try_range(fd: int, kind: int, start: int = 0, length: int = 0) -> bool:
     assert SET_LOCK is not None
     try:
         fcntl.fcntl(fd, SET_LOCK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
-    except (BlockingIOError, PermissionError):  # POSIX allows both errors for "others hold it"
-        return False
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):  # POSIX allows both for "others hold it"
+            return False
+        if is_unsupported(error):
+            raise NoFileLocks(error) from error
+        raise
     return True
+
+
+class Locks(Protocol):
+    """How the files of one repository are locked."""
+
+    def try_lock(self, fd: int, *, shared: bool = False) -> bool:
+        """As the function `try_lock`."""
+        ...
+
+    def try_range(self, fd: int, kind: int, start: int = 0, length: int = 0) -> bool:
+        """As the function `try_range`."""
+        ...
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor that may be locked, and so release its lock."""
+        ...
+
+
+class KernelLocks:
+    """Locks of the kernel. Closing the descriptor releases them."""
+
+    try_lock = staticmethod(try_lock)
+    try_range = staticmethod(try_range)
+    close = staticmethod(os.close)
+
+
+KERNEL_LOCKS: Locks = KernelLocks()
 
 
 def is_at(status: os.stat_result, path: bytes) -> bool:

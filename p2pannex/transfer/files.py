@@ -13,10 +13,11 @@ Large blocks are read, written and hashed in a thread. Errors are OSError, with 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
+import secrets
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -24,6 +25,10 @@ import trio
 
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key, Verifier
+from p2pannex.system.durability import directory_durable, file_durable
+from p2pannex.system.file_locks import NoFileLocks, try_lock
+from p2pannex.system.fsync_batch import run_blocking
+from p2pannex.system.unsupported import is_unsupported
 from p2pannex.transfer.errors import WrongContent
 from p2pannex.transports.pump import BLOCK, SMALL_BODY
 
@@ -78,6 +83,7 @@ class ReceivingFile(_Closeable):
         self._key = key
         self._fd = fd
         self._overwrite = overwrite
+        self._resumable = True
 
     @classmethod
     async def open(cls, path: Path, key: Key, *, overwrite: bool = False) -> Self:
@@ -93,7 +99,20 @@ class ReceivingFile(_Closeable):
             raise _named(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)), wanted)
         partial = partial_path(wanted, key)
         try:
-            file = cls(wanted, partial, _open_locked(partial, wanted), key, overwrite=overwrite)
+            resumable = True
+            try:
+                fd = _open_locked(partial, wanted)
+            except NoFileLocks:
+                with suppress(OSError):
+                    if not os.stat(partial).st_size:
+                        os.unlink(partial)
+                # Another process could be writing to the same partial file. So it gets a name of its own, and is not
+                # resumed from.
+                partial = os.path.join(os.path.dirname(wanted), secrets.token_hex(8).encode() + SUFFIX)
+                fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                resumable = False
+            file = cls(wanted, partial, fd, key, overwrite=overwrite)
+            file._resumable = resumable
         except OSError as error:
             raise _named(error, wanted) from error
         try:
@@ -158,19 +177,19 @@ class ReceivingFile(_Closeable):
     def _commit(self, durable: bool) -> None:
         if durable:
             # Before the rename: after a crash the name must never refer to incomplete content.
-            os.fsync(self._fd)
+            run_blocking(file_durable(self._fd))
         if self._overwrite:
             os.replace(self.partial, self.path)
         else:
             self._name_new()
         if durable:
-            _sync_directory(os.path.dirname(self.path) or b".")
+            run_blocking(directory_durable(os.path.dirname(self.path) or b"."))
 
     def _name_new(self) -> None:
         try:
             os.link(self.partial, self.path)  # unlike rename, link never replaces a file
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            if not is_unsupported(error) and error.errno != errno.EMLINK:
                 raise
             # This file system has no hard links. A file that is created between this check and the rename is replaced.
             if os.path.lexists(self.path):
@@ -191,7 +210,8 @@ class ReceivingFile(_Closeable):
             return
         status = os.fstat(self._fd)
         try:
-            if status.st_nlink and not status.st_size and os.path.samestat(os.stat(self.partial), status):
+            unwanted = not status.st_size or not self._resumable
+            if status.st_nlink and unwanted and os.path.samestat(os.stat(self.partial), status):
                 os.unlink(self.partial)
         except OSError:
             pass  # an empty file that stays does no harm
@@ -203,12 +223,10 @@ def _open_locked(partial: bytes, wanted: bytes) -> int:
     while True:
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(fd):
                 raise RemoteError(
                     f"{os.fsdecode(wanted)} is being received by another process; wait for it, or name another file"
-                ) from None
+                )
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise FileExistsError(errno.EEXIST, "its partial file is not a regular file")
@@ -270,17 +288,6 @@ class SendingFile(_Closeable):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _sync_directory(path: bytes) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems do not support fsync for directories, and need none
-            raise
-    finally:
-        os.close(fd)
 
 
 def _named(error: OSError, path: bytes) -> OSError:

@@ -63,18 +63,6 @@ def with_a_commit(env: AnnexEnvironment, name: str) -> Path:
     return path
 
 
-def worktree(env: AnnexEnvironment) -> Path:
-    env.run("git", "worktree", "add", "-q", env.home / "r", cwd=with_a_commit(env, "main"))
-    return env.home / "r"
-
-
-def submodule(env: AnnexEnvironment) -> Path:
-    above = with_a_commit(env, "above")
-    inner = with_a_commit(env, "inner")
-    env.run("git", "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner), "r", cwd=above)
-    return above / "r"
-
-
 def somebody_elses(env: AnnexEnvironment) -> Path:
     if os.getuid() != 0:
         pytest.skip("only root can give a repository to somebody else")
@@ -89,8 +77,6 @@ def somebody_elses(env: AnnexEnvironment) -> Path:
         (old_version, "{} is a git-annex repository of version 8", "git annex upgrade"),
         (corrupt_config, "git refuses to read {}: bad config line", "config"),
         (no_uuid, "{} has no annex.uuid", "git annex init"),
-        (worktree, "{} is a worktree of another repository", "serve the repository that it belongs to"),
-        (submodule, "{} is a worktree or submodule whose .git is a file", "serve the repository that it belongs to"),
         (somebody_elses, "git refuses to read {}: detected dubious ownership", "--add safe.directory"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

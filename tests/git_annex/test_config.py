@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pannex.git_annex.config import NotAnAnnex, read_annex_config
 from p2pannex.stores.annex.store import AnnexStore, UnusableAnnex
 from tests.stores.annex.repository import make
 from tests.support.git import git
@@ -63,10 +64,71 @@ def test_worktrees(tmp_path: Path) -> None:
     repository = make(tmp_path / "r")
     git(repository, "commit", "-q", "--allow-empty", "-m", "first")
     git(repository, "worktree", "add", "-q", tmp_path / "tree")
-    assert refused(tmp_path / "tree") == (
-        "@/tree is a worktree or submodule whose .git is a file; serve the repository that it belongs to"
-    )
-    assert "is a worktree of another" in refused(repository / ".git/worktrees/tree")
+    for place in (repository, tmp_path / "tree", repository / ".git/worktrees/tree"):
+        config = read_annex_config(os.fsencode(place))
+        assert config.git_dir == os.fsencode(repository / ".git")
+    assert read_annex_config(os.fsencode(tmp_path / "tree")).top == os.fsencode(tmp_path / "tree")
+    assert read_annex_config(os.fsencode(repository / ".git")).top == os.fsencode(repository)
+
+
+def test_a_worktree_of_a_bare_repository_is_not_bare(tmp_path: Path) -> None:
+    repository = make(tmp_path / "r")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "first")
+    git(tmp_path, "clone", "-q", "--bare", repository, tmp_path / "b.git")
+    git(tmp_path / "b.git", "config", "annex.uuid", "u")
+    git(tmp_path / "b.git", "config", "annex.version", "10")
+    git(tmp_path / "b.git", "worktree", "add", "-q", tmp_path / "tree")
+    assert read_annex_config(os.fsencode(tmp_path / "b.git")).bare
+    assert not read_annex_config(os.fsencode(tmp_path / "tree")).bare
+
+
+def test_a_git_directory_elsewhere(tmp_path: Path) -> None:
+    repository = make(tmp_path / "r")
+    git(repository, "init", "-q", f"--separate-git-dir={tmp_path}/elsewhere")
+    config = read_annex_config(os.fsencode(repository))
+    assert (config.git_dir, config.top) == (os.fsencode(tmp_path / "elsewhere"), os.fsencode(repository))
+    (repository / ".git").write_text("gitdir: /no/such/place\n")
+    assert refused(repository) == "@/r is not a git repository: its .git leads to none"
+
+
+def test_a_bare_repository_that_was_named_is_not_one_that_git_came_upon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = make(tmp_path / "r")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    (tmp_path / "gitconfig").write_text("[safe]\n\tbareRepository = explicit\n")
+    git(tmp_path, "clone", "-q", "--bare", repository, tmp_path / "b.git")
+    for name, value in (("annex.uuid", "u"), ("annex.version", "10")):
+        git(tmp_path, "--git-dir=b.git", "config", name, value)
+    for place in (repository, repository / ".git", tmp_path / "b.git"):
+        assert read_annex_config(os.fsencode(place)).uuid
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a repository to somebody else")
+@pytest.mark.parametrize("place", ["r", "b.git", "link"])
+@pytest.mark.parametrize(
+    "allowed", ["", "*", "{}/r", "{}/r/", "{}/b.git", "{}/r/.git", "{}/*", "{}/link", "~/r", "*\n\n", "{}"]
+)
+def test_safe_directory_is_what_git_makes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, allowed: str
+) -> None:
+    make(tmp_path / "r")
+    git(tmp_path, "clone", "-q", "--bare", tmp_path / "r", tmp_path / "b.git")
+    for name, value in (("annex.uuid", "u"), ("annex.version", "10")):
+        git(tmp_path / "b.git", "config", name, value)
+    (tmp_path / "link").symlink_to("r")
+    for path in (tmp_path / "r", tmp_path / "b.git"):
+        subprocess.run(["chown", "-R", "12345", path], check=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    lines = [f"\tdirectory = {line.format(tmp_path)}\n" for line in allowed.split("\n")[: None if allowed else 0]]
+    (tmp_path / "gitconfig").write_text("[safe]\n" + "".join(lines))
+    git_allows = not subprocess.run(["git", "-C", tmp_path / place, "rev-parse"], capture_output=True).returncode
+    if git_allows:
+        assert read_annex_config(os.fsencode(tmp_path / place)).uuid
+    else:
+        with pytest.raises(NotAnAnnex, match="dubious ownership"):
+            read_annex_config(os.fsencode(tmp_path / place))
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a repository to somebody else")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 
 from p2pannex.cli.shell.command_line import CommandRefused, is_set
-from p2pannex.git_annex.config import NotAnAnnex, NotInitialised, read_annex_config, run
+from p2pannex.git_annex.config import NotAnAnnex, NotInitialised, git, read_annex_config, work_tree
 from p2pannex.git_annex.values import is_true
 
 
@@ -25,10 +26,10 @@ def initialise(directory: str, *, requested: bool) -> bool:
     try:
         read_annex_config(path)
     except NotInitialised as error:
-        git_dir, values = error.git_dir, error.values
+        git_dir, named, values = error.git_dir, error.named, error.values
     else:
         return True  # another client was faster
-    if not requested and not _has_branch(git_dir):
+    if not requested and not _has_branch(named):
         return False
     if "annex.autoinit" in values and not is_true(values["annex.autoinit"]):
         return False
@@ -36,11 +37,12 @@ def initialise(directory: str, *, requested: bool) -> bool:
         raise CommandRefused("action blocked by GIT_ANNEX_SHELL_READONLY")
     lock = os.open(git_dir, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of several clients at the same time, only one initialises it
+        with suppress(OSError):  # a file system without locks: git annex init may run twice, which does no harm
+            fcntl.flock(lock, fcntl.LOCK_EX)  # of several clients at the same time, only one initialises it
         try:
             read_annex_config(path)
         except NotInitialised:
-            _git_annex_init(directory, git_dir)
+            _git_annex_init(directory, work_tree(git_dir, named))
         except NotAnAnnex:
             pass  # the caller reads the configuration again, and reports what is wrong with it
     finally:
@@ -48,15 +50,14 @@ def initialise(directory: str, *, requested: bool) -> bool:
     return True
 
 
-def _has_branch(git_dir: bytes) -> bool:
-    status, _, _ = run(b"git", b"-C", git_dir, b"show-ref", b"--quiet", b"git-annex")
+def _has_branch(named: bytes) -> bool:
+    status, _, _ = git(named, b"show-ref", b"--quiet", b"git-annex")
     return status == 0
 
 
-def _git_annex_init(directory: str, git_dir: bytes) -> None:
-    top = os.path.dirname(git_dir) if os.path.basename(git_dir) == b".git" else git_dir
+def _git_annex_init(directory: str, top: bytes) -> None:
     # --no-autoenable: only the owner of this account may decide that special remotes are used with its credentials.
-    status, output, errors = run(b"git", b"-C", top, b"annex", b"init", b"--quiet", b"--no-autoenable")
+    status, output, errors = git(top, b"annex", b"init", b"--quiet", b"--no-autoenable")
     if status:
         printed = os.fsdecode(errors + output)
         if "is not a git command" in printed:

@@ -95,11 +95,16 @@ def is_set(variable: str) -> bool:
 
 
 def resolve(directory: str) -> str:
-    """The absolute path of `directory`. A relative one starts at the home directory, as for git-annex-shell."""
-    for home in ("~", "/~"):
-        if directory == home:
-            directory = ""
-        elif directory.startswith(home + "/"):
-            directory = directory[len(home) :].lstrip("/")
+    """The absolute path of `directory`. A relative one starts at the home directory, as for git-annex-shell.
+
+    ``~/`` and ``/~/`` are the home directory, ``~user/`` and ``/~user/`` that of another user, if there is one.
+    """
+    name, slash, rest = directory.removeprefix("/").partition("/")
+    if name == "~":
+        directory = rest.lstrip("/")
+    elif name.startswith("~"):
+        home = os.path.expanduser(name)
+        if home != name:
+            directory = home + slash + rest
     path = os.path.normpath(os.path.join(os.path.expanduser("~"), directory))
     return path[1:] if path.startswith("//") else path

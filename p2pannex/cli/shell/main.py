@@ -112,7 +112,7 @@ def run(words: list[str]) -> int:
     check_directory(directory)
     given = options(rest[1:])
     if command in LEGACY:
-        kind, _ = identify(directory, given.uuid)
+        kind, _, _ = identify(directory, given.uuid)
 
         from p2pannex.cli.shell.legacy import COMMANDS as LEGACY_COMMANDS
 
@@ -149,7 +149,7 @@ def git_shell(command: list[str], words: list[str]) -> NoReturn:
 # Commands --------------------------------------------------------------------------------------------------------
 
 
-def identify(directory: str, expected: str | None) -> tuple[str, str]:
+def identify(directory: str, expected: str | None) -> tuple[str, str, AnnexConfig | None]:
     """The kind of the repository in a directory, and its UUID. `p2pannex.cli.shell.session.OPEN` opens each kind.
 
     If `expected` is given, the repository must have that UUID; OtherRepository is raised if it has another one. If it
@@ -188,7 +188,7 @@ def identify(directory: str, expected: str | None) -> tuple[str, str]:
         raise CommandRefused(f"cannot use {os.fsdecode(config_path(path))}: {error}") from error
     if expected is not None and expected != uuid:
         raise OtherRepository(f"expected repository UUID {expected} but found UUID {uuid}", config)
-    return kind, uuid
+    return kind, uuid, config
 
 
 def behind_gateway(config: AnnexConfig, uuid: str, client: str) -> Served:
@@ -209,14 +209,15 @@ def configlist(directory: str, given: Given) -> int:
     if given.positional:
         raise CommandRefused("configlist takes a directory and nothing else")
     try:
-        _, uuid = identify(directory, given.uuid)
+        _, uuid, config = identify(directory, given.uuid)
     except Uninitialised:
         from p2pannex.cli.shell.autoinit import initialise
 
-        uuid = ""  # for the client, this means a git repository without git-annex
+        uuid, config = "", None  # for the client, this means a git repository without git-annex
         if initialise(directory, requested="autoinit=1" in given.fields):
-            _, uuid = identify(directory, None)
-    write(1, f"annex.uuid={uuid}\ncore.gcrypt-id=\n")
+            _, uuid, config = identify(directory, None)
+    gcrypt = "" if config is None else config.values.get("core.gcrypt-id", "")
+    write(1, f"annex.uuid={uuid}\ncore.gcrypt-id={gcrypt}\n")
     return 0
 
 
@@ -225,7 +226,7 @@ def p2pstdio(directory: str, given: Given) -> int:
         raise CommandRefused("missing UUID parameter" if not given.positional else "too many parameters")
     served = None
     try:
-        kind, uuid = identify(directory, given.uuid)
+        kind, uuid, _ = identify(directory, given.uuid)
     except OtherRepository as error:
         if given.uuid is None or error.config is None:
             raise
@@ -252,7 +253,7 @@ def p2pstdio(directory: str, given: Given) -> int:
 def notifychanges(directory: str, given: Given) -> int:
     if given.positional:
         raise CommandRefused("notifychanges takes a directory and nothing else")
-    kind, _ = identify(directory, given.uuid)
+    kind, _, _ = identify(directory, given.uuid)
     if kind != "annex":
         raise CommandRefused(f"there is no git repository in {directory} whose changes could be reported")
     output = claim_output()

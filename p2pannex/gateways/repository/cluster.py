@@ -39,7 +39,6 @@ from p2pannex.gateways.repository.wanted import Preferences
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.branch.sizes import repository_sizes
 from p2pannex.git_annex.config import AnnexConfig
-from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.git_annex.logs import names
 from p2pannex.git_annex.logs.cluster_log import parse_cluster_log
 from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
@@ -100,9 +99,7 @@ class RepositoryCluster(Cluster):
         super().__init__(uuid, gateway=config.uuid)
         self._config = config
         self._client = client
-        self._branch = Branch(
-            self._config.git_dir, shared_mode=AnnexLayout(self._config).sharing.file_bits, disk_work=disk_work
-        )
+        self._branch = Branch.of(config, disk_work=disk_work)
         self._log = NodeLog(self._branch, ())
         self._disk_work = disk_work
         self._known = _Known()
@@ -211,11 +208,12 @@ class RepositoryCluster(Cluster):
     async def reload(self) -> None:
         """Read the configuration, and open and close nodes to match it. RemoteError if it is invalid."""
         seen = stamp(self._config)  # before reading, so that the next check notices a change made meanwhile
-        await self._load(await trio.to_thread.run_sync(reread, self._config.git_dir))
+        await self._load(await trio.to_thread.run_sync(reread, self._config.named))
         self._known.stamp = seen
 
     async def _load(self, config: AnnexConfig) -> None:
         known = self._known
+        self._branch.blocking.private = config.private_uuids
         logs = {name: await self._branch.read(name) for name in READ}
         clusters = parse_cluster_log(logs[names.CLUSTER_LOG])
         proxies = parse_proxy_log(logs[names.PROXY_LOG])
@@ -230,6 +228,7 @@ class RepositoryCluster(Cluster):
         known.preferences = Preferences.of(
             logs,
             {route.uuid: route.name for route in routes},
+            trust={remote.uuid: remote.trust for remote in rules.remotes if remote.uuid and remote.trust is not None},
             numcopies=int(numcopies) if numcopies.isdecimal() and len(numcopies) < 10 else 1,
         )
         await self._open(routes, whole_clusters, config)

@@ -78,11 +78,13 @@ async def _open_remote(url: str, remote: GitRemote, uuid: str, config: AnnexConf
     from p2pannex.p2p.dial import dialer
     from p2pannex.p2p.peer import PEER_TIMEOUT
     from p2pannex.p2p.remote import Remote
-    from p2pannex.url_syntax import InvalidURL, NetworkURL, SshURL, parse_url
+    from p2pannex.url_syntax import InvalidURL, NetworkURL, SshURL, parse_url, scp_like
 
-    parsed = parse_url(_as_ssh_url(url))
+    like_scp = scp_like(url) if "://" not in url and "::" not in url.partition("[")[0] else None
+    parsed = like_scp or parse_url(_as_ssh_url(url))
     if isinstance(parsed, SshURL):
-        return Remote(functools.partial(_dial_ssh, parsed, remote.settings, config.uuid, uuid), uuid)
+        settings = {**remote.settings, "annex-ssh-options": _ssh_settings(remote, config)}
+        return Remote(functools.partial(_dial_ssh, parsed, settings, config.uuid, uuid), uuid)
     if isinstance(parsed, NetworkURL):
         from p2pannex.git_annex.creds import kept_token
         from p2pannex.protocol.messages import Auth
@@ -93,9 +95,13 @@ async def _open_remote(url: str, remote: GitRemote, uuid: str, config: AnnexConf
     raise InvalidURL(f"{url} cannot be a node here; use a path, ssh:// or p2p-annex::")
 
 
+def _ssh_settings(remote: GitRemote, config: AnnexConfig) -> str:
+    return remote.settings.get("annex-ssh-options") or config.values.get("annex.ssh-options") or ""
+
+
 def _top(config: AnnexConfig) -> str:
     """The directory that the paths of remotes are relative to."""
-    return os.fsdecode(config.git_dir if config.bare else os.path.dirname(config.git_dir))
+    return os.fsdecode(config.top)
 
 
 async def _open_store(path: str, uuid: str, disk_work: DiskWork | None) -> Service:
@@ -116,15 +122,11 @@ async def _open_store(path: str, uuid: str, disk_work: DiskWork | None) -> Servi
 
 
 def _as_ssh_url(url: str) -> str:
-    """Convert what git also takes as ssh to ssh://: other schemes, and ``HOST:PATH``, whose relative paths start in the
-    home directory. Other URLs are returned unchanged."""
+    """Convert other schemes that git also takes as ssh to ssh://. Other URLs are returned unchanged."""
     for scheme in SSH_SCHEMES:
         if url.startswith(scheme):
             return "ssh://" + url.removeprefix(scheme)
-    if "://" in url or "::" in url:
-        return url
-    host, _, path = url.partition(":")
-    return f"ssh://{host}{path}" if path.startswith("/") else f"ssh://{host}/~/{path.removeprefix('~/')}"
+    return url
 
 
 async def _dial_ssh(url: SshURL, settings: Mapping[str, str], client_uuid: str, uuid: str) -> Peer:

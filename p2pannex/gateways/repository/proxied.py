@@ -12,7 +12,6 @@ from p2pannex.gateways.repository.nodes import Unavailable, open_route
 from p2pannex.gateways.repository.rules import Route
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.config import AnnexConfig
-from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.service import Service
 from p2pannex.system.background import Background
 from p2pannex.system.disk_work import DiskWork
@@ -34,7 +33,7 @@ class ProxiedRemote(LoggedRemote):
         self._config = config
         self._route = route
         self._disk_work = disk_work
-        self._branch = Branch(config.git_dir, shared_mode=AnnexLayout(config).sharing.file_bits, disk_work=disk_work)
+        self._branch = Branch.of(config, disk_work=disk_work)
         log = NodeLog(self._branch, [route.uuid])
         self._opened: Service = Unavailable(route.uuid, "a ProxiedRemote has to be entered with async with")
         self._background = Background(log.commit_when_idle)

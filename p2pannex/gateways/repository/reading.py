@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from p2pannex.gateways.repository.rules import Route, Rules
-from p2pannex.git_annex.config import AnnexConfig, run
+from p2pannex.git_annex.config import AnnexConfig, git
 from p2pannex.git_annex.logs.cluster_log import parse_cluster_log
 from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
 
@@ -33,16 +33,22 @@ def read_served(config: AnnexConfig, uuid: str, client: str | None = None) -> Se
 
 def read_rules(config: AnnexConfig, client: str | None = None) -> Rules:
     """The rules of the repository for that client."""
-    proxies, clusters = (_log(config.git_dir, name) for name in (b"proxy.log", b"cluster.log"))
+    proxies, clusters = (_log(config, name) for name in (b"proxy.log", b"cluster.log"))
     return Rules(config.uuid, config.values, parse_proxy_log(proxies), parse_cluster_log(clusters), client)
 
 
-def _log(git_dir: bytes, name: bytes) -> bytes:
-    """A log at the top of the branch, from the journal if it is there; empty if there is none."""
+def _log(config: AnnexConfig, name: bytes) -> bytes:
+    """A log at the top of the branch, as in `Branch.read`: from the journal if it is there; empty if there is none."""
+    text = _journaled(config.git_dir, b"journal", name)
+    if text is None:
+        status, text, _ = git(config.named, b"cat-file", b"blob", b"refs/heads/git-annex:" + name)
+        text = b"" if status else text
+    return text + (_journaled(config.git_dir, b"journal-private", name) or b"")
+
+
+def _journaled(git_dir: bytes, directory: bytes, name: bytes) -> bytes | None:
     try:
-        with open(os.path.join(git_dir, b"annex", b"journal", name), "rb") as file:
+        with open(os.path.join(git_dir, b"annex", directory, name), "rb") as file:
             return file.read()
     except OSError:
-        pass
-    status, text, _ = run(b"git", b"-C", git_dir, b"cat-file", b"blob", b"refs/heads/git-annex:" + name)
-    return b"" if status else text
+        return None

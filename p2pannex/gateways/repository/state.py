@@ -24,7 +24,11 @@ def reread(path: bytes) -> AnnexConfig:
 
 def stamp(config: AnnexConfig) -> tuple[object, ...]:
     """A value that changes whenever the git config or one of the logs changes."""
-    journal = [os.path.join(b"annex", b"journal", journal_name(name)) for name in READ]
+    journal = [
+        os.path.join(b"annex", directory, journal_name(name))
+        for directory in (b"journal", b"journal-private")
+        for name in READ
+    ]
     return tuple(
         _status(os.path.join(config.git_dir, path))
         for path in (b"config", b"packed-refs", os.path.join(b"refs", b"heads", b"git-annex"), *journal)

@@ -62,9 +62,16 @@ class Preferences:
     problems: Mapping[str, str]
 
     @classmethod
-    def of(cls, logs: Mapping[bytes, bytes], nodes: Mapping[str, str], *, numcopies: int = 1) -> Self:
+    def of(
+        cls,
+        logs: Mapping[bytes, bytes],
+        nodes: Mapping[str, str],
+        *,
+        numcopies: int = 1,
+        trust: Mapping[str, TrustLevel] | None = None,
+    ) -> Self:
         """Parse the texts of `LOGS`. `nodes` are the nodes' names by UUID. `numcopies` is the default if none is
-        logged."""
+        logged. `trust` overrides what is logged: the git config's remote.NAME.annex-trustlevel."""
         groups = parse_group_log(logs[names.GROUP_LOG])
         group_wanted = parse_group_wanted_log(logs[names.GROUP_PREFERRED_CONTENT_LOG])
         preferred = parse_wanted_log(logs[names.PREFERRED_CONTENT_LOG])
@@ -85,7 +92,7 @@ class Preferences:
                 problems[uuid] = f"cannot evaluate what {name} wants: {error}"
         return cls(
             groups,
-            parse_trust_log(logs[names.TRUST_LOG]),
+            parse_trust_log(logs[names.TRUST_LOG]) | dict(trust or {}),
             parse_maxsize_log(logs[names.MAXSIZE_LOG]),
             parse_numcopies_log(logs[names.NUMCOPIES_LOG]) or numcopies,
             expressions,

@@ -1,129 +1,27 @@
-"""Reads and changes of the git-annex branch of one repository, for threads and for trio."""
+"""Reads and changes of the git-annex branch of one repository, for trio."""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
 
 import trio
 
-from p2pannex.errors import RemoteError
+from p2pannex.git_annex.branch.blocking import BlockingBranch, joined, read_journal
 from p2pannex.git_annex.branch.cat_file import CatFile
-from p2pannex.git_annex.branch.commit import commit_journal
-from p2pannex.git_annex.branch.journal import JOURNAL_LOCK_TIMEOUT, Journal
-from p2pannex.git_annex.git import GIT_TIMEOUT, Git
+from p2pannex.git_annex.branch.journal import JOURNAL_LOCK_TIMEOUT
+from p2pannex.git_annex.config import AnnexConfig
+from p2pannex.git_annex.git import GIT_TIMEOUT
+from p2pannex.git_annex.hooks import CommitSettings
 from p2pannex.git_annex.logs.location_log import LocationLog
-from p2pannex.git_annex.logs.names import UUID_LOG, InvalidName, location_log_path
+from p2pannex.git_annex.logs.names import UUID_LOG, location_log_path
+from p2pannex.git_annex.pid_locks import locks_of
+from p2pannex.git_annex.sharing import Sharing
 from p2pannex.keys.key import Key
-from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.disk_work import DiskWork, InThreads
-from p2pannex.system.file_locks import Busy
-
-
-class BlockingBranch:
-    """The branch, in methods that block. Any thread may call them; one thread at a time uses the git process.
-
-    The caller must call `close` at the end: it ends that process.
-    """
-
-    def __init__(
-        self,
-        git_dir: str | bytes | os.PathLike[str] | os.PathLike[bytes],
-        *,
-        shared_mode: int = 0,
-        lock_timeout: float = JOURNAL_LOCK_TIMEOUT,
-        git_timeout: float = GIT_TIMEOUT,
-        clock: Callable[[], int] = time.time_ns,
-    ) -> None:
-        self.git = Git(os.path.abspath(os.fsencode(git_dir)), timeout=git_timeout)
-        self.journal = Journal(self.git.git_dir, timeout=lock_timeout, shared_mode=shared_mode)
-        self._clock = clock
-        self._cat_file = CatFile(self.git)
-        self._turn = threading.Lock()
-
-    def read(self, path: bytes) -> bytes:
-        """The same as `Branch.read`."""
-        text = read_journal(self.journal, path)
-        return self._committed(path) if text is None else text
-
-    def prefetch(self, key: Key) -> None:
-        """Ask git for the key's log, because it will probably be changed next. It does not block.
-
-        It does nothing if the journal has the log, or another thread uses the git process.
-        """
-        path = location_log_path(key)
-        if self._turn.acquire(blocking=False):
-            try:
-                if not self.journal.has(path):
-                    self._cat_file.prefetch(path)
-            finally:
-                self._turn.release()
-
-    def _committed(self, path: bytes) -> bytes:
-        with self._turn:
-            return self._cat_file.read(path)
-
-    def locations(self, key: Key) -> set[str]:
-        """The same as `Branch.locations`."""
-        return LocationLog.parse(self.read(location_log_path(key))).present()
-
-    def log_location(self, key: Key, uuid: str, present: bool) -> bool:
-        """The same as `Branch.log_location`."""
-        return self.log_locations(key, [uuid], present)
-
-    def log_locations(
-        self, key: Key, uuids: Iterable[str], present: bool, *, lock_timeout: float | None = None
-    ) -> bool:
-        """The same as `Branch.log_locations`. Busy if the journal's lock is not free within `lock_timeout` seconds."""
-        known = sorted(uuids)
-        for uuid in known:
-            if not uuid or any(c in uuid for c in " \n\r\0"):
-                raise ValueError(f"not a uuid: {uuid!r}")
-        path = location_log_path(key)
-        with self._changing(lock_timeout), self.journal.opened(path) as file:
-            log = LocationLog.parse(self._committed(path) if file is None else file.text)
-            added = b""
-            for uuid in known:
-                line = log.news(uuid, present=present, now=self._clock())
-                if line is not None:
-                    log = log.with_line(line)
-                    added += line.line + b"\n"
-            if added and (file is None or not file.append(added)):
-                self.journal.write(path, log.compacted())
-            return bool(added)
-
-    def change(self, path: bytes, change: Callable[[bytes], bytes | None]) -> bool:
-        """Replace the content of a log by what `change` returns for its present content.
-
-        Returns False, and changes nothing, if `change` returns None.
-        """
-        with self._changing():
-            text = change(self.read(path))
-            if text is None:
-                return False
-            self.journal.write(path, text)
-            return True
-
-    @contextmanager
-    def _changing(self, lock_timeout: float | None = None) -> Iterator[None]:
-        with self.journal.lock(lock_timeout), disk_errors("cannot write to the journal of the git-annex branch"):
-            try:
-                yield
-            except InvalidName as error:
-                raise RemoteError(str(error)) from error
-
-    def commit(self, message: str = "update") -> bool:
-        """The same as `Branch.commit`."""
-        return commit_journal(self.git, self.journal, message)
-
-    def close(self) -> None:
-        """End the git process. A later call starts another."""
-        with self._turn:
-            self._cat_file.close()
+from p2pannex.system.file_locks import KERNEL_LOCKS, Busy, Locks
 
 
 class Branch:
@@ -138,6 +36,11 @@ class Branch:
     lock_timeout, git_timeout: seconds to wait for the journal's lock, and for one git command.
     clock: returns nanoseconds since 1970, for the lines of the logs.
     disk_work: how changes of the journal wait for the disk; `InThreads` if None.
+    private: the UUIDs of private repositories (annex.private, remote.NAME.annex-private). What is logged about them
+        stays in ``annex/journal-private``, which is read with the branch, and is never committed.
+
+    locks: how the journal is locked.
+    commits: what the owner has set about commits; None commits always.
 
     All methods raise RemoteError, with a text for people, if the disk or git fails, or if another process holds the
     journal's lock for too long. Git processes keep running between calls: use the branch as an ``async with`` block, or
@@ -153,27 +56,50 @@ class Branch:
         git_timeout: float = GIT_TIMEOUT,
         clock: Callable[[], int] = time.time_ns,
         disk_work: DiskWork | None = None,
+        private: Collection[str] = (),
+        locks: Locks = KERNEL_LOCKS,
+        commits: CommitSettings | None = None,
     ) -> None:
         self.blocking = BlockingBranch(
-            git_dir, shared_mode=shared_mode, lock_timeout=lock_timeout, git_timeout=git_timeout, clock=clock
+            git_dir,
+            shared_mode=shared_mode,
+            lock_timeout=lock_timeout,
+            git_timeout=git_timeout,
+            clock=clock,
+            private=private,
+            locks=locks,
+            commits=commits,
         )
         self._cat_file = CatFile(self.blocking.git)
         self._disk_work = disk_work or InThreads()
         self._turn = trio.Lock()
         self._change = trio.Lock()  # tasks wait for each other here, so that they do not each block a thread
 
+    @classmethod
+    def of(cls, config: AnnexConfig, *, disk_work: DiskWork | None = None) -> Branch:
+        """The branch of a git-annex repository, with the settings of its owner."""
+        return cls(
+            config.git_dir,
+            shared_mode=Sharing(config.shared).file_bits,
+            disk_work=disk_work,
+            private=config.private_uuids,
+            locks=locks_of(config),
+            commits=CommitSettings(config.git_dir, config.values),
+        )
+
     async def read(self, path: bytes) -> bytes:
         """The content of a log, committed or not; empty if there is no log at that path."""
+        private = self.blocking.private_lines(path)
         text = read_journal(self.blocking.journal, path)
         if text is not None:
             await trio.lowlevel.checkpoint()
-            return text
+            return joined(text, private)
         try:
             self._turn.acquire_nowait()  # no second checkpoint: `read_in_trio` has one, and each takes time
         except trio.WouldBlock:
             await self._turn.acquire()
         try:
-            return await self._cat_file.read_in_trio(path)
+            return joined(await self._cat_file.read_in_trio(path), private)
         finally:
             self._turn.release()
 
@@ -233,11 +159,3 @@ class Branch:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def read_journal(journal: Journal, path: bytes) -> bytes | None:
-    """The journal's content of the log at `path`; None if the journal has none, or can have none of that name."""
-    try:
-        return journal.read(path)
-    except InvalidName:
-        return None

@@ -21,10 +21,12 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 
 from p2pannex.git_annex.logs.names import InvalidName, journal_name
 from p2pannex.system.disk_errors import disk_errors
-from p2pannex.system.file_locks import Busy, try_range, wait_until
+from p2pannex.system.file_locks import KERNEL_LOCKS, Busy, Locks, wait_until
+from p2pannex.system.unsupported import chmod
 
 JOURNAL_LOCK_TIMEOUT = 60.0
 """Seconds to wait for the lock. Commits hold it for a second at most, merges of git-annex for some seconds."""
@@ -42,13 +44,30 @@ class Journal:
     the umask allows, such as 0o660 for core.sharedRepository=group.
     """
 
-    def __init__(self, git_dir: bytes, *, timeout: float = JOURNAL_LOCK_TIMEOUT, shared_mode: int = 0) -> None:
+    def __init__(
+        self,
+        git_dir: bytes,
+        *,
+        timeout: float = JOURNAL_LOCK_TIMEOUT,
+        shared_mode: int = 0,
+        locks: Locks = KERNEL_LOCKS,
+    ) -> None:
         self.annex = os.path.join(git_dir, b"annex")
         self.directory = os.path.join(self.annex, b"journal")
         self._new = os.path.join(self.annex, b"p2pannex", b"journal")
         self.timeout = timeout
         self.shared_mode = shared_mode
+        self._locks = locks
         self._turn = threading.Lock()
+
+    def private(self) -> Journal:
+        """The private journal: ``annex/journal-private``, which has what is logged about private repositories.
+
+        It has the same lock. It is never committed.
+        """
+        other = copy(self)
+        other.directory = os.path.join(self.annex, b"journal-private")
+        return other
 
     @contextmanager
     def lock(self, timeout: float | None = None) -> Iterator[int]:
@@ -64,14 +83,14 @@ class Journal:
             with disk_errors("cannot lock the journal of the git-annex branch"):
                 fd = self._open_lock()
                 try:
-                    wait_until(lambda: try_range(fd, fcntl.F_WRLCK), timeout)
+                    wait_until(lambda: self._locks.try_range(fd, fcntl.F_WRLCK), timeout)
                 except BaseException:
-                    os.close(fd)
+                    self._locks.close(fd)
                     raise
             try:
                 yield fd
             finally:
-                os.close(fd)
+                self._locks.close(fd)
         finally:
             self._turn.release()
 
@@ -183,11 +202,11 @@ class Journal:
             return
         if self.shared_mode:
             executable = (self.shared_mode & 0o444) >> 2
-            os.chmod(path, os.stat(path).st_mode | self.shared_mode | executable)
+            chmod(path, os.stat(path).st_mode | self.shared_mode | executable)
 
     def _share(self, fd: int) -> None:
         if self.shared_mode:
-            os.fchmod(fd, os.fstat(fd).st_mode & 0o7777 | self.shared_mode)
+            chmod(fd, os.fstat(fd).st_mode & 0o7777 | self.shared_mode)
 
 
 class JournalFile:

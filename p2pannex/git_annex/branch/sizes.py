@@ -33,7 +33,11 @@ def repository_sizes(git: Git, journal: Journal) -> dict[str, int]:
 
 
 def _location_logs(git: Git, journal: Journal) -> Iterator[tuple[bytes, bytes]]:
+    private = journal.private()
     journaled = {path for name in journal.names() if is_location_log(path := branch_path(name))}
+    for name in private.names():
+        if is_location_log(path := branch_path(name)):
+            yield path, private.read(path) or b""
     for path in journaled:
         text = journal.read(path)
         if text is not None:  # otherwise a commit has just moved it to the branch, and the sum leaves it out

@@ -13,26 +13,36 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from p2pannex.errors import RemoteError
+from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
-from p2pannex.system.file_locks import LOCK_TIMEOUT, SET_LOCK, is_at, try_range, wait_until
+from p2pannex.system.file_locks import LOCK_TIMEOUT, SET_LOCK, Locks, is_at, try_range, wait_until
 
 
-def require_file_locks() -> None:
-    """RemoteError on a system without locks that belong to the open file."""
+def require_file_locks(config: AnnexConfig) -> None:
+    """RemoteError on a system without locks that belong to the open file, or a file system without locks."""
     if SET_LOCK is None:
         raise RemoteError("git-annex repositories need locks that belong to open files; use a system with them: Linux")
+    if config.pid_lock:
+        return
+    with suppress(OSError):
+        fd = os.open(os.path.join(config.git_dir, b"config"), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            try_range(fd, fcntl.F_RDLCK)  # shared: it keeps no one from anything
+        finally:
+            os.close(fd)
 
 
 class LockFile:
     """A locked lock file. Made by `take`."""
 
-    def __init__(self, fd: int, path: bytes) -> None:
+    def __init__(self, fd: int, path: bytes, locks: Locks) -> None:
         self._fd = fd
         self._path = path
+        self._locks = locks
 
     @classmethod
     def take(cls, path: bytes, layout: AnnexLayout, *, exclusive: bool) -> LockFile | None:
@@ -44,9 +54,9 @@ class LockFile:
             except FileNotFoundError:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
                 created = True
-            lock = cls(fd, path)
+            lock = cls(fd, path, layout.locks)
             try:
-                if not try_range(fd, fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK):
+                if not layout.locks.try_range(fd, fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK):
                     lock.close()
                     return None
                 if is_at(os.fstat(fd), path):
@@ -60,7 +70,7 @@ class LockFile:
 
     def upgrade(self) -> bool:
         """Make a shared lock exclusive. False if there is another lock on the file."""
-        return try_range(self._fd, fcntl.F_WRLCK)
+        return self._locks.try_range(self._fd, fcntl.F_WRLCK)
 
     def remove(self) -> None:
         """Remove the file and release the lock, which is exclusive."""
@@ -75,7 +85,7 @@ class LockFile:
         """Release the lock. The file stays."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            self._locks.close(fd)
 
 
 class TransferClaim:
@@ -109,13 +119,14 @@ class KeyExclusion:
         Busy if others hold it for longer than `timeout` seconds.
         """
         byte = int.from_bytes(self._layout.neighbourhood(key), "big")
+        locks = self._layout.locks
         fd = self._open()
         try:
-            if not try_range(fd, fcntl.F_WRLCK, byte, 1):
-                wait_until(lambda: try_range(fd, fcntl.F_WRLCK, byte, 1), timeout)
+            if not locks.try_range(fd, fcntl.F_WRLCK, byte, 1):
+                wait_until(lambda: locks.try_range(fd, fcntl.F_WRLCK, byte, 1), timeout)
             yield
         finally:
-            os.close(fd)
+            locks.close(fd)
 
     def _open(self) -> int:
         try:

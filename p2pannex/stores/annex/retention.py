@@ -40,7 +40,7 @@ from p2pannex.stores.annex.retention_timestamps import TIMESTAMP_LOCK_TIMEOUT, A
 from p2pannex.stores.files.retention import Record, Retention
 from p2pannex.system.clock import Clock
 from p2pannex.system.durability import directory_durable
-from p2pannex.system.file_locks import Busy, wait_until
+from p2pannex.system.file_locks import KERNEL_LOCKS, Busy, wait_until
 from p2pannex.system.fsync_batch import run_blocking
 
 
@@ -71,7 +71,7 @@ class AnnexRetentionRecord:
         lock, self._lock = self._lock, None
         if lock is not None:
             self._record.abandon()
-            self._retention.abandoned.add(lock)
+            self._retention.abandon(lock)
 
 
 class AnnexRetention:
@@ -88,7 +88,7 @@ class AnnexRetention:
         self._layout = layout
         self._exclusion = exclusion
         self._records_directory = os.path.join(layout.own, b"retention")
-        self._records = Retention(self._records_directory, clock, boot=boot, share=layout.share)
+        self._records = Retention(self._records_directory, clock, boot=boot, share=layout.share, locks=layout.locks)
         self._times = AnnexTimes(layout, clock)
         self.abandoned = AbandonedLocks(clock)
 
@@ -126,6 +126,13 @@ class AnnexRetention:
         finally:
             self._layout.freeze(directory)
         return ours
+
+    def abandon(self, lock: LockFile) -> None:
+        """Keep the lock of a lost client locked, unless that would lock the whole repository (annex.pidlock)."""
+        if self._layout.locks is KERNEL_LOCKS:
+            self.abandoned.add(lock)
+        else:
+            lock.close()
 
     @contextmanager
     def removing(self, key: Key, path: bytes, timeout: float) -> Iterator[bool]:

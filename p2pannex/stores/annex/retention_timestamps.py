@@ -19,7 +19,10 @@ from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION
 from p2pannex.system.clock import Clock
-from p2pannex.system.file_locks import try_range, wait_until
+from p2pannex.system.durability import file_durable
+from p2pannex.system.file_locks import wait_until
+from p2pannex.system.fsync_batch import run_blocking
+from p2pannex.system.unsupported import rename
 
 TIMESTAMP_LOCK_TIMEOUT = 1.0
 """Seconds to wait for the lock on the timestamp. git-annex holds it only briefly."""
@@ -53,7 +56,8 @@ class AnnexTimes:
         try:
             if os.fstat(fd).st_uid == os.geteuid():
                 sharing.file(path + b".rtl")
-            wait_until(lambda: try_range(fd, fcntl.F_WRLCK), TIMESTAMP_LOCK_TIMEOUT)
+            locks = self._layout.locks
+            wait_until(lambda: locks.try_range(fd, fcntl.F_WRLCK), TIMESTAMP_LOCK_TIMEOUT)
             current = _read(path + b".rtm")
             written, earlier = self._read_written(key)
             if current is not None and current != written:
@@ -64,9 +68,10 @@ class AnnexTimes:
             # another program's, and would stay until it expires.
             os.rename(self._new(until + b" " + (earlier or b"")), self._written(key))
             new = self._new(until)
-            self._layout.within(directory, lambda: os.rename(new, path + b".rtm"))
+            temporary = os.path.join(directory, b"p2pannex.rtm")
+            self._layout.within(directory, lambda: rename(new, path + b".rtm", temporary))
         finally:
-            os.close(fd)
+            self._layout.locks.close(fd)
 
     def unexpired(self, path: bytes) -> bool:
         """Whether there is a timestamp that has not expired.
@@ -119,7 +124,7 @@ class AnnexTimes:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             os.write(fd, text)
-            os.fsync(fd)
+            run_blocking(file_durable(fd))
         finally:
             os.close(fd)
         self._layout.sharing.file(path)

@@ -22,7 +22,7 @@ from p2pannex.git_annex.config import AnnexConfig, NotAnAnnex, read_annex_config
 from p2pannex.git_annex.git import Git
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, Upload
+from p2pannex.service import AlreadyHave, Removal, Upload
 from p2pannex.stores.annex.locks import KeyExclusion, LockFile, TransferClaim, require_file_locks
 from p2pannex.stores.annex.log import AnnexLog
 from p2pannex.stores.annex.retention import AnnexRetention
@@ -60,12 +60,12 @@ class AnnexStore(ObjectStore):
         clock: Clock | None = None,
         boot: str | None = None,
     ) -> None:
-        require_file_locks()
         self.path = os.path.abspath(os.fsencode(path))
         try:
             self.config: AnnexConfig = read_annex_config(self.path)
         except NotAnAnnex as error:
             raise UnusableAnnex(str(error)) from None
+        require_file_locks(self.config)
         layout = AnnexLayout(self.config)
         clock = clock or SystemClock()
         exclusion = KeyExclusion(layout)
@@ -80,7 +80,7 @@ class AnnexStore(ObjectStore):
             disk_work=disk_work,
         )
         self._annex_layout = layout
-        self._branch = Branch(self.config.git_dir, shared_mode=layout.sharing.file_bits, disk_work=disk_work)
+        self._branch = Branch.of(self.config, disk_work=disk_work)
         self._log = AnnexLog(self._branch, self.uuid, self.present)
         self._background: Background | None = None
         self._settled = False
@@ -92,6 +92,14 @@ class AnnexStore(ObjectStore):
                 "use another backend, such as SHA256E"
             )
         return await super().put(key, file)
+
+    async def remove(self, key: Key, *, before: int | None = None) -> Removal:
+        if self.config.values.get("annex.trashbin"):
+            raise RemoteError(
+                "annex.trashbin is set here, which is not supported: content that is removed would not be moved there; "
+                "remove it with git annex drop, or unset annex.trashbin"
+            )
+        return await super().remove(key, before=before)
 
     def claim(self, key: Key) -> TransferClaim | None:
         layout = self._annex_layout
@@ -133,7 +141,7 @@ class AnnexStore(ObjectStore):
     @property
     def top(self) -> bytes:
         """The top of the work tree, or the repository itself if it is bare."""
-        return self.config.git_dir if self.config.bare else os.path.dirname(self.config.git_dir)
+        return self.config.top
 
     def keys(self) -> Iterator[Key]:
         """The keys whose content is present. The iterator reads directories as it goes, and blocks."""

@@ -36,7 +36,7 @@ from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import NoClaim, ObjectUpload
 from p2pannex.system.disk_errors import disk_errors, require_room
 from p2pannex.system.disk_work import DiskWork, InThreads
-from p2pannex.system.file_locks import try_lock
+from p2pannex.system.file_locks import KERNEL_LOCKS, try_lock
 from p2pannex.system.fsync_batch import Fsyncs
 
 DISK_RESERVE = 100_000_000
@@ -135,6 +135,8 @@ async def _closing_on_error(upload: ObjectUpload, present: Present) -> bool:
 
 class _Target:
     """The store of one `ObjectUpload`. `commit` leaves the verified file in the spool, and locked for the delivery."""
+
+    locks = KERNEL_LOCKS
 
     def __init__(self, spool: Spool, key: Key) -> None:
         self._directory = spool.path

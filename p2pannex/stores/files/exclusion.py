@@ -31,6 +31,15 @@ class Exclusion:
         """Make all lock files, so that no request has to. If one is missing later, `hold` makes it."""
         for number in range(256):
             os.close(os.open(os.path.join(self._directory, b"%02x" % number), os.O_CREAT | os.O_CLOEXEC, 0o666))
+        self.require_locks()
+
+    def require_locks(self) -> None:
+        """NoFileLocks if the file system has none: then the store cannot be used."""
+        fd = os.open(os.path.join(self._directory, b"00"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            try_lock(fd)
+        finally:
+            os.close(fd)
 
     @contextmanager
     def hold(self, key: Key, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:

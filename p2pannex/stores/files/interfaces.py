@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from p2pannex.keys.key import Key
+from p2pannex.system.file_locks import Locks
 
 
 class Layout(Protocol):
@@ -23,6 +24,11 @@ class Layout(Protocol):
     @property
     def has_permissions(self) -> bool:
         """Whether objects are read-only files here. If not, that one is writable does not mean that it was changed."""
+        ...
+
+    @property
+    def locks(self) -> Locks:
+        """How the files are locked."""
         ...
 
     def places(self, key: Key) -> Iterable[bytes]:
@@ -51,6 +57,15 @@ class Layout(Protocol):
 
     def verified_mode(self, mode: int) -> int:
         """The permissions to give an object that was just verified, and has the permissions `mode` and one link."""
+        ...
+
+    @property
+    def removes_quickly(self) -> bool:
+        """Whether a removal runs no commands of the repository's owner, which may take any time."""
+        ...
+
+    def removable(self, path: bytes) -> AbstractContextManager[None]:
+        """A block in which `discard` may be called. What may take long comes before the block begins."""
         ...
 
     def discard(self, path: bytes) -> None:

@@ -161,7 +161,7 @@ class ObjectStore(Service):
         await trio.lowlevel.checkpoint_if_cancelled()
         self.prefetch_log(key)
         outcome = None
-        if key.size is not None and key.size <= QUICKLY_REMOVED:
+        if key.size is not None and key.size <= QUICKLY_REMOVED and self.layout.removes_quickly:
             try:
                 outcome = self._remove(key, before, timeout=0)
             except Busy:
@@ -189,15 +189,16 @@ class ObjectStore(Service):
             if not free:
                 return Outcome.LOCKED
             self._pending_cleanup.add(key, os.path.dirname(path))
-            # The deadline is checked last, because waiting for the exclusion, and reading the records, may have taken
-            # any time. Nothing between this check and the unlink waits.
-            if before is not None and int(self.clock.monotonic()) >= before:
-                return Outcome.TOO_LATE
-            try:
-                self.layout.discard(path)
-            except FileNotFoundError:
-                return Outcome.ABSENT
-            return Outcome.REMOVED
+            with self.layout.removable(path):
+                # The deadline is checked last, because waiting for the exclusion, reading the records, and the owner's
+                # commands may have taken any time. Nothing between this check and the unlink waits.
+                if before is not None and int(self.clock.monotonic()) >= before:
+                    return Outcome.TOO_LATE
+                try:
+                    self.layout.discard(path)
+                except FileNotFoundError:
+                    return Outcome.ABSENT
+                return Outcome.REMOVED
 
     def prefetch_log(self, key: Key) -> None:
         """Called when `changed` will probably be called for the key. A store with a log may start to read it now."""

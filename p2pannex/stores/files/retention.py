@@ -28,8 +28,8 @@ from contextlib import contextmanager
 from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION
 from p2pannex.system.clock import Clock
-from p2pannex.system.durability import names_durable
-from p2pannex.system.file_locks import try_lock
+from p2pannex.system.durability import file_durable, names_durable
+from p2pannex.system.file_locks import KERNEL_LOCKS, Locks
 from p2pannex.system.fsync_batch import run_blocking
 
 
@@ -45,9 +45,10 @@ def read_boot_id() -> str:
 class Record:
     """The record of one lock, which a client of this process holds. Made by `Retention.record`."""
 
-    def __init__(self, path: bytes, fd: int) -> None:
+    def __init__(self, path: bytes, fd: int, locks: Locks = KERNEL_LOCKS) -> None:
         self._path = path
         self._fd = fd
+        self._locks = locks
 
     def release(self) -> None:
         """Remove the record: the client has unlocked the content."""
@@ -59,7 +60,7 @@ class Record:
         """Unlock the record's file and leave it until it expires: the client is lost."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            self._locks.close(fd)
 
 
 class Retention:
@@ -68,6 +69,7 @@ class Retention:
     clock: the clock for the times in the records.
     boot: the id of this boot of the machine; the kernel's if None.
     share: called with the path of each new file and directory, to set permissions for a shared repository.
+    locks: how the files of records are locked.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class Retention:
         *,
         boot: str | None = None,
         share: Callable[[bytes], None] = lambda path: None,
+        locks: Locks = KERNEL_LOCKS,
     ) -> None:
         self._directory = directory
+        self._locks = locks
         self._share = share
         self._clock = clock
         self._boot = boot or read_boot_id()
@@ -104,11 +108,11 @@ class Retention:
                 break
             except FileNotFoundError:
                 continue  # a release has just removed the directory
-        record = Record(os.path.join(directory, name), fd)
+        record = Record(os.path.join(directory, name), fd, self._locks)
         try:
             os.write(fd, text.encode())
-            os.fsync(fd)
-            try_lock(fd, shared=True)
+            run_blocking(file_durable(fd))
+            self._locks.try_lock(fd, shared=True)
             self._share(os.path.join(directory, b"." + name))
             os.rename(os.path.join(directory, b"." + name), os.path.join(directory, name))
             run_blocking(names_durable(directory, self._directory, made))
@@ -151,12 +155,12 @@ class Retention:
         except FileNotFoundError:
             return False
         try:
-            if self._unexpired(fd) or not try_lock(fd):
+            if self._unexpired(fd) or not self._locks.try_lock(fd):
                 return True
             _remove_record(path)
             return False
         finally:
-            os.close(fd)
+            self._locks.close(fd)
 
     def _unexpired(self, fd: int) -> bool:
         words = os.read(fd, 4096).split()

@@ -22,8 +22,8 @@ from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.files.hashing import hash_in_steps, hash_to
 from p2pannex.system.disk_errors import disk_errors, require_room
 from p2pannex.system.disk_work import DiskWork
-from p2pannex.system.durability import start_writing_back
-from p2pannex.system.file_locks import is_at, try_lock
+from p2pannex.system.durability import file_durable, start_writing_back
+from p2pannex.system.file_locks import Locks, is_at
 from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 WRITE_ON_LOOP = 64 * 1024
@@ -40,6 +40,9 @@ WRITE_BACK = 8 << 20
 
 class PartialLayout(Protocol):
     """Where partials are."""
+
+    @property
+    def locks(self) -> Locks: ...
 
     def partial(self, key: Key) -> bytes: ...
 
@@ -114,7 +117,7 @@ class ObjectUpload(Upload):
                 raise
             upload = cls(store, key, path, fd, claim)
             try:
-                if not try_lock(fd):
+                if not store.layout.locks.try_lock(fd):
                     upload.abandon()
                     return None
                 status = os.fstat(fd)
@@ -222,7 +225,7 @@ class ObjectUpload(Upload):
         try:
             if verifier.valid() and (valid or verifier.conclusive):
                 try:
-                    yield self._fd
+                    yield from file_durable(self._fd)
                 except OSError:
                     # The kernel may drop pages that it could not write. A second fsync would succeed without them.
                     os.unlink(self._path)
@@ -261,7 +264,7 @@ class ObjectUpload(Upload):
         """Close and unlock the partial, and release the claim."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            self._store.layout.locks.close(fd)
             self._claim.release()
 
     async def aclose(self) -> None:

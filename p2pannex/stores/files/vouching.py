@@ -46,7 +46,7 @@ from p2pannex.stores.files.lookup import is_whole, open_object
 from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import directory_durable
-from p2pannex.system.file_locks import is_at, try_lock
+from p2pannex.system.file_locks import NoFileLocks, is_at, try_lock
 from p2pannex.system.fsync_batch import run_blocking
 
 RACY = 2_000_000_000
@@ -290,7 +290,7 @@ async def _lock(fd: int) -> None:
         while not try_lock(fd):
             await trio.sleep(pause)
             pause = min(2 * pause, 0.5)
-    except OSError:
+    except (OSError, NoFileLocks):
         pass  # a file system without flock: verifications may run at the same time, which only takes longer
 
 

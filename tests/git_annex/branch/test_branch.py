@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.git_annex.branch.branch import BlockingBranch, Branch
+from p2pannex.git_annex.branch.blocking import BlockingBranch
+from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.logs.names import location_log_path
 from tests.git_annex.branch.repositories import push
 from tests.git_annex.logs.examples import KEY, A, B

@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from p2pannex.errors import RemoteError
-from p2pannex.git_annex.branch.branch import BlockingBranch, Branch
+from p2pannex.git_annex.branch.blocking import BlockingBranch
+from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.branch.cat_file import CatFile
 from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.keys.key import Key

@@ -14,7 +14,8 @@ import pytest
 import trio
 
 from p2pannex.errors import RemoteError
-from p2pannex.git_annex.branch.branch import BlockingBranch, Branch
+from p2pannex.git_annex.branch.blocking import BlockingBranch
+from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.logs.names import journal_name, location_log_path
 from p2pannex.keys.key import Key
 from p2pannex.system.disk_work import Batched, DiskWork, Inline, InThreads

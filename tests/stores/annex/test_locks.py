@@ -15,9 +15,8 @@ import pytest
 
 from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.layout import AnnexLayout
-from p2pannex.stores.annex import locks as annex_locks
 from p2pannex.stores.annex.locks import LockFile
-from p2pannex.system.file_locks import try_range
+from p2pannex.system.file_locks import KernelLocks, try_range
 
 HOLD = """
 import fcntl, sys
@@ -90,14 +89,14 @@ def test_a_file_removed_before_it_was_locked_is_no_lock(
     before = path.stat()
 
     def late(fd: int, kind: int) -> bool:
-        monkeypatch.setattr(annex_locks, "try_range", try_range)
+        monkeypatch.undo()
         os.link(path, path.with_name("kept"))  # so that its inode is not used again
         path.unlink()
         if made_anew:
             path.touch()
         return try_range(fd, kind)
 
-    monkeypatch.setattr(annex_locks, "try_range", late)
+    monkeypatch.setattr(KernelLocks, "try_range", staticmethod(late))
     lock = taken(layout, path)
     assert not os.path.samestat(path.stat(), before)
     assert take(layout, path, exclusive=False) is None, "the file at the path is locked"
