@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.git_annex.branch.branch import BlockingBranch, Branch
+from p2pannex.git_annex.branch.blocking import BlockingBranch
+from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.logs.location_log import LocationLog
 from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.keys.key import Key
@@ -177,7 +178,7 @@ async def test_both_at_the_same_time(annex_env: AnnexEnvironment, annex: Path) -
 
 WRITER = """
 import sys
-from p2pannex.git_annex.branch.branch import BlockingBranch
+from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.keys.key import Key
 branch = BlockingBranch(sys.argv[1])
 for n in range(1000):

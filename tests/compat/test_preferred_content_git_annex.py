@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from p2pannex.cluster.preferred import Facts, load, wants, wants_to_keep
-from p2pannex.git_annex.branch.branch import BlockingBranch
+from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.logs.group_log import parse_group_log
 from p2pannex.git_annex.logs.maxsize_log import parse_maxsize_log
 from p2pannex.git_annex.logs.trust_log import parse_trust_log

@@ -250,7 +250,7 @@ def test_the_pid_lock_excludes_the_other_program(server: Server, other: str) -> 
     repository = server.env.repository("repository-with-a-pid-lock")
     configure(server.env, repository, pidlock="true", pidlocktimeout="1")
     assert server.put(repository, b"hello") == "SUCCESS"
-    command = [server.shell, "p2pstdio", repository, CLIENT]
+    command = [str(server.shell), "p2pstdio", str(repository), CLIENT]
     with subprocess.Popen(
         command, env=server.env.variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as holder:

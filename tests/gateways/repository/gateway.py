@@ -7,7 +7,7 @@ from pathlib import Path
 
 from p2pannex.gateways.repository import open_served
 from p2pannex.gateways.repository.cluster import RepositoryCluster
-from p2pannex.git_annex.branch.branch import BlockingBranch
+from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.keys.key import Key
 from p2pannex.service import Service
 from p2pannex.stores.directory import DirectoryStore

@@ -6,7 +6,7 @@ import pytest
 
 from p2pannex.cluster.cluster import NotAllAsked
 from p2pannex.gateways.repository.wanted import Undecidable
-from p2pannex.git_annex.branch.branch import BlockingBranch
+from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.sizes import repository_sizes
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, key_of, store

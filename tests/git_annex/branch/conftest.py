@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pannex.git_annex.branch.branch import BlockingBranch
+from p2pannex.git_annex.branch.blocking import BlockingBranch
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pannex.git_annex.branch.branch import BlockingBranch
+from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.commit import commit_journal
 from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.keys.key import Key
