@@ -140,9 +140,6 @@ class PidLocks:
         return False
 
     def _release(self) -> None:
-        # As in git-annex, the side lock's name goes first. It stays locked until the lock file is gone.
-        with contextlib.suppress(OSError):
-            os.unlink(self._side_path)
         with contextlib.suppress(OSError):
             os.unlink(self._path)
         self._drop_side_lock()
@@ -165,6 +162,8 @@ class PidLocks:
     def _drop_side_lock(self) -> None:
         fd, self._side = self._side, -1
         if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.unlink(self._side_path)  # who opened it before, and locks it now, finds that it is gone
             os.close(fd)
 
 

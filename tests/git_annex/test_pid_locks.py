@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -27,15 +28,14 @@ def locks(tmp_path: Path) -> PidLocks:
 
 
 @pytest.fixture
-def fds(tmp_path: Path) -> Iterator[list[int]]:
+def fds(tmp_path: Path, locks: PidLocks) -> Iterator[list[int]]:
     """Four open files, of which the first three are one."""
     opened = [os.open(tmp_path / name, os.O_RDWR | os.O_CREAT) for name in ("one", "one", "one", "other")]
     yield opened
     for fd in opened:
-        try:
-            os.close(fd)
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            locks.close(fd)
+    assert not os.path.exists(side_lock_path(os.fsencode(tmp_path / "pidlock"))), "nothing is left"
 
 
 def lock_file(tmp_path: Path, pid: int, host: str | None = None) -> Path:
