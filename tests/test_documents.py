@@ -264,7 +264,7 @@ def test_a_special_remote_as_it_is_shown(tmp_path: Path, monkeypatch: pytest.Mon
     (program,) = python_blocks(SPECIAL_REMOTE)
     assert "/tmp/p2pannex-cloud" in program
     said = run(program.replace("/tmp/p2pannex-cloud", str(tmp_path / "cloud")), tmp_path).splitlines()
-    assert said == ["Stored(uuids=frozenset())", "world True", "Removal(ok=True, uuids=frozenset())"]
+    assert said == ["Stored(uuids=frozenset())", "world True", "Removal(ok=True, uuids=frozenset(), reason='')"]
     for line in said:
         assert f"`{line}`" in SPECIAL_REMOTE.read_text().replace("\n", " ")
 
