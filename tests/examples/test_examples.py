@@ -453,7 +453,7 @@ def test_backup_deletes_nothing_that_the_server_does_not_keep(tmp_path: Path) ->
     key = p2pannex("put", "photos", "content")
     for server, problem in [
         (f"exec:{sys.executable} bad.py already-have", "cannot lock the content"),
-        (f"exec:{sys.executable} bad.py failure", "did not store it"),
+        (f"exec:{sys.executable} bad.py failure", "did not store"),
         ("exec:env GIT_ANNEX_SHELL_READONLY=1 " + shell("server").removeprefix("exec:"), "read-only"),
     ]:
         assert problem in example("backup.py", "photos", server, "--delete", status=1)
