@@ -198,6 +198,7 @@ class ObjectUpload(Upload):
 
     async def finish(self, valid: bool) -> Stored | NotStored:
         await self._hash_rest()
+        stored = False
         # Once the content is stored, that is logged, even if the client has left meanwhile.
         with trio.CancelScope(shield=True), disk_errors("cannot store the content"):
             if self._end <= WRITE_ON_LOOP:
