@@ -31,7 +31,7 @@ from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.cluster import NotAllAsked
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.open_nodes import OpenNodes
-from p2pannex.gateways.repository.locations import LoggedUpload, NodeLog
+from p2pannex.gateways.repository.locations import LOG_ROOM, LoggedUpload, NodeLog
 from p2pannex.gateways.repository.nodes import Unavailable, cost_of, node_of, open_route
 from p2pannex.gateways.repository.rules import Route, Rules
 from p2pannex.gateways.repository.state import READ, reread, stamp
@@ -129,6 +129,7 @@ class RepositoryCluster(Cluster):
             return False
 
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
+        self._log.require_writable(key, room=LOG_ROOM)
         answer = await super().put(key, file)
         if isinstance(answer, Upload):
             self._log.prefetch(key)
@@ -137,6 +138,7 @@ class RepositoryCluster(Cluster):
         return answer
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
+        self._log.require_writable(key)
         self._log.prefetch(key)
         removal = await super().remove(key, before=before)
         await self._log.record(key, removal.uuids, False)

@@ -4,9 +4,12 @@ As git-annex does, the gateway logs each node that stored or removed content, wh
 logs a cluster, which has no content of its own. The line is in the journal before the client gets its reply, so that
 every later reader of this repository sees it. It is committed when nothing has changed for a while, and at the end.
 
-A wrong log loses no content: a client that removes a copy first locks other copies, or checks that they are present. If
-the log cannot be written, the client gets a failure although the content was stored or removed. It will try again, and
-the reply then says what is there.
+A wrong log loses no content: a client that removes a copy first locks other copies, or checks that they are present.
+
+Before a request to store or to remove goes to the nodes, `NodeLog.require_writable` finds out whether the log could be
+written. If it still cannot be written after the nodes have changed, the client gets an error. What is not logged yet is
+remembered, and logged before the next commit. If the process ends before that, the client tries again, and every reply
+of the nodes is logged, also one that says that the content was stored or removed already.
 """
 
 from __future__ import annotations
@@ -21,6 +24,12 @@ from p2pannex.git_annex.branch.idle_commits import IdleCommits
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, DirectBody, Download, Lock, NotStored, Removal, Service, Stored, Upload
 
+OWED_MAX = 10_000
+"""Changes that are remembered at most until they can be logged."""
+
+LOG_ROOM = 64 * 1024
+"""Bytes that must be free for the log before content is sent to nodes."""
+
 
 class NodeLog:
     """The location log of the `members`. Nothing is logged about other repositories."""
@@ -29,7 +38,13 @@ class NodeLog:
         self.members = frozenset(members)
         self._branch = branch
         self._dirty = False
+        self._owed: dict[tuple[Key, str], bool] = {}
+        """What is not logged yet: whether that repository has that content."""
         self._idle = IdleCommits(self.commit)
+
+    def require_writable(self, key: Key, *, room: int = 0) -> None:
+        """RemoteError if the log could not be written now. `room`: bytes that must be free for it."""
+        self._branch.require_writable(key, room=room)
 
     def prefetch(self, key: Key) -> None:
         """Prepare for a `record` of this key, which will probably follow."""
@@ -40,9 +55,20 @@ class NodeLog:
         uuids = self.members.intersection(uuids)
         if not uuids:
             return
+        self._remember(key, uuids, present)
         if await self._branch.log_locations(key, uuids, present):
             self._dirty = True
-            self._idle.changed()
+        self._forget(key, uuids)
+
+    def _remember(self, key: Key, uuids: frozenset[str], present: bool) -> None:
+        self._owed.update({(key, uuid): present for uuid in uuids})
+        while len(self._owed) > OWED_MAX:
+            del self._owed[next(iter(self._owed))]
+        self._idle.changed()
+
+    def _forget(self, key: Key, uuids: frozenset[str]) -> None:
+        for uuid in uuids:
+            self._owed.pop((key, uuid), None)
 
     async def commit_when_idle(self) -> None:
         """Commit each time that nothing has changed for a while. Runs until cancelled."""
@@ -50,10 +76,18 @@ class NodeLog:
 
     async def commit(self) -> None:
         """Commit the changes since the last commit, if there are any. A cancellation waits until this is done."""
-        if self._dirty:
-            self._dirty = False
-            with trio.CancelScope(shield=True):
-                await self._branch.commit()
+        with trio.CancelScope(shield=True):
+            for (key, uuid), present in list(self._owed.items()):
+                if await self._branch.log_location(key, uuid, present):
+                    self._dirty = True
+                self._owed.pop((key, uuid), None)
+            if self._dirty:
+                self._dirty = False
+                try:
+                    await self._branch.commit()
+                except BaseException:
+                    self._dirty = True
+                    raise
 
 
 class LoggedUpload(Upload):
@@ -108,6 +142,7 @@ class LoggedRemote(Service):
         return await self._inner.lock(key)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
+        self._log.require_writable(key)
         self._log.prefetch(key)
         removal = await self._inner.remove(key, before=before)
         gone = removal.uuids | ({self.uuid} if removal.ok else frozenset())
@@ -118,6 +153,7 @@ class LoggedRemote(Service):
         return await self._inner.timestamp()
 
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
+        self._log.require_writable(key, room=LOG_ROOM)
         answer = await self._inner.put(key, file)
         own = frozenset({self.uuid})
         if isinstance(answer, Upload):

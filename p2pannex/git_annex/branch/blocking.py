@@ -81,6 +81,16 @@ class BlockingBranch:
         """The same as `Branch.locations`."""
         return LocationLog.parse(self.read(location_log_path(key))).present()
 
+    def require_writable(self, key: Key, *, room: int = 0) -> None:
+        """The same as `Branch.require_writable`."""
+        journals = (self.journal, self.private_journal) if self.private else (self.journal,)
+        try:
+            with disk_errors("cannot write to the journal of the git-annex branch"):
+                for journal in journals:
+                    journal.require_writable(location_log_path(key), room=room)
+        except InvalidName as error:
+            raise RemoteError(str(error)) from error
+
     def log_location(self, key: Key, uuid: str, present: bool) -> bool:
         """The same as `Branch.log_location`."""
         return self.log_locations(key, [uuid], present)

@@ -111,6 +111,14 @@ class Branch:
         """The content of uuid.log, which has the descriptions of repositories."""
         return await self.read(UUID_LOG)
 
+    def require_writable(self, key: Key, *, room: int = 0) -> None:
+        """RemoteError if the location log of `key` could not be written now, as far as that can be known beforehand.
+
+        Callers that are about to change content call it first: after an error they have changed nothing. `room`: bytes
+        that must be free for the log; 0 for a removal, which makes room itself. It takes some microseconds.
+        """
+        self.blocking.require_writable(key, room=room)
+
     async def log_location(self, key: Key, uuid: str, present: bool) -> bool:
         """Log that the repository `uuid` has the content of `key`, or does not. False if the log already had that.
 

@@ -8,6 +8,9 @@ import trio
 
 from p2pannex.errors import RemoteError
 
+RETRY = 30.0
+"""Seconds after which a commit that failed is tried again."""
+
 IDLE = 2.0
 """Seconds without a change after which the journal is committed."""
 
@@ -36,5 +39,7 @@ class IdleCommits:
                 await trio.sleep_until(last + IDLE)
             try:
                 await self._commit()
-            except (RemoteError, OSError):
-                pass  # the changes stay in the journal, and the next commit includes them
+            except (RemoteError, OSError):  # the changes stay in the journal, and the next commit includes them
+                with trio.move_on_after(RETRY):
+                    await self._change.wait()
+                self.changed()

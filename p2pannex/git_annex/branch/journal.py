@@ -31,6 +31,9 @@ from p2pannex.system.unsupported import chmod
 JOURNAL_LOCK_TIMEOUT = 60.0
 """Seconds to wait for the lock. Commits hold it for a second at most, merges of git-annex for some seconds."""
 
+NAME_MAX = 255
+"""Bytes of the longest file name."""
+
 BLOCK = 1 << 16
 
 PAGE = 4096
@@ -90,9 +93,40 @@ class Journal:
             try:
                 yield fd
             finally:
-                self._locks.close(fd)
+                with suppress(OSError):  # nothing was written to it, and the lock is released in any case
+                    self._locks.close(fd)
         finally:
             self._turn.release()
+
+    def require_writable(self, path: bytes, *, room: int) -> None:
+        """OSError if the log at `path` could not be written now, as far as that can be known without doing it.
+
+        The causes that are looked for: the name is too long, directories or the lock file must not be changed, or fewer
+        than `room` bytes are free. InvalidName as `journal_name`. The caller does not need the lock.
+        """
+        if len(journal_name(path)) > NAME_MAX:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        git_dir = os.path.dirname(self.annex)
+        for directory in (self.directory, os.path.dirname(self._new)):
+            while not os.access(directory, os.W_OK | os.X_OK):
+                if os.path.lexists(directory) or directory == git_dir:
+                    raise self._not_writable(directory)
+                directory = os.path.dirname(directory)  # it will be made
+        lock = os.path.join(self.annex, b"journal.lck")
+        if not os.access(lock, os.R_OK | os.W_OK) and os.path.lexists(lock):
+            raise self._not_writable(lock)
+        if room:
+            system = os.statvfs(git_dir)
+            if system.f_bavail * system.f_frsize < room or (system.f_files and not system.f_favail):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _not_writable(self, path: bytes) -> OSError:
+        try:
+            read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+        except OSError as error:
+            return error
+        number = errno.EROFS if read_only else errno.EACCES
+        return OSError(number, os.strerror(number))
 
     def names(self) -> list[bytes]:
         """The files in the journal. The list stays true only while the caller holds the lock."""

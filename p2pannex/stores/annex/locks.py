@@ -97,7 +97,8 @@ class TransferClaim:
     def release(self) -> None:
         lock, self._lock = self._lock, None
         if lock is not None:
-            lock.remove()
+            with suppress(OSError):  # a file that stays is harmless: `remove` has released the lock
+                lock.remove()
 
 
 class KeyExclusion:
@@ -126,7 +127,8 @@ class KeyExclusion:
                 wait_until(lambda: locks.try_range(fd, fcntl.F_WRLCK, byte, 1), timeout)
             yield
         finally:
-            locks.close(fd)
+            with suppress(OSError):  # nothing was written to it, and the lock is released in any case
+                locks.close(fd)
 
     def _open(self) -> int:
         try:

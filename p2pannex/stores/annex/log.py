@@ -6,6 +6,14 @@ Before a commit, what was logged is compared with the disk once more. git-annex 
 and it holds no lock in between. So if git-annex and p2pannex change the same content at the same moment, the line of
 git-annex may come last in the log although its change came first. Then the true state is logged again. That is correct
 at any time, so it needs no lock either.
+
+Content and log are two files, so one of them can be changed and the other not. Three things keep the log true:
+
+1. Before content is touched, `require_writable` finds out whether the log could be written.
+2. If the log still cannot be written after the content was changed, the client gets an error. The change is remembered
+   like one that was logged, so that it is logged before the next commit.
+3. If the process ends before that, the client's next request finds the content stored or removed already. `settle` then
+   compares the log with that, and corrects it before the request is answered.
 """
 
 from __future__ import annotations
@@ -22,6 +30,10 @@ REMEMBERED = 10_000
 """The number of keys that are compared before a commit: those that changed last."""
 
 
+LOG_ROOM = 64 * 1024
+"""Bytes that must be free for the log before content is stored."""
+
+
 class AnnexLog:
     """Records which content the repository `uuid` has. `present` returns whether the disk has the content of a key."""
 
@@ -33,14 +45,25 @@ class AnnexLog:
         self._idle = IdleCommits(self.commit)
         self._committing = trio.Lock()
 
+    def require_writable(self, key: Key, present: bool) -> None:
+        """RemoteError if it could not be logged now that the content is present, or not."""
+        self._branch.require_writable(key, room=LOG_ROOM if present else 0)
+
     async def changed(self, key: Key, present: bool) -> None:
-        """Write to the journal whether the content is present. RemoteError if that fails."""
-        await self._record(key, present)
+        """Write to the journal whether the content is present. RemoteError if that fails: it is tried again later."""
         self._uncommitted.pop(key, None)
         self._uncommitted[key] = None
         if len(self._uncommitted) > REMEMBERED:
             del self._uncommitted[next(iter(self._uncommitted))]
-        self._idle.changed()
+        try:
+            await self._record(key, present)
+        finally:
+            self._idle.changed()
+
+    async def settle(self, key: Key, present: bool) -> None:
+        """Correct the log if it says otherwise. RemoteError if that fails."""
+        if (self._uuid in await self._branch.locations(key)) != present:
+            await self.changed(key, present)
 
     async def _record(self, key: Key, present: bool) -> None:
         """Log the state, then compare it with the disk, and log again until they agree.

@@ -30,7 +30,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
@@ -39,7 +39,7 @@ from p2pannex.stores.annex.locks import KeyExclusion, LockFile
 from p2pannex.stores.annex.retention_timestamps import TIMESTAMP_LOCK_TIMEOUT, AnnexTimes
 from p2pannex.stores.files.retention import Record, Retention
 from p2pannex.system.clock import Clock
-from p2pannex.system.durability import directory_durable
+from p2pannex.system.durability import names_durable
 from p2pannex.system.file_locks import KERNEL_LOCKS, Busy, wait_until
 from p2pannex.system.fsync_batch import run_blocking
 
@@ -90,6 +90,7 @@ class AnnexRetention:
         self._records_directory = os.path.join(layout.own, b"retention")
         self._records = Retention(self._records_directory, clock, boot=boot, share=layout.share, locks=layout.locks)
         self._times = AnnexTimes(layout, clock)
+        self._prepared = False
         self.abandoned = AbandonedLocks(clock)
 
     def record(self, key: Key) -> AnnexRetentionRecord | None:
@@ -100,8 +101,7 @@ class AnnexRetention:
         self.abandoned.release_expired()
         path = self._layout.find(key)
         directory = os.path.dirname(path)
-        self._layout.make_directories(self._records_directory)
-        self._times.prepare()
+        self._prepare()
         lock = self._shared_lock(path)
         if lock is None:
             return None
@@ -113,19 +113,35 @@ class AnnexRetention:
                 lock.close()
                 return None
             record = self._records.record(key)
+            try:
+                self._times.grow(key, path)
+            except BaseException:
+                with suppress(OSError):
+                    record.release()
+                raise
         except BaseException:
             lock.close()
             raise
-        ours = AnnexRetentionRecord(self, key, record, lock)
-        try:
-            self._times.grow(key, path)
-            run_blocking(directory_durable(directory))
-        except BaseException:
-            ours.abandon()
-            raise
         finally:
-            self._layout.freeze(directory)
-        return ours
+            with suppress(OSError):  # a directory that stays writable is no reason to refuse the lock
+                self._layout.freeze(directory)
+        return AnnexRetentionRecord(self, key, record, lock)
+
+    def _prepare(self) -> None:
+        """Make the directories of records and timestamps. The names of the former are made durable, up to the git
+        directory: another process may have made them, and have been killed before it could fsync."""
+        made = self._layout.make_directories(self._records_directory)
+        self._times.prepare()
+        if made or not self._prepared:
+            run_blocking(names_durable(self._records_directory, os.path.dirname(self._layout.annex)))
+            self._prepared = True
+
+    def sweep(self) -> None:
+        """Remove some records, and some timestamps, that have expired."""
+        self._records.sweep()
+        for key in self._times.some_expired():
+            with suppress(OSError, Busy), self._exclusion.hold(key, 0):
+                self._times.sweep(key, self._layout.find(key))
 
     def abandon(self, lock: LockFile) -> None:
         """Keep the lock of a lost client locked, unless that would lock the whole repository (annex.pidlock)."""
@@ -160,10 +176,10 @@ class AnnexRetention:
             yield not self._times.unexpired(path)
         finally:
             try:
-                if not self._layout.within(directory, lambda: self._clean_up(key, path, lock)):
-                    self._layout.freeze(directory)
-            except FileNotFoundError:
-                pass  # the directory is gone
+                # An error here must not hide that the content is gone. What is left protects nothing that is there.
+                with suppress(OSError):
+                    if not self._layout.within(directory, lambda: self._clean_up(key, path, lock)):
+                        self._layout.freeze(directory)
             finally:
                 lock.close()
 

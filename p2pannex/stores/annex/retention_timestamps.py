@@ -4,28 +4,40 @@ It contains the POSIX time (``1234567890.5s``) before which the content must not
 locked it are lost. It is written with ``KEYFILE.rtl`` locked, and never set back. git-annex removes it when the last
 lock on the content is released, whether or not the client has sent UNLOCKCONTENT.
 
-``annex/p2pannex/written/KEYFILE`` contains the timestamp that p2pannex wrote, and the one of another program that it
-replaced, if any. So p2pannex can remove a timestamp only if it wrote it itself, and if the replaced one has expired.
+``annex/p2pannex/written/KEYFILE`` contains the timestamp that p2pannex wrote, the one of another program that it
+replaced, and its own one that it replaced, each if any. So p2pannex can remove a timestamp only if it wrote it itself,
+and if the replaced one of another program has expired. The last one is there because the file is written first: if the
+change of the timestamp then fails, p2pannex still knows the one that is left as its own.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import random
 import re
 import secrets
+from contextlib import suppress
+from itertools import islice
 
 from p2pannex.git_annex.layout import AnnexLayout
-from p2pannex.keys.key import Key
+from p2pannex.keys.key import InvalidKey, Key
 from p2pannex.service import RETENTION
 from p2pannex.system.clock import Clock
-from p2pannex.system.durability import file_durable
+from p2pannex.system.durability import directory_durable, file_durable
 from p2pannex.system.file_locks import wait_until
 from p2pannex.system.fsync_batch import run_blocking
 from p2pannex.system.unsupported import rename
 
 TIMESTAMP_LOCK_TIMEOUT = 1.0
 """Seconds to wait for the lock on the timestamp. git-annex holds it only briefly."""
+
+LISTED = 1000
+"""Timestamps from which one sweep chooses at random."""
+
+SWEPT = 50
+"""Timestamps that one sweep looks at."""
 
 _TIME = re.compile(rb"(\d{1,18}(?:\.\d+)?)s\s*")
 
@@ -43,7 +55,7 @@ class AnnexTimes:
         self._layout.make_directories(self._written_directory)
 
     def grow(self, key: Key, path: bytes) -> None:
-        """Set the timestamp to ten minutes from now, unless it is later already.
+        """Set the timestamp to ten minutes from now, durably, unless it is later already. An error changes nothing.
 
         The caller holds the object's lock, so that no other program removes ``KEYFILE.rtl`` meanwhile.
         """
@@ -59,19 +71,35 @@ class AnnexTimes:
             locks = self._layout.locks
             wait_until(lambda: locks.try_range(fd, fcntl.F_WRLCK), TIMESTAMP_LOCK_TIMEOUT)
             current = _read(path + b".rtm")
-            written, earlier = self._read_written(key)
-            if current is not None and current != written:
+            own, earlier = self._read_written(key)
+            if current is not None and current not in own:
                 earlier = current
             if _seconds(current) >= _seconds(until):
+                run_blocking(directory_durable(directory))  # whoever wrote it may not have fsynced yet
                 return
             # ``written`` comes first. In the other order, if we are killed in between, the timestamp would be taken for
             # another program's, and would stay until it expires.
-            os.rename(self._new(until + b" " + (earlier or b"")), self._written(key))
-            new = self._new(until)
-            temporary = os.path.join(directory, b"p2pannex.rtm")
-            self._layout.within(directory, lambda: rename(new, path + b".rtm", temporary))
+            replaced = current if current in own else None
+            self._replace(self._written(key), b" ".join([until, earlier or b"", replaced or b""]))
+            try:
+                self._replace(path + b".rtm", until)
+                run_blocking(directory_durable(directory))
+            except BaseException:
+                with suppress(OSError):
+                    self._put_back(path, until, current)
+                raise
         finally:
-            self._layout.locks.close(fd)
+            with suppress(OSError):  # nothing was written to it, and the lock is released in any case
+                self._layout.locks.close(fd)
+
+    def _put_back(self, path: bytes, until: bytes, earlier: bytes | None) -> None:
+        """Undo a change of the timestamp to `until`. The caller has ``KEYFILE.rtl`` locked."""
+        if _read(path + b".rtm") != until:
+            return
+        if _seconds(earlier) > self._clock.wall():
+            self._replace(path + b".rtm", earlier or b"")
+        else:
+            self._layout.within(os.path.dirname(path), lambda: _unlink(path + b".rtm"))
 
     def unexpired(self, path: bytes) -> bool:
         """Whether there is a timestamp that has not expired.
@@ -95,11 +123,40 @@ class AnnexTimes:
         The caller holds the object's lock exclusively, and calls this in `AnnexLayout.within` of the directory.
         """
         now = self._clock.wall()
-        written, earlier = self._read_written(key)
-        if _read(path + b".rtm") == written and _seconds(earlier) <= now:
+        own, earlier = self._read_written(key)
+        if _read(path + b".rtm") in own and _seconds(earlier) <= now:
             _unlink(path + b".rtm")
             _unlink(self._written(key))
         _unlink(path + b".rtl")
+
+    def some_expired(self) -> list[Key]:
+        """Some keys, chosen at random, whose timestamps were written by p2pannex and have expired."""
+        try:
+            with os.scandir(self._written_directory) as entries:
+                names = [entry.name for entry in islice(entries, LISTED)]
+        except OSError:
+            return []
+        keys = []
+        for name in random.sample(names, min(len(names), SWEPT)):
+            with suppress(OSError, InvalidKey):
+                key = Key.from_file_name(name)
+                if self._has_expired(key):
+                    keys.append(key)
+        return keys
+
+    def _has_expired(self, key: Key) -> bool:
+        own, earlier = self._read_written(key)
+        return max(map(_seconds, [*own, earlier])) <= self._clock.wall()
+
+    def sweep(self, key: Key, path: bytes) -> None:
+        """Remove what p2pannex wrote about a timestamp that has expired, and the timestamp if it is its own."""
+        own, _ = self._read_written(key)
+        if self._has_expired(key):
+            if _read(path + b".rtm") in own:
+                directory = os.path.dirname(path)
+                self._layout.within(directory, lambda: _unlink(path + b".rtm"))
+                self._layout.freeze(directory)
+            _unlink(self._written(key))
 
     def forget(self, key: Key, path: bytes) -> None:
         """Remove all files of the timestamp, because the content is gone."""
@@ -110,25 +167,32 @@ class AnnexTimes:
     def _written(self, key: Key) -> bytes:
         return os.path.join(self._written_directory, key.file_name)
 
-    def _read_written(self, key: Key) -> tuple[bytes | None, bytes | None]:
-        """The last timestamp that p2pannex wrote, and the one of another program that it replaced."""
+    def _read_written(self, key: Key) -> tuple[set[bytes], bytes | None]:
+        """The timestamps that p2pannex wrote last, and the one of another program that it replaced."""
         text = _read(self._written(key))
         if text is None:
-            return None, None
-        written, _, earlier = text.partition(b" ")
-        return written, earlier or None
+            return set(), None
+        written, earlier, replaced = [*text.split(b" "), b"", b""][:3]
+        return {own for own in (written, replaced) if own}, earlier or None
 
-    def _new(self, text: bytes) -> bytes:
-        """Make a new durable file with the text. The caller renames it."""
-        path = os.path.join(self._layout.own, b"new-" + secrets.token_hex(8).encode())
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    def _replace(self, target: bytes, text: bytes) -> None:
+        """Replace a small file atomically by one whose content is durable. The caller fsyncs the directory."""
+        new = os.path.join(self._layout.own, b"new-" + secrets.token_hex(8).encode())
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            os.write(fd, text)
-            run_blocking(file_durable(fd))
-        finally:
-            os.close(fd)
-        self._layout.sharing.file(path)
-        return path
+            try:
+                if os.write(fd, text) != len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                run_blocking(file_durable(fd))
+            finally:
+                os.close(fd)
+            self._layout.sharing.file(new)
+            directory = os.path.dirname(target)
+            temporary = os.path.join(directory, b"p2pannex.rtm")
+            self._layout.within(directory, lambda: rename(new, target, temporary))
+        except BaseException:
+            _unlink(new)
+            raise
 
 
 def _read(path: bytes) -> bytes | None:

@@ -157,8 +157,14 @@ class AnnexStore(ObjectStore):
     def prefetch_log(self, key: Key) -> None:
         self._branch.blocking.prefetch(key)
 
+    def require_log(self, key: Key, present: bool) -> None:
+        self._log.require_writable(key, present)
+
     async def changed(self, key: Key, present: bool) -> None:
         await self._log.changed(key, present)
+
+    async def unchanged(self, key: Key, present: bool) -> None:
+        await self._log.settle(key, present)
 
     async def __aenter__(self) -> Self:
         if self._background is not None:

@@ -166,6 +166,9 @@ class _Target:
     async def changed(self, key: Key, present: bool) -> None:
         pass
 
+    async def unchanged(self, key: Key, present: bool) -> None:
+        pass
+
     def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]:
         yield from ()  # no fsync is needed
         self.verified = os.dup(fd)  # the upload closes `fd`; the lock belongs to the open file, so this one keeps it

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from p2pannex.keys.key import Key
 from p2pannex.system.file_locks import LOCK_TIMEOUT, try_lock, wait_until
@@ -54,4 +54,5 @@ class Exclusion:
                 wait_until(lambda: try_lock(fd), timeout)
             yield
         finally:
-            os.close(fd)
+            with suppress(OSError):  # nothing was written to it, and the lock is released in any case
+                os.close(fd)

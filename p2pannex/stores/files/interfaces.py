@@ -96,7 +96,11 @@ class RetentionRecord(Protocol):
 
 
 class RetentionRecords(Protocol):
-    """All retention records of a store. The caller of both methods holds the key's exclusion."""
+    """All retention records of a store. The caller of `record` and `removing` holds the key's exclusion."""
+
+    def sweep(self) -> object:
+        """Remove some records that have expired, of any keys. The caller holds no exclusion. It does not raise."""
+        ...
 
     def record(self, key: Key) -> RetentionRecord | None:
         """Make a durable record of a new lock on `key`. None if another program is removing the content."""

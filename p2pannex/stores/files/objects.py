@@ -170,6 +170,8 @@ class ObjectStore(Service):
             outcome = await trio.to_thread.run_sync(self._remove, key, before)
         if outcome is Outcome.REMOVED:
             await self.changed(key, False)
+        elif outcome is Outcome.ABSENT:
+            await self.unchanged(key, False)
         if self._pending_cleanup.is_full:
             await trio.to_thread.run_sync(self._pending_cleanup.tidy)
         reason = _REASONS.get(outcome, "")
@@ -179,6 +181,7 @@ class ObjectStore(Service):
         found = find(self.layout, key, doing="cannot remove the content")
         if found is None:
             return Outcome.ABSENT
+        self.require_log(key, False)
         path = found[0]
         # While the exclusion is held, no lock can be recorded and no content stored.
         with (
@@ -203,13 +206,24 @@ class ObjectStore(Service):
     def prefetch_log(self, key: Key) -> None:
         """Called when `changed` will probably be called for the key. A store with a log may start to read it now."""
 
+    def require_log(self, key: Key, present: bool) -> None:
+        """Called before content is stored or removed. RemoteError if `changed` would fail, as far as that is known."""
+
+    async def unchanged(self, key: Key, present: bool) -> None:
+        """Called before it is reported that content was stored, or removed, already. A store with a log corrects it: an
+        earlier request may have changed the content, and failed to log that."""
+
     async def changed(self, key: Key, present: bool) -> None:
         """Called after content was stored or removed, and before this is reported. A store with a log writes it now."""
 
     async def aclose(self) -> None:
-        """Remove directories that have become empty."""
+        """Remove directories that have become empty, and some expired retention records."""
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._pending_cleanup.tidy)
+            await trio.to_thread.run_sync(self._tidy)
+
+    def _tidy(self) -> None:
+        self._pending_cleanup.tidy()
+        self._retention.sweep()
 
     # Storing ----------------------------------------------------------------------------------------------------
 
@@ -221,7 +235,9 @@ class ObjectStore(Service):
         while True:
             vouched = await self._vouched(key)
             if vouched is not None and await self.disk_work.run(self._surely_present, key, vouched):
+                await self.unchanged(key, True)
                 return AlreadyHave()
+            self.require_log(key, True)
             with disk_errors("cannot begin to store the content"):
                 upload = ObjectUpload.open(self, key)
             if upload is not None:
@@ -268,6 +284,7 @@ class ObjectStore(Service):
 
     def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]:
         """Make verified, fsynced content the key's object, durably. The caller has the partial, `fd`, locked."""
+        self.require_log(key, True)
         with self._exclusion.hold(key):
             path = self.layout.find(key)
             made = self.layout.install(partial, path)

@@ -16,14 +16,24 @@ Why locked content cannot be removed:
    does not jump, and runs while the machine is suspended. After a reboot it is compared with the wall clock; here the
    argument assumes that the wall clock is right. A record that cannot be parsed expires ten minutes after its file's
    modification time.
+
+Why a lock that was refused with an error does not bind: until the rename, the file's name begins with a dot, and such
+files do not count. If a step after the rename fails, the file is removed. If that fails too, its first bytes are
+overwritten with `RELEASED`, which needs no room on the disk.
+
+Locks of lost clients leave records. Every lock removes some that have expired, and so do removals and the closing of
+the store: at most `SWEPT_RECORDS` each, so that no request waits for it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 
 from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION
@@ -31,6 +41,18 @@ from p2pannex.system.clock import Clock
 from p2pannex.system.durability import file_durable, names_durable
 from p2pannex.system.file_locks import KERNEL_LOCKS, Locks
 from p2pannex.system.fsync_batch import run_blocking
+
+RELEASED = b"released\n"
+"""The first bytes of a record that does not count, although its file could not be removed."""
+
+SWEEP_INTERVAL = 10.0
+"""Seconds between two sweeps of one process, as long as sweeps find nothing that has expired."""
+
+SWEPT_RECORDS = 100
+"""Records that one sweep looks at."""
+
+LISTED_KEYS = 1000
+"""Locked keys from which one sweep chooses at random."""
 
 
 def read_boot_id() -> str:
@@ -51,10 +73,12 @@ class Record:
         self._locks = locks
 
     def release(self) -> None:
-        """Remove the record: the client has unlocked the content."""
+        """Remove the record: the client has unlocked the content, or the lock was not given."""
         if self._fd >= 0:
-            _remove_record(self._path)
-            self.abandon()
+            try:
+                _remove_record(self._path, self._fd)
+            finally:
+                self.abandon()
 
     def abandon(self) -> None:
         """Unlock the record's file and leave it until it expires: the client is lost."""
@@ -86,47 +110,73 @@ class Retention:
         self._share = share
         self._clock = clock
         self._boot = boot or read_boot_id()
+        self._next_sweep = 0.0
 
     def record(self, key: Key) -> Record:
         """Make a durable record that locks `key`, for at least ten minutes from now unless it is released.
 
         The caller holds the key's exclusion.
         """
+        self.sweep_now_and_then()
         directory = os.path.join(self._directory, key.file_name)
         name = secrets.token_hex(8).encode()
-        text = f"{self._clock.wall() + RETENTION:.3f} {self._clock.monotonic() + RETENTION:.3f} {self._boot}\n"
+        text = f"{self._clock.wall() + RETENTION:.3f} {self._clock.monotonic() + RETENTION:.3f} {self._boot}\n".encode()
         made = set()
-        while True:
-            try:
-                os.mkdir(directory)
-                made.add(directory)
-                self._share(directory)
-            except FileExistsError:
-                pass
-            try:
-                fd = os.open(os.path.join(directory, b"." + name), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
-                break
-            except FileNotFoundError:
-                continue  # a release has just removed the directory
+        new = os.path.join(directory, b"." + name)
+        try:
+            while True:
+                try:
+                    os.mkdir(directory)
+                    made.add(directory)
+                    self._share(directory)
+                except FileExistsError:
+                    self._sweep_some(directory, SWEPT_RECORDS)
+                try:
+                    fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+                    break
+                except FileNotFoundError:
+                    continue  # a release or a sweep has just removed the directory
+        except BaseException:
+            with suppress(OSError):
+                os.rmdir(directory)  # it stays if it has other records
+            raise
         record = Record(os.path.join(directory, name), fd, self._locks)
         try:
-            os.write(fd, text.encode())
+            if os.write(fd, text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             run_blocking(file_durable(fd))
-            self._locks.try_lock(fd, shared=True)
-            self._share(os.path.join(directory, b"." + name))
-            os.rename(os.path.join(directory, b"." + name), os.path.join(directory, name))
+            self._locks.try_lock(fd)
+            self._share(new)
+            os.rename(new, os.path.join(directory, name))
             run_blocking(names_durable(directory, self._directory, made))
         except BaseException:
-            record.abandon()
+            with suppress(OSError):
+                os.unlink(new)
+            with suppress(OSError):
+                record.release()
             raise
         return record
 
     def is_retained(self, key: Key) -> bool:
         """Whether a lock on `key` is valid now. The caller holds the key's exclusion.
 
-        This removes records that have expired, and that no process has locked.
+        If none is, no record is left. The first valid one that is found ends the search: there may be thousands.
         """
-        return self._sweep(os.path.join(self._directory, key.file_name))
+        directory = os.path.join(self._directory, key.file_name)
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            return False
+        if any(self._active(os.path.join(directory, name)) for name in names if not name.startswith(b".")):
+            return True
+        for name in names:
+            if name.startswith(b"."):  # a process failed, or was killed, while it made a record
+                with suppress(FileNotFoundError):
+                    os.unlink(os.path.join(directory, name))
+        if names:
+            with suppress(OSError):
+                os.rmdir(directory)
+        return False
 
     @contextmanager
     def removing(self, key: Key, path: bytes, timeout: float) -> Iterator[bool]:
@@ -134,20 +184,59 @@ class Retention:
 
         The caller holds the key's exclusion, also during the block.
         """
+        self.sweep_now_and_then()
         yield not self.is_retained(key)
 
-    def sweep(self) -> None:
-        """Remove expired records of lost clients, for all keys, so that they do not accumulate."""
-        for name in os.listdir(self._directory):
-            self._sweep(os.path.join(self._directory, name))
+    def sweep_now_and_then(self) -> None:
+        """Call `sweep`, if the last call has removed something, or was more than `SWEEP_INTERVAL` seconds ago."""
+        now = self._clock.monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now if self.sweep() else now + SWEEP_INTERVAL
 
-    def _sweep(self, directory: bytes) -> bool:
+    def sweep(self) -> bool:
+        """Remove some records that have expired, of any keys. Whether there were any.
+
+        It needs no exclusion: a record that has expired, and that no process has locked, never becomes valid again.
+        The keys and records are chosen at random, so that none is left out for ever.
+        """
+        try:
+            with os.scandir(self._directory) as entries:
+                names = [entry.name for entry in islice(entries, LISTED_KEYS)]
+        except OSError:
+            return False  # the next request that needs the directory reports the error
+        left = SWEPT_RECORDS
+        removed = 0
+        for name in random.sample(names, min(len(names), SWEPT_RECORDS)):
+            if left <= 0:
+                break
+            looked_at, gone = self._sweep_some(os.path.join(self._directory, name), left)
+            left -= looked_at
+            removed += gone
+        return removed > 0
+
+    def _sweep_some(self, directory: bytes, limit: int) -> tuple[int, int]:
+        """Remove records of one key that have expired. How many were looked at, and how many were removed."""
         try:
             names = os.listdir(directory)
-        except FileNotFoundError:
-            return False
-        active = [self._active(os.path.join(directory, name)) for name in names]  # check all: each removes its file
-        return any(active)
+            chosen = random.sample(names, min(len(names), limit))
+        except OSError:
+            return 1, 0
+        gone = 0
+        for name in chosen:
+            with suppress(OSError):  # what cannot be removed stays, and has expired all the same
+                gone += self._sweep_record(os.path.join(directory, name))
+        if gone == len(names):
+            with suppress(OSError):
+                os.rmdir(directory)
+        return max(len(chosen), 1), gone
+
+    def _sweep_record(self, path: bytes) -> bool:
+        if not os.path.basename(path).startswith(b"."):
+            return not self._active(path)
+        if self._clock.wall() < os.lstat(path).st_mtime + RETENTION:
+            return False  # perhaps it is being made at this moment
+        os.unlink(path)
+        return True
 
     def _active(self, path: bytes) -> bool:
         try:
@@ -155,15 +244,20 @@ class Retention:
         except FileNotFoundError:
             return False
         try:
-            if self._unexpired(fd) or not self._locks.try_lock(fd):
+            # A shared lock: the process of a connected client has an exclusive one, and others that look, as this does,
+            # do not take each other for it.
+            if self._unexpired(fd) or not self._locks.try_lock(fd, shared=True):
                 return True
-            _remove_record(path)
+            _remove_record(path, fd)
             return False
         finally:
             self._locks.close(fd)
 
     def _unexpired(self, fd: int) -> bool:
-        words = os.read(fd, 4096).split()
+        text = os.read(fd, 4096)
+        if text.startswith(RELEASED):
+            return False
+        words = text.split()
         try:
             until_wall, until_monotonic, boot = float(words[0]), float(words[1]), words[2].decode()
         except (IndexError, ValueError):
@@ -173,9 +267,14 @@ class Retention:
         return self._clock.wall() < until_wall
 
 
-def _remove_record(path: bytes) -> None:
-    for remove, target in ((os.unlink, path), (os.rmdir, os.path.dirname(path))):
-        try:
-            remove(target)
-        except OSError:
-            return  # it is removed already, or the directory has other records; a record that is left still expires
+def _remove_record(path: bytes, fd: int) -> None:
+    """Remove the record, which is open as `fd`, and its directory if it was the last. OSError if it still counts."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        os.pwrite(fd, RELEASED, 0)
+        return
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))  # it stays if it has other records

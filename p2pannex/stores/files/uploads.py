@@ -77,6 +77,8 @@ class Target(Protocol):
 
     async def changed(self, key: Key, present: bool) -> None: ...
 
+    async def unchanged(self, key: Key, present: bool) -> None: ...
+
     def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]: ...
 
 
@@ -247,7 +249,10 @@ class ObjectUpload(Upload):
 
     async def data_present(self) -> Stored | NotStored:
         await trio.lowlevel.checkpoint()
-        return Stored() if await self._store.check_present(self._key) else NotStored()
+        if not await self._store.check_present(self._key):
+            return NotStored()
+        await self._store.unchanged(self._key, True)
+        return Stored()
 
     def close(self) -> None:
         """Close and unlock the partial. It stays, unless it is empty."""
@@ -265,8 +270,10 @@ class ObjectUpload(Upload):
         """Close and unlock the partial, and release the claim."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            self._store.layout.locks.close(fd)
-            self._claim.release()
+            try:
+                self._store.layout.locks.close(fd)
+            finally:
+                self._claim.release()
 
     async def aclose(self) -> None:
         self.close()

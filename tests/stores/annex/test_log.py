@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
+from p2pannex.errors import RemoteError
 from p2pannex.git_annex.branch.branch import Branch
+from p2pannex.keys.key import Key
+from p2pannex.service import AlreadyHave, Stored, Upload
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.system.disk_work import DiskWork, Inline, InThreads
 from p2pannex.testing.samples import key_of, store
@@ -64,3 +70,89 @@ async def test_a_line_of_others_that_came_late_is_corrected(repository: Path, wa
     async with Branch(one.config.git_dir) as branch:
         assert await branch.locations(KEY) == {UUID}
         assert await branch.locations(MORE) == set()
+
+
+async def locations(repository: Path) -> set[str]:
+    async with AnnexStore(repository) as one:
+        return await one._branch.locations(KEY)
+
+
+@contextlib.contextmanager
+def unwritable(path: Path) -> Iterator[None]:
+    """A file in the way, which keeps root out as well."""
+    aside = path.with_name("aside")
+    path.rename(aside)
+    path.touch(0o444)
+    try:
+        yield
+    finally:
+        path.unlink()
+        aside.rename(path)
+
+
+@pytest.mark.parametrize("name", ["journal", "p2pannex"])
+async def test_content_is_not_touched_if_the_log_cannot_be_written(repository: Path, name: str) -> None:
+    async with AnnexStore(repository) as one:
+        await store(one, CONTENT, KEY)
+        with unwritable(annex(repository) / name):
+            with pytest.raises(RemoteError, match="journal"):
+                await one.remove(KEY)
+            assert await one.check_present(KEY)
+            with pytest.raises(RemoteError, match="journal"):
+                await one.put(MORE)
+        assert (await one.remove(KEY)).ok
+        upload = await one.put(KEY)
+        assert isinstance(upload, Upload)
+        async with upload:
+            await upload.begin(len(CONTENT))
+            await upload.send_all(memoryview(CONTENT))
+            with unwritable(annex(repository) / "journal"), pytest.raises(RemoteError, match="journal"):
+                await upload.finish(True)
+        assert not await one.check_present(KEY)
+        await store(one, CONTENT, KEY)
+    assert await locations(repository) == {UUID}
+
+
+async def test_a_key_whose_log_cannot_have_a_name_is_refused(repository: Path) -> None:
+    """The journal writes two underscores for each."""
+    async with AnnexStore(repository) as one:
+        with pytest.raises(RemoteError, match="too long"):
+            await one.put(Key(b"WORM-s7-m1--" + b"_" * 130))
+
+
+@pytest.mark.parametrize("again", ["later", "the same request", "the same request of another process"])
+@pytest.mark.parametrize("removal", [False, True])
+async def test_what_could_not_be_logged_is_logged_later(repository: Path, removal: bool, again: str) -> None:
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(AnnexStore(repository))
+        if removal:
+            await store(one, CONTENT, KEY)
+
+        async def change(one: AnnexStore) -> None:
+            if removal:
+                assert (await one.remove(KEY)).ok
+            else:
+                upload = await one.put(KEY)
+                if not isinstance(upload, AlreadyHave):
+                    async with upload:
+                        await upload.begin(len(CONTENT))
+                        await upload.send_all(memoryview(CONTENT))
+                        assert isinstance(await upload.finish(True), Stored)
+
+        async with Branch(one.config.git_dir) as branch:
+            lock = branch.blocking.journal.lock()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(one._branch.blocking.journal, "timeout", 0.01)
+                lock.__enter__()
+                with pytest.raises(RemoteError, match="busy"):
+                    await change(one)
+                lock.__exit__(None, None, None)
+        assert await one.check_present(KEY) != removal
+        if again == "the same request":
+            await change(one)
+            assert (await one._branch.locations(KEY) == {UUID}) != removal
+        elif again == "the same request of another process":
+            async with AnnexStore(repository) as other:
+                await change(other)
+                assert (await other._branch.locations(KEY) == {UUID}) != removal
+    assert (await locations(repository) == {UUID}) != removal

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from p2pannex.service import NotLocked
 from p2pannex.stores.annex.store import AnnexStore
+from p2pannex.system import durability
 from p2pannex.system.file_locks import try_range
-from p2pannex.testing.samples import store
-from tests.stores.annex.repository import CONTENT, KEY, beside, locked, mode
+from p2pannex.testing.samples import key_of, store
+from tests.stores.annex.repository import CONTENT, KEY, annex, beside, locked, mode
 from tests.support.clocks import ManualClock
+from tests.system.mounts import pretended_file_systems
 
 
 async def test_files_of_a_lock(repository: Path) -> None:
@@ -82,3 +85,54 @@ async def test_what_others_keep_is_kept_and_what_they_remove_is_not_locked(repos
             assert try_range(file.fileno(), fcntl.F_WRLCK)
             with pytest.raises(NotLocked):
                 await one.lock(KEY)
+
+
+async def test_what_expired_locks_leave_is_swept(repository: Path) -> None:
+    """Also where git-annex has removed the content."""
+    clock = ManualClock()
+    keys = [key_of(b"%d" % number) for number in range(60)]
+    own = annex(repository) / "p2pannex"
+    async with AnnexStore(repository, clock=clock) as one:
+        for number, key in enumerate(keys):
+            await store(one, b"%d" % number, key)
+            await (await locked(one, key)).aclose()
+        gone = Path(os.fsdecode(one.layout.find(keys[0]))).parent
+        gone.chmod(0o755)
+        shutil.rmtree(gone)
+        one._retention.sweep()
+        assert len(list((own / "written").iterdir())) == 60
+        clock.advance(601)
+    for _ in range(10):
+        async with AnnexStore(repository, clock=clock):
+            pass
+    assert not list((own / "written").iterdir())
+    assert not list((own / "retention").iterdir())
+    assert all(".rtm" not in beside(one, key) for key in keys)
+
+
+@pytest.mark.parametrize("file_system", ["btrfs", "xfs"])
+async def test_the_first_record_is_durable_up_to_the_git_directory(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_system: str
+) -> None:
+    async with AnnexStore(repository) as one:
+        await store(one, CONTENT, KEY)
+        systems = pretended_file_systems(tmp_path / "pretended", repository, file_system, journal=False)
+        monkeypatch.setattr(durability, "SYSTEM", systems)
+        fsynced = []
+        real_fsync = os.fsync
+
+        def fsync(fd: int) -> None:
+            fsynced.append(os.readlink(f"/proc/self/fd/{fd}"))
+            real_fsync(fd)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        own = annex(repository) / "p2pannex"
+        shutil.rmtree(own)
+        async with await locked(one):
+            pass
+        needed = {own / "retention", *((own, annex(repository), annex(repository).parent) * (file_system == "btrfs"))}
+        assert {str(path) for path in needed} <= set(fsynced)
+        fsynced.clear()
+        async with await locked(one):
+            pass
+        assert str(own) not in fsynced, "once is enough"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.stores.files.retention import RELEASED
 from p2pannex.testing.samples import key_of
 from tests.stores.directories import upload_all
 from tests.support.clocks import ManualClock
@@ -90,3 +93,91 @@ async def test_a_record_that_cannot_be_read_holds(directory: Path, text: str) ->
     assert not (await early.remove(key)).ok
     late = DirectoryStore(directory, clock=ManualClock(wall_now=wall + RETENTION + 1))
     assert (await late.remove(key)).ok
+
+
+RECORDS = 2000
+
+
+async def pile_up(directory: Path, keys: list[Key], text: str) -> None:
+    for number in range(RECORDS):
+        place = directory / "annex" / "retention" / str(keys[number % len(keys)])
+        place.mkdir(exist_ok=True)
+        (place / f"{number:016x}").write_text(text)
+
+
+def left(directory: Path) -> int:
+    return len(list((directory / "annex" / "retention").rglob("*/*")))
+
+
+@pytest.mark.parametrize("keys", [1, 50, RECORDS])
+@pytest.mark.parametrize("request_", ["lock", "remove", "close"])
+async def test_expired_records_are_swept_by_any_requests(directory: Path, keys: int, request_: str) -> None:
+    """A hundred by each: no request waits for all of them."""
+    key = key_of(b"content")
+    await pile_up(directory, [key_of(b"%d" % number) for number in range(keys)], "1.0 1.0 another-boot\n")
+    for _ in range(RECORDS // 100):
+        before = left(directory)
+        async with DirectoryStore(directory) as store:
+            await upload_all(store, key, b"content")
+            if request_ == "lock":
+                lock = await store.lock(key)
+                assert lock is not None
+                await lock.release()
+            if request_ != "close":
+                assert (await store.remove(key)).ok
+        assert before - left(directory) <= 300
+        os.unlink(store.layout.find(key)) if request_ == "close" else None
+    assert not list((directory / "annex" / "retention").iterdir())
+
+
+async def test_a_sweep_spares_what_is_valid_and_what_is_being_made(directory: Path) -> None:
+    clock = ManualClock(wall_now=time.time())
+    store, key = await locked_and_lost(directory, clock)
+    being_made = directory / "annex" / "retention" / str(key) / ".0123456789abcdef"
+    being_made.touch()
+    connected = await store.lock(key)
+    assert connected is not None
+    store._retention.sweep()
+    assert left(directory) == 3
+    clock.advance(RETENTION + 1)
+    store._retention.sweep()
+    assert left(directory) == 1, "the one of the connected client is valid"
+    assert not (await store.remove(key)).ok
+    await connected.release()
+    assert (await store.remove(key)).ok
+
+
+async def test_many_valid_records_cost_a_removal_no_more_than_one(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DirectoryStore(directory)
+    key = key_of(b"content")
+    await upload_all(store, key, b"content")
+    await pile_up(directory, [key], f"{time.time() + 500} 1.0 another-boot\n")
+    store._retention.sweep()
+    opened: list[bytes] = []
+    real_open = os.open
+
+    def open_(path: bytes, *arguments: int) -> int:
+        opened.append(path)
+        return real_open(path, *arguments)
+
+    monkeypatch.setattr(os, "open", open_)
+    assert not (await store.remove(key)).ok
+    assert len(opened) < 150
+
+
+async def test_a_file_that_a_killed_process_left_does_not_lock(directory: Path) -> None:
+    _, key = await locked_and_lost(directory, ManualClock())
+    (record,) = (directory / "annex" / "retention").rglob("*/*")
+    record.rename(record.with_name("." + record.name))
+    store = DirectoryStore(directory, clock=ManualClock(), boot="boot-1")
+    assert (await store.remove(key)).ok
+    assert not list((directory / "annex" / "retention").iterdir())
+
+
+async def test_a_record_marked_as_released_does_not_lock(directory: Path) -> None:
+    _, key = await locked_and_lost(directory, ManualClock())
+    (record,) = (directory / "annex" / "retention").rglob("*/*")
+    record.write_bytes(RELEASED + record.read_bytes()[len(RELEASED) :])
+    assert (await DirectoryStore(directory, clock=ManualClock(), boot="boot-1").remove(key)).ok
