@@ -16,6 +16,7 @@ must be local, because the locks are flock(2) locks and the times are those of t
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -162,22 +163,22 @@ class DirectoryStore(ObjectStore):
         shown = os.fsdecode(directory)
         uuid = new_uuid(uuid)
         with disk_errors(f"cannot make a store in {shown}"):
+            found = directory
+            while not os.path.isdir(found):
+                found = os.path.dirname(found)
             os.makedirs(directory, exist_ok=True)
             if os.path.lexists(config_path(directory)):
                 raise RemoteError(f"{shown} is already a p2pannex store")
             if os.listdir(directory):
                 raise RemoteError(f"{shown} is not empty; name a new directory")
-            for name in (b"objects", b"tmp", b"retention", b"exclusion"):
-                os.makedirs(os.path.join(directory, b"annex", name))
-            Exclusion(os.path.join(directory, b"annex", b"exclusion")).prepare()
-            # The configuration is written last, and atomically: a directory that has one is a complete store.
-            new = config_path(directory) + b".new"
-            with open(new, "x") as file:
-                file.write(CONFIG_TEXT.format(uuid=uuid, disk_reserve=disk_reserve))
-                file.flush()
-                run_blocking(file_durable(file.fileno()))
-            os.rename(new, config_path(directory))
-            run_blocking(names_durable(os.path.join(directory, b"annex"), os.path.dirname(directory)))
+            try:
+                _fill(directory, CONFIG_TEXT.format(uuid=uuid, disk_reserve=disk_reserve).encode())
+                above = os.path.dirname(directory)
+                run_blocking(names_durable(os.path.join(directory, b"annex"), min(found, above, key=len)))
+            except BaseException:
+                for name in (b"annex", b"p2pannex.toml", b"p2pannex.toml.new"):
+                    _remove_all(os.path.join(directory, name))  # so that the directory can be used for another try
+                raise
         return cls(directory)
 
     def tokens_directory(self) -> bytes:
@@ -192,3 +193,25 @@ class DirectoryStore(ObjectStore):
     def contents(self) -> Contents:
         """How much content the store has. It reads every directory, and blocks."""
         return count(self.layout.root, os.path.join(self.path, b"annex", b"tmp"))
+
+
+def _fill(directory: bytes, config: bytes) -> None:
+    for name in (b"objects", b"tmp", b"retention", b"exclusion"):
+        os.makedirs(os.path.join(directory, b"annex", name))
+    Exclusion(os.path.join(directory, b"annex", b"exclusion")).prepare()
+    # The configuration is written last, and atomically: a directory that has one is a complete store.
+    new = config_path(directory) + b".new"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with open(fd, "wb") as file:
+        file.write(config)
+        file.flush()
+        run_blocking(file_durable(fd))
+    os.rename(new, config_path(directory))
+
+
+def _remove_all(path: bytes) -> None:
+    with suppress(OSError):
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)

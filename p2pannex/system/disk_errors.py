@@ -28,6 +28,14 @@ def explained(error: OSError, doing: str) -> RemoteError:
     return RemoteError(f"{doing}: {cause}")
 
 
+def disk_full(error: OSError, missing: int) -> OSError | RemoteError:
+    """The error to raise while content is written. If the disk is full, it names the bytes that are not written yet."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
+    return RemoteError(f"cannot store the content: {what}; make room for {missing} more bytes and try again")
+
+
 def require_room(size: int, system: os.statvfs_result, reserve: int, *, to: str) -> None:
     """RemoteError if the file system has no room for `size` bytes while `reserve` bytes stay free.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,11 @@ from p2pannex.keys.key import Key
 from p2pannex.service import NotLocked, Stored
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.directory_config import read_uuid
+from p2pannex.system import durability
 from p2pannex.testing.samples import key_of
 from tests.stores.directories import files_below, upload_all
+from tests.support.failing_calls import failing_at
+from tests.system.mounts import pretended_file_systems
 
 # The directory itself -------------------------------------------------------------------------------------------
 
@@ -23,6 +28,39 @@ def test_create_and_open(tmp_path: Path) -> None:
     made = DirectoryStore.create(tmp_path / "new" / "store", uuid="u-1")
     opened = DirectoryStore(tmp_path / "new" / "store")
     assert made.uuid == opened.uuid == "u-1" == read_uuid(os.fsencode(tmp_path / "new" / "store"))
+
+
+def test_a_creation_that_failed_can_be_tried_again(tmp_path: Path) -> None:
+    place = os.fsencode(tmp_path / "store")
+    with failing_at(0, errno.ENOSPC, place) as calls:
+        DirectoryStore.create(place)
+    shutil.rmtree(place)
+    last = len(calls.made)
+    for n in (*range(1, 12), last // 2, *range(last - 30, last + 1)):  # between them are 256 lock files
+        with failing_at(n, errno.ENOSPC, place) as calls:
+            try:
+                DirectoryStore.create(place)
+            except RemoteError as error:
+                assert "disk is full" in str(error)  # noqa: PT017
+        assert calls.failed
+        if not (tmp_path / "store" / "p2pannex.toml").exists():
+            DirectoryStore.create(place)
+        shutil.rmtree(place)
+
+
+def test_the_directories_of_a_new_store_are_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systems = pretended_file_systems(tmp_path / "pretended", tmp_path, "btrfs", journal=False)
+    monkeypatch.setattr(durability, "SYSTEM", systems)
+    fsynced = []
+    real_fsync = os.fsync
+
+    def fsync(fd: int) -> None:
+        fsynced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real_fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    DirectoryStore.create(tmp_path / "new" / "below" / "store")
+    assert {str(tmp_path), *(str(tmp_path / name) for name in ("new", "new/below", "new/below/store"))} <= set(fsynced)
 
 
 def test_create_refuses_what_is_there(directory: Path, tmp_path: Path) -> None:

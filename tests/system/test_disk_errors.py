@@ -14,8 +14,11 @@ import pytest
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import Upload
+from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import key_of
+from p2pannex.testing.samples import store as store_content
+from tests.stores.annex.repository import make
 from tests.stores.directories import upload_all
 
 
@@ -34,13 +37,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk(small_disk: Path) -> None:
     store = DirectoryStore.create(small_disk / "store", disk_reserve=0)
     await upload_all(store, key_of(b"before"), b"before")
-    content = os.urandom(2_000_000)
+    content = os.urandom(800_000)
     unsized = Key.make("SHA256", hashlib.sha256(content).hexdigest().encode())
     upload = await store.put(unsized)
     assert isinstance(upload, Upload)
     async with upload:
+        with pytest.raises(RemoteError, match="not enough disk space: 2000000 bytes to store"):
+            await upload.begin(2_000_000)
         await upload.begin(len(content))
-        with pytest.raises(RemoteError, match="the disk is full; make room and try again"):
+        (small_disk / "another program's").write_bytes(bytes(400_000))
+        with pytest.raises(RemoteError, match=r"the disk is full; make room for \d{6} more bytes and try again"):
             await upload.send_all(memoryview(content))
     assert await store.check_present(key_of(b"before"))
     assert not await store.check_present(unsized)
@@ -57,3 +63,24 @@ async def test_a_read_only_disk(small_disk: Path) -> None:
     for refused in (store.put(key_of(b"more")), store.remove(key), store.lock(key)):
         with pytest.raises(RemoteError, match="the file system is read-only"):
             await refused
+
+
+@pytest.mark.parametrize("kind", ["directory", "repository"])
+async def test_a_lock_that_failed_on_a_full_disk_does_not_bind(small_disk: Path, kind: str) -> None:
+    place = small_disk / "store"
+    if kind == "directory":
+        DirectoryStore.create(place, disk_reserve=0)
+    else:
+        make(place, "--bare", "--template=", annex_diskreserve="0")
+    open_store = DirectoryStore if kind == "directory" else AnnexStore
+    async with open_store(place) as store:
+        key = key_of(b"content")
+        await store_content(store, b"content")
+        filler = small_disk / "filler"
+        free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+        filler.write_bytes(bytes(free))
+        with pytest.raises(RemoteError, match="the disk is full"):
+            await store.lock(key)
+        filler.unlink()
+    async with open_store(place) as store:
+        assert (await store.remove(key)).ok

@@ -30,9 +30,10 @@ from p2pannex.stores.files.inventory import Contents, count, objects
 from p2pannex.stores.files.objects import ObjectStore
 from p2pannex.system.background import Background
 from p2pannex.system.clock import Clock, SystemClock
+from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.disk_work import DiskWork
-from p2pannex.system.durability import directory_durable
-from p2pannex.system.fsync_batch import Fsyncs
+from p2pannex.system.durability import directory_durable, names_durable
+from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 
 class UnusableAnnex(RemoteError):
@@ -135,8 +136,11 @@ class AnnexStore(ObjectStore):
 
         The tokens of P2P networks are in git-annex's own directory (`git_annex.creds`).
         """
-        self._annex_layout.make_directories(self._annex_layout.own)
-        return self._annex_layout.own
+        own = self._annex_layout.own
+        with disk_errors("cannot make the directory of the tokens"):
+            if self._annex_layout.make_directories(own):
+                run_blocking(names_durable(own, self.config.git_dir))
+        return own
 
     @property
     def top(self) -> bytes:

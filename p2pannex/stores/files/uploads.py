@@ -20,7 +20,7 @@ from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key, Verifier
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.files.hashing import hash_in_steps, hash_to
-from p2pannex.system.disk_errors import disk_errors, require_room
+from p2pannex.system.disk_errors import disk_errors, disk_full, require_room
 from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import file_durable, start_writing_back
 from p2pannex.system.file_locks import Locks, is_at
@@ -94,6 +94,8 @@ class ObjectUpload(Upload):
         self._verifier: Verifier | None = None
         self._end = 0
         """Bytes in the file. Those that the verifier has not received are hashed later."""
+        self._announced = 0
+        """Bytes that the file will have when all that was announced has been written."""
         self._unwritten = 0
         """Bytes at the end of the file that the kernel was not yet told to write to disk."""
 
@@ -145,6 +147,11 @@ class ObjectUpload(Upload):
         size = self._key.size
         if size is not None and self.offset + length > size:
             raise RemoteError(f"{self.offset + length} bytes announced for a key of {size}")
+        self._announced = self.offset + length
+        if size is None:  # otherwise `open` has checked it
+            with disk_errors("cannot store the content"):
+                system = os.fstatvfs(self._fd)
+            require_room(length, system, self._store.disk_reserve, to="store")
         await trio.lowlevel.checkpoint_if_cancelled()
         self._verifier = self._key.verifier()
         self._end = self.offset
@@ -182,15 +189,18 @@ class ObjectUpload(Upload):
                 nursery.start_soon(hash_meanwhile)
                 try:
                     await trio.to_thread.run_sync(self._write, view)
-                except OSError as error:
+                except (OSError, RemoteError) as error:
                     failure = error
             if failure is not None:
                 raise failure
 
     def _write(self, view: memoryview) -> None:
         written = 0
-        while written < len(view):
-            written += os.write(self._fd, view[written:])
+        try:
+            while written < len(view):
+                written += os.write(self._fd, view[written:])
+        except OSError as error:
+            raise disk_full(error, self._announced - self._end - written) from error
         self._end += written
         self._unwritten += written
         if self._unwritten >= WRITE_BACK:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from p2pannex.errors import RemoteError
 from p2pannex.gateways.repository.locations import LoggedRemote, NodeLog
 from p2pannex.git_annex.branch.branch import Branch
+from p2pannex.git_annex.branch.journal import Journal
 from p2pannex.service import AlreadyHave, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.system.disk_work import Inline
@@ -55,3 +58,40 @@ async def test_what_a_repository_does_is_logged_and_the_rest_is_passed_on(branch
         await store(remote, b"content")
         assert isinstance(await service.put(KEY), AlreadyHave)
         assert await branch.locations(KEY) == {"u1"}
+
+
+async def test_nodes_are_not_changed_if_it_cannot_be_logged(branch: Branch) -> None:
+    journal = Path(os.fsdecode(branch.blocking.journal.directory))
+    node = MemoryStore("u1")
+    service = LoggedRemote(node, NodeLog(branch, ["u1"]))
+    await store(service, b"content")
+    aside = journal.with_name("aside")
+    journal.rename(aside)
+    journal.touch(0o444)
+    with pytest.raises(RemoteError, match="journal"):
+        await service.remove(KEY)
+    assert await node.check_present(KEY)
+    with pytest.raises(RemoteError, match="journal"):
+        await service.put(key_of(b"more"))
+    journal.unlink()
+    aside.rename(journal)
+    assert (await service.remove(KEY)).ok
+    assert await branch.locations(KEY) == set()
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_what_could_not_be_logged_is_logged_later(branch: Branch, again: bool) -> None:
+    node = MemoryStore("u1")
+    log = NodeLog(branch, ["u1"])
+    service = LoggedRemote(node, log)
+    await store(service, b"content")
+    with pytest.MonkeyPatch.context() as patch, Journal(branch.blocking.git.git_dir).lock():
+        patch.setattr(branch.blocking.journal, "timeout", 0.01)
+        with pytest.raises(RemoteError, match="busy"):
+            await service.remove(KEY)
+    assert not await node.check_present(KEY)
+    if again:
+        assert (await LoggedRemote(node, NodeLog(branch, ["u1"])).remove(KEY)).ok
+        assert await branch.locations(KEY) == set()
+    await log.commit()
+    assert await branch.locations(KEY) == set()

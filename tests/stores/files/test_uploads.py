@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from p2pannex.errors import RemoteError
+from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import key_of
 from tests.stores.directories import files_below, upload_all
+from tests.support.failing_calls import failing_at
 
 # Uploads --------------------------------------------------------------------------------------------------------
 
@@ -129,3 +131,32 @@ async def test_a_file_size_limit_in_the_middle_loses_nothing(directory: Path) ->
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert await upload_all(store, key, content) == Stored()
+
+
+SIZELESS = Key(b"SHA256--" + key_of(b"content").raw.partition(b"--")[2])
+
+
+async def test_disk_reserve_for_a_key_without_a_size(tmp_path: Path) -> None:
+    """DATA says how much room is needed."""
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    DirectoryStore.create(tmp_path / "store", disk_reserve=free * 2)
+    upload = await DirectoryStore(tmp_path / "store").put(SIZELESS)
+    assert isinstance(upload, Upload)
+    async with upload:
+        with pytest.raises(RemoteError, match="not enough disk space: 7 bytes to store, 0 free"):
+            await upload.begin(7)
+
+
+@pytest.mark.parametrize("size", [1000, 300_000])
+async def test_a_disk_that_fills_up_names_the_missing_bytes(directory: Path, size: int) -> None:
+    store = DirectoryStore(directory)
+    upload = await store.put(key_of(bytes(3 * size)))
+    assert isinstance(upload, Upload)
+    async with upload:
+        await upload.begin(3 * size)
+        await upload.send_all(memoryview(bytes(size)))
+        with (
+            failing_at(1, errno.ENOSPC, os.fsencode(directory)),
+            pytest.raises(RemoteError, match=f"the disk is full; make room for {2 * size} more bytes"),
+        ):
+            await upload.send_all(memoryview(bytes(size)))
