@@ -104,7 +104,7 @@ class PidLocks:
             except FileExistsError:
                 if not self._is_left_over():
                     return False
-                os.rename(new, self._path)  # nobody else does at the same time: we have the side lock
+                os.rename(new, self._path)  # the side lock keeps other processes from doing the same
             except OSError as error:
                 if not is_unsupported(error):
                     raise

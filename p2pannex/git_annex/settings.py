@@ -4,7 +4,7 @@
 `SETTINGS` has every one of git-annex's manual page and of ``git annex config``. ``<name>`` is a remote's, ``<base>`` a
 part of a URL. docs/reference/git-annex-settings.md shows the table.
 
-A setting is *honoured* if it says where, how or by whom content is kept; *ignored* if that does no harm, for the reason
+A setting is *honoured* if it affects where or how content is kept; *ignored* if that does no harm, for the reason
 given; and *refused* if ignoring it could do harm, and p2pannex does not have what it asks for. The error names it.
 """
 

@@ -15,8 +15,8 @@ async def serve_stdio(service: Service, *, mode: Mode = Mode.READ_WRITE) -> None
     """Serve the client on standard input and output until it disconnects. The caller opens and closes `service`.
 
     From this call until the process ends, whatever else the process writes to standard output goes to standard error,
-    so that a stray print cannot corrupt content. The client sends no token: whoever may start the program may use the
-    repository. ConnectionLost if the client disconnects in the middle of a request.
+    so that a stray print cannot corrupt content. The client sends no token: every user who can start the program can
+    use the repository. ConnectionLost if the client disconnects in the middle of a request.
     """
     await serve(StreamPeer(DescriptorStream(0, claim_output(), keep_open=True), Side.SERVER), service, mode=mode)
 

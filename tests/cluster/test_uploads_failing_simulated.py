@@ -61,7 +61,7 @@ def test_put_ends_in_time_and_names_exactly_where_the_content_is() -> None:
 
 
 def test_an_answer_that_is_lost_names_too_few_never_too_many() -> None:
-    """A node that stores and dies before it says so has the content, and is not named: nobody can know."""
+    """A node that stores and dies before it replies has the content, but is not named: the cluster cannot know."""
 
     async def scenario(world: Simulation) -> None:
         a, b = world.node("a"), world.node("b", loses_answer=True)

@@ -9,9 +9,10 @@ import trio
 
 from p2pannex.keys.key import Key
 from p2pannex.service import Download
+from p2pannex.stores.files.hashing import hash_in_steps
 from p2pannex.stores.files.interfaces import Layout
 from p2pannex.stores.files.lookup import is_whole, open_object
-from p2pannex.stores.files.vouching import Vouching, hash_up_to
+from p2pannex.stores.files.vouching import Vouching
 from p2pannex.system.disk_errors import disk_errors
 
 READ_ON_LOOP = 64 * 1024
@@ -111,7 +112,7 @@ class HashingDownload(ObjectDownload):
         """Hash the bytes before the offset, which the receiver has already."""
         if self._verifier.received < self.position and not self._verifier.received:
             with disk_errors("cannot read the content"):
-                await hash_up_to(self._fd, self._verifier, min(self.position, self._status.st_size))
+                await hash_in_steps(self._fd, self._verifier, min(self.position, self._status.st_size))
 
     async def valid(self) -> bool:
         await self._catch_up()

@@ -11,6 +11,9 @@ from p2pannex.keys.verify import Verifier
 BLOCK = 1 << 20
 """Bytes that are read at once."""
 
+HASH_ON_LOOP = 64 * 1024
+"""Bytes up to which content is hashed on the event loop: another thread would take longer."""
+
 STEP = 16 << 20
 """Bytes that are hashed before the task looks whether it was cancelled."""
 
@@ -27,7 +30,10 @@ def hash_to(fd: int, verifier: Verifier, end: int) -> bool:
 
 
 async def hash_in_steps(fd: int, verifier: Verifier, end: int) -> bool:
-    """`hash_to`, in a thread. A task that is cancelled stops after the step that runs."""
+    """`hash_to`, in a thread unless it is short. A task that is cancelled stops after the step that runs."""
+    if end - verifier.received <= HASH_ON_LOOP:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return hash_to(fd, verifier, end)
     while verifier.received < end:
         if not await trio.to_thread.run_sync(hash_to, fd, verifier, min(verifier.received + STEP, end)):
             return False

@@ -39,8 +39,9 @@ import trio
 from attrs import frozen
 
 from p2pannex.errors import RemoteError
-from p2pannex.keys.key import Key, Verifier
+from p2pannex.keys.key import Key
 from p2pannex.stores.files.cleanup import PendingCleanup
+from p2pannex.stores.files.hashing import hash_in_steps
 from p2pannex.stores.files.interfaces import Exclusive, Layout
 from p2pannex.stores.files.lookup import is_whole, open_object
 from p2pannex.system.disk_errors import disk_errors
@@ -54,12 +55,6 @@ RACY = 2_000_000_000
 
 REMEMBERED = 1000
 """Objects about which this process remembers something, at most."""
-
-STEP = 16 << 20
-"""Bytes that are hashed in a thread before the task looks whether it was cancelled."""
-
-HASH_ON_LOOP = 64 * 1024
-"""Bytes up to which content is hashed on the event loop: another thread would take longer."""
 
 HASH_FIRST = 1 << 20
 """Bytes up to which an object is hashed before it is given out. A wrong one is then reported as absent, not as INVALID,
@@ -98,31 +93,6 @@ WRONG = Verified(Finding.WRONG)
 def identity(status: os.stat_result) -> Identity:
     """What changes whenever the file is replaced or changed."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def hash_range(fd: int, verifier: Verifier, position: int, length: int) -> None:
-    """Hash a range of a file. It ends early where the file does."""
-    block = memoryview(bytearray(min(length, 1 << 20)))
-    while length:
-        count = os.preadv(fd, [block[: min(length, len(block))]], position)
-        if not count:
-            return
-        verifier.update(block[:count])
-        position += count
-        length -= count
-
-
-async def hash_up_to(fd: int, verifier: Verifier, end: int) -> None:
-    """Hash the first `end` bytes of a file. A cancelled task stops after the step that runs."""
-    position = 0
-    while position < end:
-        step = min(end - position, STEP)
-        if end <= HASH_ON_LOOP:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            hash_range(fd, verifier, position, step)
-        else:
-            await trio.to_thread.run_sync(hash_range, fd, verifier, position, step)
-        position += step
 
 
 class Vouching:
@@ -243,7 +213,7 @@ class Vouching:
             raise RemoteError(missing)
         verifier = key.verifier()
         if verifier.conclusive:
-            await hash_up_to(fd, verifier, status.st_size)
+            await hash_in_steps(fd, verifier, status.st_size)
             return verifier.valid()
         # No digest. A read-only file was not edited, and one that still has the time in its key (WORM) probably not.
         if status.st_mode & _WRITABLE and status.st_mtime_ns // 10**9 != key.mtime:

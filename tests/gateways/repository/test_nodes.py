@@ -26,7 +26,7 @@ async def test_a_node_that_is_not_there_is_used_when_it_is(gateway: Gateway, cap
         await store(cluster, b"content")
         assert [gateway.has(name) for name in "ab"] == [True, True]
         removal = await cluster.remove(KEY)
-        assert not removal.ok, "nobody knows whether c has it"
+        assert not removal.ok, "it is not known whether c has it"
         assert removal.uuids == {gateway.uuids["a"], gateway.uuids["b"]}
         (gateway.nodes / "away").rename(gateway.nodes / "c")
         await cluster.reload()

@@ -16,7 +16,7 @@ from p2pannex.keys.key import Key, Verifier
 from p2pannex.service import AlreadyHave, NotLocked, NotStored, Service, Stored, Upload
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
-from p2pannex.stores.files import vouching
+from p2pannex.stores.files import hashing, vouching
 from p2pannex.stores.files.objects import ObjectStore
 from p2pannex.stores.files.vouching import HASH_FIRST, SUSPECT, Finding
 from p2pannex.testing.samples import fetch, key_of, offer, sample, store
@@ -171,13 +171,13 @@ async def test_a_good_copy_is_verified_once(opened: Open, size: int, monkeypatch
 
 def count_hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     hashed: list[int] = []
-    hash_range = vouching.hash_range
+    hash_to = hashing.hash_to
 
-    def counting(fd: int, verifier: Verifier, position: int, length: int) -> None:
-        hashed.append(length)
-        hash_range(fd, verifier, position, length)
+    def counting(fd: int, verifier: Verifier, end: int) -> bool:
+        hashed.append(end - verifier.received)
+        return hash_to(fd, verifier, end)
 
-    monkeypatch.setattr(vouching, "hash_range", counting)
+    monkeypatch.setattr(hashing, "hash_to", counting)
     return hashed
 
 
@@ -211,18 +211,19 @@ async def test_the_receipt_reaches_the_store_from_every_client(opened: Open, ver
 async def test_only_one_verification_at_a_time(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Among tasks and, as the lock belongs to the open file, processes. The others take over what it found."""
     content = sample(HASH_FIRST + 1)
-    hashing = threading.Lock()
-    hash_range = vouching.hash_range
+    running = threading.Lock()
+    hash_to = hashing.hash_to
     times = 0
 
-    def alone(fd: int, verifier: Verifier, position: int, length: int) -> None:
+    def alone(fd: int, verifier: Verifier, end: int) -> bool:
         nonlocal times
-        assert hashing.acquire(blocking=False), "two at a time"
+        assert running.acquire(blocking=False), "two at a time"
         times += 1
-        hash_range(fd, verifier, position, length)
-        hashing.release()
+        whole = hash_to(fd, verifier, end)
+        running.release()
+        return whole
 
-    monkeypatch.setattr(vouching, "hash_range", alone)
+    monkeypatch.setattr(hashing, "hash_to", alone)
     async with opened() as one, opened() as other:
         key = await store(one, content)
         await receive(one, key, received=False)
@@ -233,7 +234,7 @@ async def test_only_one_verification_at_a_time(opened: Open, monkeypatch: pytest
 
 
 async def test_a_verification_can_be_cancelled(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vouching, "STEP", 1 << 16)
+    monkeypatch.setattr(hashing, "STEP", 1 << 16)
     content = sample(HASH_FIRST + 1)
     async with opened() as one:
         key = await store(one, content)
@@ -376,14 +377,15 @@ async def test_an_object_that_changes_while_it_is_hashed_is_an_error(
         key = await store(one, b"some content")
         path = object_of(one, key)
         path.chmod(0o644)
-        hash_range = vouching.hash_range
+        hash_to = hashing.hash_to
         ticks = iter(range(1, 100))
 
-        def changing(fd: int, verifier: Verifier, position: int, length: int) -> None:
-            hash_range(fd, verifier, position, length)
+        def changing(fd: int, verifier: Verifier, end: int) -> bool:
+            whole = hash_to(fd, verifier, end)
             os.utime(path, ns=(0, LONG_AGO * 10**9 + next(ticks)))
+            return whole
 
-        monkeypatch.setattr(vouching, "hash_range", changing)
+        monkeypatch.setattr(hashing, "hash_to", changing)
         with pytest.raises(RemoteError, match="another program changes it"):
             await one.check_present(key)
 
