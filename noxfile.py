@@ -47,6 +47,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def cases(session: nox.Session) -> None:
+    """Run the programs in ../shared/cases, if it exists: they use p2pannex from outside. `-- NAME` for some of them."""
+    session.install("-e", ".[test]")
+    session.run("python", "tools/run_cases.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """ruff, mypy and pyright, and whether what is generated is up to date."""
     session.install("-e", ".[docs,lint,test]", "nox")
