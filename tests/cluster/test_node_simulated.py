@@ -172,5 +172,5 @@ class _Forgetful(MemoryStore):
             await trio.lowlevel.checkpoint()
             return NotStored()
 
-        upload.finish = finish  # type: ignore[method-assign,assignment]
+        upload.finish = finish  # type: ignore[method-assign]
         return upload

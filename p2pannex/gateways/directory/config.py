@@ -129,9 +129,7 @@ class GatewayConfig:
         except ValueError as error:
             raise NotAGateway(f"cannot use {path}: {error}") from error
         if "cluster" not in table:
-            raise NotAGateway(
-                f"{directory} is no gateway; make one with: p2pannex cluster init {directory} --name NAME"
-            )
+            raise NotAGateway(f"{directory} is no gateway: its p2pannex.toml describes a store")
         try:
             return cls.of(table)
         except ValueError as error:
