@@ -67,7 +67,7 @@ class _PutOutcome:
     """Base of the outcomes of `Service.put` and of an upload."""
 
     uuids: frozenset[str] = frozenset()
-    failures: Mapping[str, str] = field(default=NO_FAILURES, eq=False)
+    failures: Mapping[str, str] = field(default=NO_FAILURES, eq=False, repr=False)
     """The nodes of a cluster that were to store the content and did not, by name, each with the reason: one line for
     people. The protocol does not send it."""
 

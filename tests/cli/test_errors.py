@@ -197,6 +197,7 @@ HARMLESS = {
     ("cli/errors.py", "p2pannex init"): "only if the directory does not exist, after the question about the disk",
     ("cli/quickstart/stores_tour.py", "remove it"): "tells what a server did",
     ("cli/shell/autoinit.py", "git annex init"): "tells what failed",
+    ("cli/shell/legacy.py", "--force"): "the syntax of dropkey",
     ("cli/shell/main.py", "--force"): "the syntax of dropkey",
     ("cluster/preferred/parser.py", "git annex unused"): "only lists",
     ("stores/annex/store.py", "remove it"): "with a command that checks other copies",
