@@ -45,6 +45,12 @@ async def each(items: Sequence[T], do: Callable[[T], Awaitable[int]], output: Ou
     return worst
 
 
+def log_nothing_of(service: Service) -> None:
+    """To be called if the command prints the failures of a cluster's nodes itself: they are not logged as well."""
+    if hasattr(service, "nodes"):
+        logging.getLogger("p2pannex").addHandler(logging.NullHandler())
+
+
 # put -------------------------------------------------------------------------------------------------------------
 
 
@@ -73,8 +79,8 @@ def put(
 async def _put(
     url: str, files: tuple[str, ...], backend: str, key: Key | None, connection: ConnectionOptions, output: Output
 ) -> int:
-    logging.getLogger("p2pannex").addHandler(logging.NullHandler())  # `_report_upload` prints what would be logged
     async with connection.open(url) as service:
+        log_nothing_of(service)
 
         async def put_one(path: str) -> int:
             return await _put_file(service, path, key or await _key_for(path, backend, output), output)

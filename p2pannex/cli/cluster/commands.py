@@ -167,7 +167,7 @@ def add(
     remarks: list[str] = []
     adding = partial(add_node, reported_cost=options["cost"] is None, force=force, inform=remarks.append)
     try:
-        node = trio.run(adding, directory, name, given, open_url)
+        node = trio.run(adding, directory, name, given, partial(open_url, capture_stderr=True))
     except (RemoteError, ConnectionLost) as error:
         code, text = describe(error)
         return output.problem(code, f"node {name} was not added: {text}", name=name)

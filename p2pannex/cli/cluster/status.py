@@ -42,6 +42,7 @@ def status(directory: str, watch: bool, output: Output) -> int:
 
 async def _status(directory: str, watch: bool, output: Output) -> int:
     import logging
+    from functools import partial
 
     import trio
 
@@ -50,7 +51,7 @@ async def _status(directory: str, watch: bool, output: Output) -> int:
     from p2pannex.urls import open_url
 
     logging.getLogger("p2pannex").addHandler(logging.NullHandler())  # the table shows what would be logged
-    async with GatewayDirectory(directory, open_url, report=False) as gateway:
+    async with GatewayDirectory(directory, partial(open_url, capture_stderr=True), report=False) as gateway:
         reader = StatusReader(gateway)
         if not watch:
             report = await reader.read()

@@ -315,3 +315,56 @@ def test_the_number_of_copies_of_a_new_cluster(tmp_path: Path) -> None:
     run("cluster", "set", tmp_path / "g", "--numcopies", "2")
     assert GatewayConfig.load(tmp_path / "g").copies == 3
     run("cluster", "set", tmp_path / "g", "--copies", "0", code=exit_codes.USAGE)
+
+
+def shell(directory: Path) -> str:
+    return f"exec:{sys.executable} -m p2pannex.cli.shell.main p2pstdio {directory} client"
+
+
+def p2pannex(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run it as a child, whose standard error is no terminal."""
+    done = subprocess.run([*P2PANNEX, *map(str, words)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done
+    return done
+
+
+@pytest.mark.parametrize("behind_a_gateway", [False, True])
+def test_remove_tells_the_reason_that_a_node_gave(gateway: Path, tmp_path: Path, behind_a_gateway: bool) -> None:
+    """The protocol's FAILURE has none: the node's program writes it on standard error."""
+    run("cluster", "add", gateway, "a", shell(tmp_path / "a"))
+    run("cluster", "add", gateway, "b", tmp_path / "b")
+    (tmp_path / "file").write_bytes(b"content")
+    url = shell(gateway) if behind_a_gateway else str(gateway)
+    key = p2pannex("put", url, tmp_path / "file").stdout.strip()
+    holding = [*P2PANNEX, "lock", str(tmp_path / "a"), key, "--", "cat"]
+    with subprocess.Popen(holding, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as lock:
+        assert lock.stdin is not None
+        assert lock.stdout is not None
+        lock.stdin.write(b"x\n")
+        lock.stdin.flush()
+        lock.stdout.readline()
+        refused = p2pannex("remove", url, key, code=exit_codes.NO)
+        lock.stdin.close()
+    assert refused.stderr == f"p2pannex: {key} was not removed: a: the content is locked\n"
+    (tmp_path / "a").rename(tmp_path / "away")
+    gone = p2pannex("remove", url, key, code=exit_codes.NO)
+    assert gone.stderr.startswith(f"p2pannex: {key} was not removed: a: ")
+    assert "p2pannex-shell: there is no " in gone.stderr
+    assert gone.stderr.count("\n") == 1
+
+
+def test_a_gateway_on_stdio_tells_which_nodes_did_not_store(gateway: Path, tmp_path: Path, cloud: Path) -> None:
+    for name in "ab":
+        run("cluster", "add", gateway, name, tmp_path / name)
+    add_cloud(gateway, tmp_path)
+    (cloud / "TRANSFER").write_text("fail-only always")
+    (tmp_path / "b").rename(tmp_path / "away")
+    for number in range(3):
+        (tmp_path / f"file{number}").write_bytes(b"content %d" % number)
+    done = p2pannex("put", shell(gateway), *(tmp_path / f"file{number}" for number in range(3)))
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2, "each failure once, whatever the number of files"
+    (opening,) = (line for line in lines if line.startswith("p2pannex: node b cannot be opened: "))
+    assert "is its disk mounted?" in opening
+    (storing,) = (line for line in lines if line.startswith("p2pannex: node cloud reports an error: "))
+    assert "the cloud is away" in storing
