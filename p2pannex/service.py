@@ -10,9 +10,9 @@ Every method may raise `RemoteError` (the request failed; its text is for people
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from attrs import field, frozen
@@ -59,25 +59,35 @@ class Removal:
     """Why the content was not removed, as far as it is known: one line for people. The protocol does not send it."""
 
 
+NO_FAILURES: Mapping[str, str] = MappingProxyType({})
+
+
 @frozen
-class AlreadyHave:
+class _PutOutcome:
+    """Base of the outcomes of `Service.put` and of an upload."""
+
+    uuids: frozenset[str] = frozenset()
+    failures: Mapping[str, str] = field(default=NO_FAILURES, eq=False, repr=False)
+    """The nodes of a cluster that were to store the content and did not, by name, each with the reason: one line for
+    people. The protocol does not send it."""
+
+
+@frozen
+class AlreadyHave(_PutOutcome):
     """The outcome of `Service.put` if the content is present already. `uuids`: other repositories that have it too."""
 
-    uuids: frozenset[str] = frozenset()
-
 
 @frozen
-class Stored:
+class Stored(_PutOutcome):
     """The outcome of an upload: its content is verified and durable. `uuids`: other repositories that stored it too."""
 
-    uuids: frozenset[str] = frozenset()
-
 
 @frozen
-class NotStored:
+class NotStored(_PutOutcome):
     """The outcome of an upload: the service did not store its content. `uuids`: other repositories that did."""
 
-    uuids: frozenset[str] = frozenset()
+    reason: str = field(default="", eq=False)
+    """Why, as far as it is known: one line for people. The protocol does not send it."""
 
 
 class _Closing(abc.ABC):

@@ -63,7 +63,7 @@ def open_local(path: str, *, disk_work: DiskWork | None = None) -> DirectoryStor
     if is_gateway(os.fsencode(path)):
         from p2pannex.gateways.directory.cluster import GatewayDirectory
 
-        return GatewayDirectory(path, functools.partial(open_url, disk_work=disk_work))
+        return GatewayDirectory(path, functools.partial(open_url, disk_work=disk_work, capture_stderr=True))
     return open_directory(path, disk_work=disk_work)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from p2pannex.cli import exit_codes
+from p2pannex.cli.errors import complain
 from p2pannex.cli.options import BACKEND, KEY, URL, ConnectionOptions, connects, prints, text_of
 from p2pannex.cli.output import Output
 from p2pannex.cli.progress import hashing_bar, transfer_bar
@@ -43,6 +45,12 @@ async def each(items: Sequence[T], do: Callable[[T], Awaitable[int]], output: Ou
     return worst
 
 
+def log_nothing_of(service: Service) -> None:
+    """To be called if the command prints the failures of a cluster's nodes itself: they are not logged as well."""
+    if hasattr(service, "nodes"):
+        logging.getLogger("p2pannex").addHandler(logging.NullHandler())
+
+
 # put -------------------------------------------------------------------------------------------------------------
 
 
@@ -72,6 +80,7 @@ async def _put(
     url: str, files: tuple[str, ...], backend: str, key: Key | None, connection: ConnectionOptions, output: Output
 ) -> int:
     async with connection.open(url) as service:
+        log_nothing_of(service)
 
         async def put_one(path: str) -> int:
             return await _put_file(service, path, key or await _key_for(path, backend, output), output)
@@ -117,12 +126,17 @@ def _figures(offset: int, count: int, started: float) -> dict[str, float]:
 def _report_upload(
     outcome: Stored | AlreadyHave | NotStoredError, key: Key, output: Output, text: bytes, **fields: object
 ) -> int:
-    """Print the outcome of an upload and return the exit code. `text` is what people read if it was stored."""
+    """Print the outcome of an upload and return the exit code. `text` is what people read if it was stored.
+
+    Nodes of a cluster that did not store the content are named, on standard error as well.
+    """
     from p2pannex.service import AlreadyHave
 
-    fields = {**fields, "key": str(key), "uuids": sorted(outcome.uuids)}
+    fields = {**fields, "key": str(key), "uuids": sorted(outcome.uuids), "not_stored": dict(outcome.failures)}
     if isinstance(outcome, Exception):
         return output.failure(outcome, **fields, status="not stored")
+    for node, reason in outcome.failures.items():
+        complain(f"{key} was not stored on node {node}: {reason}")
     output.result(text, **fields, status="present before" if isinstance(outcome, AlreadyHave) else "stored")
     return exit_codes.DONE
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from p2pannex.cli import exit_codes
-from p2pannex.cli.content import each
+from p2pannex.cli.content import each, log_nothing_of
 from p2pannex.cli.options import KEY, URL, ConnectionOptions, connects, prints
 from p2pannex.cli.output import Output
 from p2pannex.keys.key import Key
 
 UNKNOWN_REASON = "the repository gave no reason; usually it is locked there"
-"""The protocol's FAILURE has no reason. A server that ssh starts may have written it on standard error."""
+"""The protocol's FAILURE has no reason. p2pannex-shell writes it on its standard error, which is read if it is captured
+(`Peer.remarks`); on a terminal, the user has seen it already."""
 
 
 @click.command()
@@ -85,6 +86,7 @@ async def _remove(
         )
 
     async with connection.open(url) as target:
+        log_nothing_of(target)
         if holder_url is None:
 
             async def remove_one(key: Key) -> int:

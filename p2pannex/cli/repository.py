@@ -69,6 +69,8 @@ async def _facts(url: str, connection: ConnectionOptions) -> dict[str, Any]:
             facts["removal deadlines"] = "no"
         else:
             facts["removal deadlines"] = "yes"
+        if (copies := getattr(service, "copies", None)) is not None:
+            facts["copies"] = copies
         return facts
 
 

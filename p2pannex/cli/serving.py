@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from p2pannex.cli import exit_codes
-from p2pannex.cli.errors import line
+from p2pannex.cli.errors import complain, line
 from p2pannex.cli.options import URL, ConnectionOptions, connects, prints
 from p2pannex.cli.output import Output
 
@@ -143,7 +143,7 @@ def proxy(
         known = parsed.uuid if isinstance(parsed := parse_url(url), SshURL) and uuid is None else uuid
         if tokens_of is None:
             async with connection.open(url, uuid=known) as service:
-                await serve_stdio(service, mode=mode)
+                await serve_stdio(service, mode=mode, report=complain)
             return exit_codes.DONE
         tokens = open_local(tokens_of).tokens_directory()
         async with connection.open(url, uuid=known, connections=CONNECTIONS) as service:

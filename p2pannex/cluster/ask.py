@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 import trio
@@ -15,16 +15,30 @@ N = TypeVar("N", bound=Node)
 T = TypeVar("T")
 
 
-async def ask_all(nodes: Iterable[N], request: Callable[[N], Awaitable[T]]) -> tuple[dict[N, T], list[str]]:
-    """Call `request` for all nodes at the same time. Returns the replies, and one line for each node that failed."""
+Failures = dict[str, str]
+"""The nodes that failed, by name, each with the reason: one line for people."""
+
+
+def listed(failures: Mapping[str, str]) -> str:
+    """Failures as a part of one line."""
+    return "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+
+
+def left_out(nodes: Iterable[Node]) -> Failures:
+    """Nodes that get no request, because they failed before."""
+    return {node.name: node.health.summary for node in nodes}
+
+
+async def ask_all(nodes: Iterable[N], request: Callable[[N], Awaitable[T]]) -> tuple[dict[N, T], Failures]:
+    """Call `request` for all nodes at the same time. Returns the replies, and the failures."""
     replies: dict[N, T] = {}
-    problems: list[str] = []
+    failures: Failures = {}
 
     async def ask(node: N) -> None:
         try:
             replies[node] = await request(node)
         except (RemoteError, ConnectionLost) as error:
-            problems.append(f"{node.name}: {error}")
+            failures[node.name] = str(error)
 
     nodes = list(nodes)
     async with trio.open_nursery() as nursery:
@@ -32,7 +46,7 @@ async def ask_all(nodes: Iterable[N], request: Callable[[N], Awaitable[T]]) -> t
             nursery.start_soon(ask, node)
         for node in nodes[:1]:
             await ask(node)  # the first node needs no task of its own
-    return replies, problems
+    return replies, failures
 
 
 async def ask_in_time(
@@ -41,7 +55,7 @@ async def ask_in_time(
     stall_budget: StallBudget,
     background: trio.Nursery,
     discard: Callable[[T], Awaitable[None]] | None = None,
-) -> tuple[dict[N, T], list[str]]:
+) -> tuple[dict[N, T], Failures]:
     """`ask_all`, which leaves a node out if its reply takes longer than the budget allows after the first reply.
 
     The requests run in `background`. Ending one that takes too long may take time as well, for example to kill a
@@ -77,8 +91,8 @@ async def ask_in_time(
     for node in sorted(late, key=stall_budget.pause, reverse=True)[:1]:
         stall_budget.spend(node, deadlines[node] - max([first, *(c.ended for c in calls.values() if c.done.is_set())]))
     replies = {node: call.reply for node, call in calls.items() if call.done.is_set() and call.reply is not None}
-    problems = [f"{node.name}: {call.problem}" for node, call in calls.items() if call.problem is not None]
-    return replies, problems + [f"{node.name} did not reply" for node in late]
+    failures = {node.name: str(call.problem) for node, call in calls.items() if call.problem is not None}
+    return replies, failures | {node.name: "it did not reply in time" for node in late}
 
 
 class _Call(Generic[N, T]):

@@ -1,25 +1,27 @@
 """A cluster: many repositories as one Service.
 
 A request to the cluster succeeds as long as one node can fulfil it. A read goes from node to node until one has the
-content. A store succeeds if one node stored the content, and the result names the nodes that did. Only a removal has
-to succeed at all nodes.
+content. A store succeeds if one node stored the content, or as many as `Cluster.copies`, and the result names the nodes
+that did. Only a removal has to succeed at all nodes.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
 import trio
 
 from p2pannex.cluster.admission import Admission
-from p2pannex.cluster.ask import ask_all, ask_in_time
+from p2pannex.cluster.ask import ask_all, ask_in_time, left_out, listed
+from p2pannex.cluster.copies import Outcomes
 from p2pannex.cluster.downloads import ClusterDownload
 from p2pannex.cluster.node import Node, ranked, to_ask
 from p2pannex.cluster.open_uploads import open_uploads
+from p2pannex.cluster.presence import check_present
 from p2pannex.cluster.probes import Probes
 from p2pannex.cluster.removal import remove_from
 from p2pannex.cluster.stall_budget import StallBudget
@@ -44,17 +46,6 @@ def counts_as_nodes(uuid: str) -> bool:
     return len(uuid) == 36 and uuid.startswith("ac") and uuid[14] == "8"
 
 
-class NotAllAsked(RemoteError):
-    """No node that replied has the content, and other nodes failed, or got no request because they are suspended.
-    `silent` are the UUIDs of these nodes.
-    `some_answered`: at least one node replied that it does not have the content."""
-
-    def __init__(self, message: str, silent: frozenset[str], *, some_answered: bool) -> None:
-        super().__init__(message)
-        self.silent = silent
-        self.some_answered = some_answered
-
-
 class Cluster(Gateway):
     """The repository `uuid` that `nodes` form together. Enter it with ``async with``: its tasks run in that block.
 
@@ -68,6 +59,7 @@ class Cluster(Gateway):
     - `name_nodes`: whether results name the nodes that have the content. It must be False if clients count `uuid` as a
       copy of its own. Such a client would count one copy twice if it learned of the nodes as well, and might then drop
       its last copy. git-annex does not count a UUID for which `counts_as_nodes` is true.
+    - `copies`: the least number of nodes that must have content (`p2pannex.cluster.copies`).
     """
 
     def __init__(
@@ -80,6 +72,7 @@ class Cluster(Gateway):
         wanted: Wanted | None = None,
         require_deadline: bool = False,
         name_nodes: bool = True,
+        copies: int = 1,
         queue: int = QUEUE,
     ) -> None:
         self.uuid = uuid
@@ -89,6 +82,7 @@ class Cluster(Gateway):
         self.require_deadline = require_deadline
         self.name_nodes = name_nodes
         self.queue = queue
+        self._copies = copies
         self._routes: dict[str, list[Node]] = {}
         self._admission = Admission()
         self._bypass: frozenset[str] = frozenset()
@@ -105,6 +99,11 @@ class Cluster(Gateway):
     def nodes(self) -> tuple[Node, ...]:
         """The nodes at this moment, with every route to each of them."""
         return tuple(node for routes in self._routes.values() for node in routes)
+
+    @property
+    def copies(self) -> int:
+        """The least number of nodes that must have content."""
+        return self._copies
 
     def add(self, node: Node) -> None:
         """Add a node, or another route to a repository that is a node already. The next request uses it."""
@@ -150,24 +149,9 @@ class Cluster(Gateway):
     # Service ----------------------------------------------------------------------------------------------------
 
     async def check_present(self, key: Key) -> bool:
-        """True as soon as one node has the content. False only if every node replies that it does not, since a client
-        may rely on that; NotAllAsked otherwise."""
+        """See `p2pannex.cluster.presence`. NotAllAsked if no node has the content, and some nodes did not reply."""
         nodes, suspended = to_ask(await self.order(key, self._reach()))
-        problems = [f"{node.name}: {node.health.summary}" for node in suspended]
-        silent = {node.uuid for node in suspended}
-        for node in nodes:
-            service = self._service(node, nodes)
-            try:
-                if await node.ask(service.check_present, key):
-                    return True
-            except (RemoteError, ConnectionLost) as error:
-                problems.append(f"{node.name}: {error}")
-                silent.add(node.uuid)
-        if problems:
-            message = "not every node replied: " + "; ".join(problems)
-            raise NotAllAsked(message, frozenset(silent), some_answered=len(silent) < len(nodes) + len(suspended))
-        await trio.lowlevel.checkpoint_if_cancelled()
-        return False
+        return await check_present(nodes, suspended, functools.partial(self._service, asked=nodes), key, self.copies)
 
     async def lock(self, key: Key) -> Lock:
         """The lock of the first node that grants one; NotLocked if no node does.
@@ -177,15 +161,15 @@ class Cluster(Gateway):
         copy that needs no hashing.
         """
         nodes, suspended = to_ask(await self.order(key, self._reach()))
-        problems = [f"{node.name}: {node.health.summary}" for node in suspended]
+        failures = left_out(suspended)
         for node in nodes:
             service = self._service(node, nodes)
             try:
                 return await node.ask(service.lock, key)
             except (RemoteError, ConnectionLost) as error:
-                problems.append(f"{node.name}: {error}")
+                failures[node.name] = str(error)
         await trio.lowlevel.checkpoint_if_cancelled()
-        raise NotLocked("no node could lock the content: " + ("; ".join(problems) or "there is no node"))
+        raise NotLocked("no node could lock the content: " + (listed(failures) or "there is no node"))
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         """Remove the content from every node, also from nodes that are not known to have it. `ok` only if every node
@@ -197,14 +181,14 @@ class Cluster(Gateway):
             return await remove_from(node, service, key, before, self.clock, require_deadline=self.require_deadline)
 
         nodes, suspended = to_ask(self._reach())
-        replies, problems = await ask_all(nodes, remove)
+        replies, failures = await ask_all(nodes, remove)
         gone: frozenset[str] = frozenset()
         for node, removal in replies.items():
             gone |= removal.uuids | ({node.uuid} if removal.ok else frozenset())
             if not removal.ok:
-                problems.append(f"{node.name}: {removal.reason or 'it refused, without a reason'}")
-        problems += [f"{node.name}: {node.health.summary}" for node in suspended]
-        return Removal(not problems, self._named(gone), "; ".join(problems))
+                failures[node.name] = removal.reason or "it refused, without a reason"
+        failures |= left_out(suspended)
+        return Removal(not failures, self._named(gone), listed(failures))
 
     def _named(self, uuids: frozenset[str]) -> frozenset[str]:
         return uuids if self.name_nodes else frozenset()
@@ -221,22 +205,25 @@ class Cluster(Gateway):
         nodes = [node for node in wanted if node.healthy] or wanted
         if not nodes:
             raise RemoteError("no node wants this content")
+        elsewhere = await self._holders_besides(wanted, key) if self.copies > 1 else frozenset[str]()
+        outcomes = Outcomes(self.copies, self._routes, elsewhere, self._named)
         await self._admission.enter(nodes)
         stall_budget = StallBudget(len(nodes))
         try:
-            targets, present, problems = await open_uploads(
+            targets, present, failures = await open_uploads(
                 nodes, functools.partial(self._service, asked=nodes), key, file, stall_budget, self._nursery
             )
+            failures |= left_out(node for node in wanted if node not in nodes)
             if not targets and not present:
-                problems += [f"{node.name}: {node.health.summary}" for node in wanted if node not in nodes]
-                raise RemoteError("no node could store the content: " + "; ".join(problems))
+                raise RemoteError("no node could store the content: " + listed(failures))
             if not targets:
-                return AlreadyHave(self._named(present))
+                return outcomes.already(present, failures)
             upload = ClusterUpload(
                 self._nursery,
                 targets,
                 present,
-                self._named,
+                failures,
+                outcomes,
                 self._admission,
                 stall_budget,
                 size=key.size or 0,
@@ -247,6 +234,11 @@ class Cluster(Gateway):
         finally:
             for node in nodes:  # nodes of the upload are no longer in the list: they keep their slot until it is done
                 self._admission.leave(node)
+
+    async def _holders_besides(self, wanted: Collection[Node], key: Key) -> frozenset[str]:
+        """The nodes that have the content, of those that are not in `wanted`."""
+        replies = await self.presence(key, [node for node in self._reach() if node not in wanted])
+        return frozenset([node.uuid for node, has_it in replies.items() if has_it])
 
     async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:
         """Those of `nodes` to store content on: the choice of `wanted`, or all. All of `nodes` can be reached."""

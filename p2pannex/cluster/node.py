@@ -3,6 +3,9 @@
 Every request to a node goes through `Node.ask`, which sets a deadline and records whether the node replied
 (`p2pannex.cluster.health` says what follows from it). A refusal (`RemoteError`) is a reply, and no failure, unless the
 node took long for it: then, for example, a special remote waited for a server that is down.
+
+Each failure is logged once, with its reason, until the node replies again. Refusals are logged as well: once for each
+kind of request, until the node fulfils a request of that kind.
 """
 
 from __future__ import annotations
@@ -39,6 +42,10 @@ PROBED_KEY = Key("SHA256-s0--e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49
 """A probe requests the presence of this key, the key of no bytes. Whether the node has it does not matter."""
 
 
+class NotOpened(RemoteError):
+    """The node could not be opened. The code that tried to open it has logged the reason."""
+
+
 class Node:
     """One repository of a cluster.
 
@@ -69,6 +76,8 @@ class Node:
         """Uploads and downloads that are open at this moment. `Admission` counts them."""
         self.health = Health()
         self._logged = False
+        self._refused: set[str] = set()
+        """The kinds of requests that it refused the last time."""
 
     @property
     def uuid(self) -> str:
@@ -114,11 +123,15 @@ class Node:
                     self.failed(str(error), costly=took > SLOW_REFUSAL)
                 else:
                     self.answered()
+                    if not isinstance(error, NotLocked | Unsupported | NotOpened):
+                        self.refused(_kind(request), str(error))
                 raise
             except ConnectionLost as error:
                 self.failed(str(error), costly=trio.current_time() - started > SLOW_REFUSAL)
                 raise
             self.answered()
+            if self._refused:
+                self.fulfilled(_kind(request))
             return reply
         reason = f"{self.name} did not reply within {seconds:g} s"
         self.failed(reason)
@@ -150,6 +163,16 @@ class Node:
             self._logged = True
         self.health.failed(reason, costly=costly)
 
+    def fulfilled(self, kind: str) -> None:
+        """Record that it fulfilled a request of this kind."""
+        self._refused.discard(kind)
+
+    def refused(self, kind: str, reason: str) -> None:
+        """Record that it refused a request of this kind."""
+        if kind not in self._refused:
+            self._refused.add(kind)
+            log.warning("p2pannex: node %s reports an error: %s", self.name, shown(reason))
+
     def _log_recovery(self) -> None:
         if self._logged and not self.health.failures:
             self._logged = False
@@ -157,6 +180,10 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.uuid}{'' if self.healthy else ', unhealthy'}>"
+
+
+def _kind(request: object) -> str:
+    return str(getattr(request, "__name__", ""))
 
 
 def shown(reason: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from p2pannex.cluster.ask import ask_in_time
+from p2pannex.cluster.ask import Failures, ask_in_time
 from p2pannex.cluster.node import Node
 from p2pannex.cluster.stall_budget import StallBudget
 from p2pannex.cluster.upload_target import OpenSharedUpload, SharedUploadNode, UploadTarget
@@ -23,9 +23,9 @@ async def open_uploads(
     file: bytes | None,
     stall_budget: StallBudget,
     background: trio.Nursery,
-) -> tuple[list[UploadTarget], frozenset[str], list[str]]:
+) -> tuple[list[UploadTarget], frozenset[str], Failures]:
     """Open an upload at every node. Returns the targets that wait for content, the UUIDs of the repositories that have
-    it already, and one line for each node that failed.
+    it already, and the nodes that failed.
 
     `service` gives the service of a node. Requests that take too long are ended in `background`. Nodes that share an
     upload (`SharedUploadNode`) become one target.
@@ -33,7 +33,7 @@ async def open_uploads(
     size = key.size
     targets: list[UploadTarget] = []
     present: set[str] = set()
-    problems: list[str] = []
+    failures: Failures = {}
     alone: list[Node] = []
     together: dict[OpenSharedUpload, list[Node]] = {}
     for node in nodes:
@@ -54,8 +54,8 @@ async def open_uploads(
             await close_all([reply])
 
     async def open_single() -> None:
-        replies, failures = await ask_in_time(alone, open_one, stall_budget, background, discard)
-        problems.extend(failures)
+        replies, failed = await ask_in_time(alone, open_one, stall_budget, background, discard)
+        failures.update(failed)
         for node, reply in replies.items():
             if isinstance(reply, AlreadyHave):
                 present.update(reply.uuids, [node.uuid])
@@ -63,11 +63,11 @@ async def open_uploads(
                 targets.append(UploadTarget.of(node, reply))
 
     async def open_shared(put: OpenSharedUpload, several: list[Node]) -> None:
-        target, holders, failures = await put(key, several)
+        target, holders, failed = await put(key, several)
         if target is not None:
             targets.append(target)
         present.update(holders)
-        problems.extend(failures)
+        failures.update(failed)
 
     try:
         if together:
@@ -80,4 +80,4 @@ async def open_uploads(
     except BaseException:
         await close_all(target.upload for target in targets)
         raise
-    return targets, frozenset(present), problems
+    return targets, frozenset(present), failures

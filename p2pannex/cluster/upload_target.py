@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import attrs
 
+from p2pannex.cluster.ask import Failures
 from p2pannex.cluster.node import Node
 from p2pannex.keys.key import Key
 from p2pannex.service import Upload
@@ -53,10 +54,10 @@ class UploadTarget:
 
 
 OpenSharedUpload: TypeAlias = Callable[
-    [Key, Sequence[Any]], Awaitable[tuple[UploadTarget | None, frozenset[str], list[str]]]
+    [Key, Sequence[Any]], Awaitable[tuple[UploadTarget | None, frozenset[str], Failures]]
 ]
 """Opens one upload for several nodes. Returns its target (None if no node lacks the content), the UUIDs of the
-repositories that have the content already, and one line for each node that failed."""
+repositories that have the content already, and the nodes that failed."""
 
 
 class SharedUploadNode(Node):

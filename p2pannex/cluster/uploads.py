@@ -4,7 +4,7 @@ Each target (`UploadTarget`) has a queue of blocks and a task that sends them. T
 blocks, so an upload takes at most as much memory as all its queues may hold. A slow node delays the others only when
 its queue is full. A node that fails, or that takes nothing for its timeout, is left out from then on;
 `p2pannex.cluster.stall_budget` limits the delays in total. The outcome names exactly the repositories that now have the
-content.
+content, and the nodes that were to store it and did not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import ParamSpec, TypeVar
 import trio
 
 from p2pannex.cluster.admission import Admission
+from p2pannex.cluster.ask import Failures, listed
 from p2pannex.cluster.block_queue import PIECES, QUEUE, BlockQueue
+from p2pannex.cluster.copies import Outcomes
 from p2pannex.cluster.downloads import SMALL_CONTENT, TRANSFER_CLOSE_TIMEOUT
 from p2pannex.cluster.stall_budget import StallBudget
 from p2pannex.cluster.upload_target import UploadTarget
@@ -25,6 +27,11 @@ from p2pannex.service import NotStored, Stored, Upload, seconds_to_hash
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+OUTCOME = "outcome"
+"""The kind of request, for `Node.refused`, whose refusal is the outcome NotStored."""
+
+NO_REASON = "it did not store the content, and gave no reason"
 
 IN_BUFFERS = 32 << 20
 """Bytes that buffers between a node and us may take at most. A node that has taken more reads what we send, so it does
@@ -61,6 +68,27 @@ class _TargetTask:
         if self.outcome is None:
             return frozenset()
         return self.outcome.uuids | (self.target.stands_for if isinstance(self.outcome, Stored) else frozenset())
+
+    @property
+    def failures(self) -> Failures:
+        """The nodes of this target that did not store the content."""
+        if self.problem is not None:
+            own: Failures | None = getattr(self.problem, "failures", None)
+            return own or {node.name: str(self.problem) for node in self.target.nodes}
+        if not isinstance(self.outcome, Stored):
+            reason = self.outcome.reason if self.outcome is not None and self.outcome.reason else NO_REASON
+            return {node.name: reason for node in self.target.nodes}
+        if len(self.target.stands_for) != 1:
+            return dict(self.outcome.failures)  # they are nodes of this target
+        return {f"{self.target.name}/{name}": reason for name, reason in self.outcome.failures.items()}
+
+    def log_outcome(self) -> None:
+        """Log it if the outcome is that the content is not stored. Errors were logged already."""
+        for node in self.target.nodes:
+            if isinstance(self.outcome, Stored):
+                node.fulfilled(OUTCOME)
+            elif self.outcome is not None:
+                node.refused(OUTCOME, self.outcome.reason or NO_REASON)
 
     def leave(self) -> None:
         """Give the slots back. A second call does nothing."""
@@ -150,8 +178,8 @@ class ClusterUpload(Upload):
     """Several uploads as one. Its tasks run in `nursery`, the cluster's; its slots are given back to `admission`.
 
     `size` is that of the whole content, 0 if it is not known.
-    `present` are repositories that had the content before, `named` filters the UUIDs that the outcome names, and
-    `queue` is how many bytes may wait for one target.
+    `present` are repositories that had the content before, and `failures` the nodes that have failed so far. `outcomes`
+    makes the outcome, and `queue` is how many bytes may wait for one target.
     """
 
     def __init__(
@@ -159,7 +187,8 @@ class ClusterUpload(Upload):
         nursery: trio.Nursery,
         targets: Iterable[UploadTarget],
         present: frozenset[str],
-        named: Callable[[frozenset[str]], frozenset[str]],
+        failures: Failures,
+        outcomes: Outcomes,
         admission: Admission,
         stall_budget: StallBudget,
         *,
@@ -170,7 +199,8 @@ class ClusterUpload(Upload):
         self._size = size
         self._tasks = [_TargetTask(target, admission, queue) for target in targets]
         self._present = present
-        self._named = named
+        self._failures = failures
+        self._outcomes = outcomes
         self._stall_budget = stall_budget
         self._length: int | None = None
         self._started = False
@@ -234,15 +264,20 @@ class ClusterUpload(Upload):
         """
         if not self._present and all(task.problem is not None for task in self._tasks):
             raise self._problem()
-        uuids = self._named(self._present.union(*(task.uuids for task in self._tasks)))
+        uuids = self._present.union(*(task.uuids for task in self._tasks))
+        failures = dict(self._failures)
+        for task in self._tasks:
+            failures |= task.failures
         stored = any(isinstance(task.outcome, Stored) for task in self._tasks)
-        return Stored(uuids) if stored else NotStored(uuids)
+        if stored:  # otherwise the content may be wrong, which is no failure of a node
+            for task in self._tasks:
+                task.log_outcome()
+        return self._outcomes.of_upload(uuids, failures, stored=stored)
 
     def _problem(self) -> RemoteError:
-        return RemoteError(
-            "no node could store the content: "
-            + "; ".join(f"{task.target.name}: {task.problem}" for task in self._tasks if task.problem)
-        )
+        failures = dict(self._failures)
+        failures |= {task.target.name: str(task.problem) for task in self._tasks if task.problem}
+        return RemoteError(f"no node could store the content: {listed(failures)}")
 
     async def aclose(self) -> None:
         if self._closed:

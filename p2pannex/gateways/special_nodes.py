@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
-from p2pannex.cluster.ask import ask_all
+from p2pannex.cluster.ask import Failures, ask_all
 from p2pannex.cluster.node import COST, TRANSFERS
 from p2pannex.cluster.upload_target import SharedUploadNode, UploadTarget
 from p2pannex.errors import ConnectionLost, RemoteError
@@ -51,25 +51,25 @@ class SpecialNode(SharedUploadNode):
 
 async def put_to_special(
     key: Key, nodes: Sequence[SpecialNode]
-) -> tuple[UploadTarget | None, frozenset[str], list[str]]:
+) -> tuple[UploadTarget | None, frozenset[str], Failures]:
     """Open one upload to all of `nodes` that lack the content, through the spool that they share.
 
     Returns its target (None if there is nothing to upload), the UUIDs of the nodes that have the content already, and
-    one line for each node that failed. A node's failure is never raised.
+    the nodes that failed. A node's failure is never raised.
     """
     while True:
-        present, missing, problems = await _presence(key, nodes)
+        present, missing, failures = await _presence(key, nodes)
         if not missing:
-            return None, present, problems
+            return None, present, failures
         delivery = _Delivery(key, missing)
         spool = missing[0].store.spool
         try:
             upload = await spool.upload(key, delivery.deliver, delivery.all_present)
         except RemoteError as error:
-            return None, present, [*problems, *(f"{node.name}: {error}" for node in missing)]
+            return None, present, failures | {node.name: str(error) for node in missing}
         if upload is not None:
             name = " and ".join(node.name for node in missing)
-            return _target(name, missing, _SpooledUpload(upload, delivery)), present, problems
+            return _target(name, missing, _SpooledUpload(upload, delivery)), present, failures
         # Another upload has just delivered the content: check again.
 
 
@@ -77,16 +77,24 @@ def _target(name: str, nodes: Sequence[SpecialNode], upload: Upload) -> UploadTa
     return UploadTarget(name, tuple(nodes), upload, _ask, SPOOL_TIMEOUT, own_deadlines=True)
 
 
-async def _presence(key: Key, nodes: Collection[SpecialNode]) -> tuple[frozenset[str], list[SpecialNode], list[str]]:
-    """The UUIDs of the nodes that have the content, the nodes that lack it, and one line for each node that failed."""
-    replies, problems = await ask_all(nodes, lambda node: node.ask(node.store.check_present, key))
+async def _presence(key: Key, nodes: Collection[SpecialNode]) -> tuple[frozenset[str], list[SpecialNode], Failures]:
+    """The UUIDs of the nodes that have the content, the nodes that lack it, and those that failed."""
+    replies, failures = await ask_all(nodes, lambda node: node.ask(node.store.check_present, key))
     present = frozenset([node.uuid for node, has_it in replies.items() if has_it])
-    return present, [node for node in nodes if replies.get(node) is False], problems
+    return present, [node for node in nodes if replies.get(node) is False], failures
 
 
 async def _ask(count: int, request: Callable[P, Awaitable[T]], /, *args: P.args, **named: P.kwargs) -> T:
     """Call the upload into the spool. The spool is on this machine, so its errors do not count as a node's failure."""
     return await request(*args, **named)
+
+
+class NotDelivered(RemoteError):
+    """None of several special remotes stored the content. `failures`: the reason of each."""
+
+    def __init__(self, failures: Failures) -> None:
+        super().__init__("; ".join(sorted(failures.values())))
+        self.failures = failures
 
 
 class _Delivery:
@@ -99,21 +107,21 @@ class _Delivery:
     async def deliver(self, path: bytes) -> Stored | NotStored:
         """Store the file in all of them at the same time. RemoteError if none of them stored it."""
         stored: set[str] = set()
-        problems: list[str] = []
+        failures: Failures = {}
 
         async def store(node: SpecialNode) -> None:
             try:
-                if isinstance(await node.ask(node.store.store_file, self._key, path), Stored):
-                    stored.add(node.uuid)
+                await node.ask(node.store.store_file, self._key, path)
+                stored.add(node.uuid)
             except (RemoteError, ConnectionLost) as error:
-                problems.append(str(error))
+                failures[node.name] = str(error)
 
         async with trio.open_nursery() as nursery:
             for node in self._nodes:
                 nursery.start_soon(store, node)
         if not stored:
-            raise RemoteError("; ".join(sorted(problems)))
-        return Stored(frozenset(stored))
+            raise NotDelivered(failures)
+        return Stored(frozenset(stored), failures)
 
     async def holders(self) -> frozenset[str]:
         present, _, _ = await _presence(self._key, self._nodes)

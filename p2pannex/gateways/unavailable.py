@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import trio
 
-from p2pannex.errors import RemoteError
+from p2pannex.cluster.node import NotOpened
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Download, Lock, Removal, Service, Upload
 
@@ -24,7 +24,7 @@ class Unavailable(Service):
 
     async def _refuse(self) -> NoReturn:
         await trio.lowlevel.checkpoint_if_cancelled()
-        raise RemoteError(self.problem)
+        raise NotOpened(self.problem)
 
     async def check_present(self, key: Key) -> bool:
         await self._refuse()

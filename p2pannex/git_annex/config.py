@@ -114,7 +114,10 @@ def read_annex_config(directory: bytes) -> AnnexConfig:
     git_dir = place.git_dir
     values = _git_config(place.top, shown)
     if not values.get("annex.uuid"):
-        problem = f"{shown} has no annex.uuid; make it a git-annex repository with: git annex init"
+        problem = (
+            f"{shown} has no annex.uuid; git annex init gives a new repository one, git annex reinit UUID gives back "
+            "one that it had"
+        )
         raise NotInitialised(problem, place, values)
     uuid = values["annex.uuid"]
     if not uuid.isprintable() or " " in uuid:

@@ -4,7 +4,8 @@ There are two limits: one on connections that are served, and one on connections
 When the second limit is reached, a new connection replaces the oldest one that has not sent AUTH, once that one has had
 a grace period. A client needs only a moment to send AUTH, so connections that never send it cannot keep clients out.
 
-An error of one connection is logged in one line and ends only that connection. Tokens are never logged.
+An error of one connection is logged in one line and ends only that connection. Why a request failed or was refused is
+logged as well: once for each reason, however many requests fail for it. Tokens are never logged.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -31,6 +33,12 @@ log = logging.getLogger(__name__)
 
 OUT_OF_RESOURCES = 0.25
 """Seconds to wait before the next attempt if the system has no descriptor or memory for another connection."""
+
+SAME_FAILURE = 3600.0
+"""Seconds after which the reason of a failed request is logged again, if no request failed for it meanwhile."""
+
+MOST_REASONS = 100
+"""How many reasons are remembered."""
 
 STRICTNESS = (Mode.READ_WRITE, Mode.APPEND_ONLY, Mode.READ_ONLY)
 
@@ -135,6 +143,8 @@ class _Server:
         # Of these, the ones with a valid token that wait until they can be served, in the order of their arrival.
         self._waiting: list[_Connection] = []
         self._served: set[_Connection] = set()
+        self._reasons: dict[str, float] = {}
+        """The reasons of failed requests that were logged, and when they last occurred."""
         self._changed = trio.lowlevel.ParkingLot()
 
     async def accept(self, listener: SocketListener, nursery: trio.Nursery) -> None:
@@ -186,7 +196,13 @@ class _Server:
             with connection.scope:
                 if connection in self._unauthenticated:
                     await self._admit(connection)
-                await serve(connection.peer, self._service, mode=connection.mode, idle_timeout=self._limits.idle)
+                await serve(
+                    connection.peer,
+                    self._service,
+                    mode=connection.mode,
+                    idle_timeout=self._limits.idle,
+                    report=partial(self._report, connection),
+                )
         except NotAuthenticated as error:
             log.warning("%s: not accepted: %s", connection.name, _line(error))
         except ConnectionLost as error:
@@ -199,6 +215,18 @@ class _Server:
             self._unauthenticated.discard(connection)
             self._served.discard(connection)
             self._changed.unpark_all()
+
+    def _report(self, connection: _Connection, reason: str) -> None:
+        """Log why a request failed or was refused: once for each reason, until it has not occurred for a while."""
+        now = trio.current_time()
+        for known in [known for known, last in self._reasons.items() if now - last > SAME_FAILURE]:
+            del self._reasons[known]
+        new = reason not in self._reasons
+        self._reasons[reason] = now
+        if len(self._reasons) > MOST_REASONS:
+            self._reasons.clear()
+        if new:
+            log.warning("%s: a request failed: %s", connection.name, _line(reason))
 
     async def _admit(self, connection: _Connection) -> None:
         assert self._tokens is not None, "a listener that is not authenticated needs tokens"
@@ -254,6 +282,6 @@ class _Server:
                     await self._changed.park()
 
 
-def _line(error: Exception) -> str:
+def _line(error: Exception | str) -> str:
     """The text of an error as one line. The text may come from a client, so it may contain any characters."""
     return "".join(character if character.isprintable() else " " for character in str(error))

@@ -36,6 +36,9 @@ does not say so. Its end is noticed all the same: the stream ends, or TCP finds 
 """
 
 
+SERVERS = ("p2pannex-shell", "p2pannex", "git-annex-shell")
+"""The programs whose lines on standard error are remarks of a server. They begin with the program's name."""
+
 SLICE = 256 * 1024
 """Bytes of a body that must be sent within one timeout. With PEER_TIMEOUT, a link may be as slow as 4 KiB a second."""
 
@@ -116,6 +119,13 @@ class Peer(abc.ABC):
         False where that cannot be known without reading.
         """
         return False
+
+    def remarks(self) -> list[str]:
+        """What a server has written on its standard error since the last call, one line each, if that is captured.
+
+        The protocol has no reason for FAILURE. The servers `SERVERS` write it there, before they reply.
+        """
+        return []
 
     @abc.abstractmethod
     def queue(self, message: Message) -> None:
@@ -210,6 +220,11 @@ class StreamPeer(Peer):
         self._receive_into = stream.receive_into if isinstance(stream, ReceivesInto) else None
         self._send_file = stream.send_file if isinstance(stream, SendsFiles) else None
         self._splices = stream if isinstance(stream, Splices) else None
+        self._error_lines: Callable[[], list[str]] | None = getattr(stream, "new_error_lines", None)
+
+    def remarks(self) -> list[str]:
+        lines = [] if self._error_lines is None else self._error_lines()
+        return [text for line in lines for program, colon, text in [line.partition(": ")] if program in SERVERS]
 
     def queue(self, message: Message) -> None:
         self._out += self.connection.send(message)

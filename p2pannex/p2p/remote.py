@@ -29,7 +29,14 @@ from p2pannex.keys.key import Key
 from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository, handshake, receive, remote_error
 from p2pannex.p2p.peer import PEER_TIMEOUT, Peer
 from p2pannex.p2p.pool import PeerPool, PinnedPool, close
-from p2pannex.p2p.remote_transfers import RemoteDownload, RemoteLock, RemoteUpload, others
+from p2pannex.p2p.remote_transfers import (
+    RemoteDownload,
+    RemoteLock,
+    RemoteUpload,
+    log_remarks,
+    others,
+    reason_of_failure,
+)
 from p2pannex.protocol import messages as m
 from p2pannex.service import AlreadyHave, Download, Lock, NotLocked, NotStored, Removal, Service, Stored, Upload
 
@@ -166,12 +173,14 @@ class Remote(Service):
                 f"repository {self.uuid} speaks {peer.conversation.version}"
             )
         peer.unverified = _to_verify(getattr(message, "key", None))
+        log_remarks(peer)  # those of earlier requests
         try:
             await peer.send(message)
             reply = await receive(peer, timeout)
         finally:
             peer.unverified = 0
         if isinstance(reply, m.Error):
+            peer.remarks()  # it is in the error as well
             raise remote_error(reply.message)
         return reply
 
@@ -192,8 +201,11 @@ class Remote(Service):
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         request = m.Remove(key) if before is None else m.RemoveBefore(before, key)
-        reply = await self._reply(request, repeatable=False)
-        return Removal(isinstance(reply, m.Success | m.SuccessPlus), others(reply, self.uuid))
+        peer, reply = await self._request(request, repeatable=False)
+        ok = isinstance(reply, m.Success | m.SuccessPlus)
+        reason = "" if ok else reason_of_failure(peer)
+        await self._pool.release(peer)
+        return Removal(ok, others(reply, self.uuid), reason)
 
     async def timestamp(self) -> int:
         reply = await self._reply(m.GetTimestamp())
@@ -217,6 +229,7 @@ class Remote(Service):
                 return AlreadyHave(outcome.uuids)
             raise WrongContent(f"repository {self.uuid} kept {reply.offset} bytes of {key}, which has {size}")
         assert isinstance(reply, m.AlreadyHaveReply | m.AlreadyHavePlusReply)
+        log_remarks(peer)
         await self._pool.release(peer)
         return AlreadyHave(others(reply, self.uuid))
 

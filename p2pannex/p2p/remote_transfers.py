@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import NoReturn
 
 import trio
@@ -15,11 +16,25 @@ from p2pannex.p2p.pool import PEER_CLOSE_TIMEOUT, PeerPool
 from p2pannex.protocol import messages as m
 from p2pannex.service import DirectBody, Download, Lock, NotStored, Stored, Upload
 
+log = logging.getLogger(__name__)
+
 
 def others(reply: m.Message, uuid: str) -> frozenset[str]:
     """The repositories that a reply names, except `uuid`, which sent it."""
     uuids: tuple[str, ...] = getattr(reply, "uuids", ())
     return frozenset(uuids) - {uuid}
+
+
+def log_remarks(peer: Peer) -> None:
+    """Log what the server wrote on its standard error: a gateway's node has failed, for example, but the request has
+    succeeded."""
+    for remark in peer.remarks():
+        log.warning("p2pannex: %s", "".join(each if each.isprintable() else " " for each in remark))
+
+
+def reason_of_failure(peer: Peer) -> str:
+    """Why the server has just replied FAILURE: what it wrote on its standard error last. Empty if it is not known."""
+    return "".join(each if each.isprintable() else " " for each in (peer.remarks() or [""])[-1])
 
 
 class _CheckedOutPeer:
@@ -141,15 +156,20 @@ class RemoteUpload(_CheckedOutPeer, Upload):
             await self.aclose()
 
     async def _outcome(self) -> Stored | NotStored:
-        reply = await receive(self._peer)
-        await self.aclose()
-        if isinstance(reply, m.Error):
-            raise remote_error(reply.message)
+        peer = self._peer
+        reply = await receive(peer)
         named = others(reply, self._uuid)
-        if isinstance(reply, m.Success | m.SuccessPlus):
-            return Stored(named)
-        assert isinstance(reply, m.Failure | m.FailurePlus)
-        return NotStored(named)
+        try:
+            if isinstance(reply, m.Error):
+                peer.remarks()  # it is in the error as well
+                raise remote_error(reply.message)
+            if isinstance(reply, m.Success | m.SuccessPlus):
+                log_remarks(peer)
+                return Stored(named)
+            assert isinstance(reply, m.Failure | m.FailurePlus)
+            return NotStored(named, reason=reason_of_failure(peer))
+        finally:
+            await self.aclose()
 
     async def aclose(self) -> None:
         # Send the queued part of an unfinished upload: a later upload resumes from there. Not so at version 0 if the

@@ -254,6 +254,8 @@ class _Session:
             else:
                 assert isinstance(announced, m.Data)
                 outcome = await self.receive_body(upload, announced.length)
+            if self.report is not None and isinstance(outcome, NotStored) and outcome.reason:
+                self.report(outcome.reason)
             self.outcome(isinstance(outcome, Stored), outcome.uuids)
 
     async def receive_body(self, upload: Upload, length: int) -> Stored | NotStored:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from p2pannex.access import Mode
 from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.server import serve
@@ -11,14 +13,18 @@ from p2pannex.system.stdio import claim_output
 from p2pannex.transports.descriptor import DescriptorStream
 
 
-async def serve_stdio(service: Service, *, mode: Mode = Mode.READ_WRITE) -> None:
+async def serve_stdio(
+    service: Service, *, mode: Mode = Mode.READ_WRITE, report: Callable[[str], object] | None = None
+) -> None:
     """Serve the client on standard input and output until it disconnects. The caller opens and closes `service`.
 
     From this call until the process ends, whatever else the process writes to standard output goes to standard error,
     so that a stray print cannot corrupt content. The client sends no token: every user who can start the program can
-    use the repository. ConnectionLost if the client disconnects in the middle of a request.
+    use the repository. ConnectionLost if the client disconnects in the middle of a request. `report` is that of
+    `serve`.
     """
-    await serve(StreamPeer(DescriptorStream(0, claim_output(), keep_open=True), Side.SERVER), service, mode=mode)
+    peer = StreamPeer(DescriptorStream(0, claim_output(), keep_open=True), Side.SERVER)
+    await serve(peer, service, mode=mode, report=report)
 
 
 __all__ = ["serve_stdio"]

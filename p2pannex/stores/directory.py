@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
-from p2pannex.stores.directory_config import checked_uuid, config_path, new_uuid, read_config
+from p2pannex.stores.directory_config import NO_STORE, checked_uuid, config_path, new_uuid, read_config
 from p2pannex.stores.files.exclusion import Exclusion
 from p2pannex.stores.files.inventory import Contents, count, objects
 from p2pannex.stores.files.objects import ObjectStore
@@ -49,7 +49,11 @@ disk_reserve = {disk_reserve}
 
 
 class NotAStore(RemoteError):
-    """The directory has no directory store, or one that cannot be used."""
+    """The directory has no directory store, or one that cannot be used. `missing`: there is no directory at all."""
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 class DirectoryLayout:
@@ -133,7 +137,7 @@ class DirectoryStore(ObjectStore):
             if not isinstance(disk_reserve, int) or disk_reserve < 0:
                 raise ValueError("disk_reserve must be a number of bytes, at least 0")
         except (FileNotFoundError, NotADirectoryError):
-            raise NotAStore(f"{shown} is not a p2pannex store; make one with: p2pannex init {shown}") from None
+            raise NotAStore(f"{shown} {NO_STORE}", missing=not os.path.lexists(directory)) from None
         except OSError as error:
             raise NotAStore(f"cannot read {shown}/p2pannex.toml: {error.strerror}") from error
         except ValueError as error:

@@ -10,6 +10,10 @@ import os
 
 CONFIG = b"p2pannex.toml"
 
+NO_STORE = "is not a p2pannex store; is its disk mounted?"
+"""The error for a directory without a store. It does not advise to make one: in the empty mount point of a disk that is
+not mounted, that would be a second store, and content would be stored on the wrong disk."""
+
 
 def config_path(directory: bytes) -> bytes:
     """The path of the directory store's configuration."""

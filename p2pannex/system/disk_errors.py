@@ -12,7 +12,7 @@ _CAUSES = {
     errno.EDQUOT: "the disk quota is used up; make room and try again",
     errno.EACCES: "permission denied; check who owns the repository's files",
     errno.EPERM: "not permitted; check who owns the repository's files",
-    errno.EROFS: "the file system is read-only; mount it read-write and try again",
+    errno.EROFS: "the file system is read-only; if it became so by itself, its disk may be failing",
     errno.ENAMETOOLONG: "the key's file name is too long for this file system",
     errno.EFBIG: "the content is larger than a file may be here",
     errno.EIO: "the disk reports an input/output error; check the disk",

@@ -39,7 +39,7 @@ class NoFileLocks(RemoteError):
     def __init__(self, error: OSError) -> None:
         super().__init__(
             f"the file system has no file locks ({error.strerror}), which p2pannex needs; use another file system, or "
-            "in a git-annex repository: git config annex.pidlock true"
+            "in a git-annex repository, while no program uses it: git config annex.pidlock true"
         )
 
 

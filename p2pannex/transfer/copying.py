@@ -51,9 +51,9 @@ async def copy(
                 return outcome
             if not relay.valid or await _is_wrong(source, key, file):
                 raise WrongContentNotStored(
-                    f"{key} was not stored: what {name_of(source)} sent is not its content", outcome.uuids
+                    f"{key} was not stored: what {name_of(source)} sent is not its content", outcome
                 )
-            raise NotStoredError(refusal(target, key, outcome), outcome.uuids)
+            raise NotStoredError(refusal(target, key, outcome), outcome)
         except _SourceLost as error:
             raise error.error from error
         except ConnectionLost as error:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from p2pannex.errors import RemoteError, WrongContent
+from p2pannex.service import NotStored
 
 
 class NotPresent(RemoteError):
@@ -10,11 +13,14 @@ class NotPresent(RemoteError):
 
 
 class NotStoredError(RemoteError):
-    """The service did not store the content. `uuids`: other repositories that have stored it, or had it before."""
+    """The service did not store the content. `uuids`: other repositories that have stored it, or had it before.
+    `failures`: the nodes of a cluster that did not store it, by name, each with the reason."""
 
-    def __init__(self, message: str, uuids: frozenset[str] = frozenset()) -> None:
+    def __init__(self, message: str, outcome: NotStored | None = None) -> None:
         super().__init__(message)
-        self.uuids = uuids
+        outcome = outcome or NotStored()
+        self.uuids = outcome.uuids
+        self.failures: Mapping[str, str] = outcome.failures
 
 
 class WrongContentNotStored(NotStoredError, WrongContent):

@@ -53,7 +53,8 @@ def name_of(service: Service) -> str:
 
 def refusal(service: Service, key: Key, outcome: NotStored) -> str:
     others = "; it is stored in " + ", ".join(sorted(outcome.uuids)) if outcome.uuids else ""
-    return f"{name_of(service)} did not store {key}{others}"
+    reason = f": {outcome.reason}" if outcome.reason else ""
+    return f"{name_of(service)} did not store {key}{reason}{others}"
 
 
 async def hash_block(verifier: Verifier, view: memoryview) -> None:

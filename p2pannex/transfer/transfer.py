@@ -155,10 +155,10 @@ async def _send_file(service: Service, key: Key, source: SendingFile, upload: Up
         return outcome
     name = os.fsdecode(source.path)
     if not source.unchanged():
-        raise WrongContentNotStored(f"{key} was not stored: {name} changed while it was sent", outcome.uuids)
+        raise WrongContentNotStored(f"{key} was not stored: {name} changed while it was sent", outcome)
     if await _is_wrong(source, key):
-        raise WrongContentNotStored(f"{key} was not stored: {name} is not its content", outcome.uuids)
-    raise NotStoredError(refusal(service, key, outcome), outcome.uuids)
+        raise WrongContentNotStored(f"{key} was not stored: {name} is not its content", outcome)
+    raise NotStoredError(refusal(service, key, outcome), outcome)
 
 
 async def _is_wrong(source: SendingFile, key: Key) -> bool:

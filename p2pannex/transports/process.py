@@ -66,6 +66,7 @@ class ProcessStream(DescriptorStream):
         self._describe = describe
         self._unreachable_status = unreachable_status
         self._errors = errors
+        self._errors_read = 0
         self._has_received = False
 
     async def receive_into(self, view: memoryview) -> int:
@@ -131,6 +132,16 @@ class ProcessStream(DescriptorStream):
         """Limit the captured standard error on disk. The child appends to the file, so emptying it is safe."""
         if self._errors is not None and os.fstat(self._errors.fileno()).st_size > KEPT:
             os.ftruncate(self._errors.fileno(), 0)
+
+    def new_error_lines(self) -> list[str]:
+        """The lines that were captured of its standard error since the last call; none if it is not captured."""
+        if self._errors is None:
+            return []
+        data = os.pread(self._errors.fileno(), KEPT, self._errors_read)
+        self._errors_read += len(data)
+        if not data and self._errors_read and self._errors_read > os.fstat(self._errors.fileno()).st_size:
+            self._errors_read = 0  # the file was emptied meanwhile
+        return [line.strip() for line in data.decode(errors="replace").splitlines() if line.strip()]
 
     def _last_lines(self) -> str:
         if self._errors is None:

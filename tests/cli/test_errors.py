@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -177,3 +178,92 @@ def test_output_that_the_terminal_cannot_encode_ends_no_program(store: str, tmp_
             assert result.returncode in (code, exit_codes.FAILED, exit_codes.LOCAL_FILE), result.stderr
             assert b"UnicodeEncodeError" not in result.stderr
             assert b"bug:" not in result.stderr
+
+
+# Advice that does no harm -------------------------------------------------------------------------------------------
+
+PACKAGE = Path(describe.__code__.co_filename).parent.parent
+
+COMMANDS = re.compile(
+    r"(p2pannex (?:init|cluster|remove|token)\b|git annex (?!configuration|config\b|repositor)[a-z]+|git config \S+"
+    r"|(?<=.)--force\b|\bdelete it\b|\bremove it\b|\bmount it\b|\bunset \S+)"
+)
+"""What a message may advise to do that changes a repository."""
+
+HARMLESS = {
+    # where, what: why no content is lost, and no second repository made, by it
+    ("access.py", "delete it"): "tokens of clients are made anew; no content depends on them",
+    ("cli/errors.py", "--force"): "says what it would do to the file, and names another way first",
+    ("cli/errors.py", "p2pannex init"): "only if the directory does not exist, after the question about the disk",
+    ("cli/quickstart/stores_tour.py", "remove it"): "tells what a server did",
+    ("cli/shell/autoinit.py", "git annex init"): "tells what failed",
+    ("cli/shell/legacy.py", "--force"): "the syntax of dropkey",
+    ("cli/shell/main.py", "--force"): "the syntax of dropkey",
+    ("cluster/preferred/parser.py", "git annex unused"): "only lists",
+    ("stores/annex/store.py", "remove it"): "with a command that checks other copies",
+    ("cli/quickstart/command.py", "p2pannex init"): "names a new store",
+    ("cli/quickstart/command.py", "p2pannex cluster"): "prints help",
+    ("cli/serving.py", "p2pannex token"): "a token more",
+    ("cli/serving.py", "git annex p"): "a token more",
+    ("cli/token.py", "p2pannex token"): "lists tokens",
+    ("cli/cluster/commands.py", "p2pannex cluster"): "the command that the user has given, complete",
+    ("gateways/repository/special.py", "git annex verifyremote"): "under the condition that it is what is expected",
+    ("git_annex/config.py", "git annex init"): "for a new repository only; the other case is named",
+    ("git_annex/config.py", "git annex reinit"): "gives back the UUID that the repository had",
+    ("git_annex/config.py", "git annex upgrade"): "git-annex does it by itself, too",
+    ("git_annex/config.py", "git config --global"): "git's own advice; changes no repository",
+    ("keys/verify.py", "git annex migrate"): "keeps the content, under a new key",
+    ("stores/annex/store.py", "git annex drop"): "checks other copies",
+    ("stores/external/store.py", "git annex migrate"): "keeps the content, under a new key",
+    ("stores/files/vouching.py", "git annex lock"): "refuses where it would discard a change",
+    ("system/file_locks.py", "git config annex.pidlock"): "under the condition that no program uses the repository",
+}
+
+
+def advice() -> set[tuple[str, str]]:
+    """What the package's messages advise to do: f-strings and strings, but no docstrings, help texts or tables."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        where = str(path.relative_to(PACKAGE))
+        if where.startswith("testing/") or where == "git_annex/settings.py":
+            continue
+        tree = ast.parse(path.read_text())
+        texts = [
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        quiet = {
+            id(node.value.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        } | {
+            id(part.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.keyword) and node.arg == "help"
+            for part in ast.walk(node)
+            if isinstance(part, ast.Constant)
+        }
+        for text in texts:
+            if id(text) not in quiet:
+                found |= {(where, match) for match in COMMANDS.findall(text)}
+    return found
+
+
+def test_advice_was_looked_at_and_does_no_harm() -> None:
+    """Advice that is not in the list has to be thought about: may it lose content, or make a second repository?"""
+    assert sorted(advice() - HARMLESS.keys()) == []
+    assert sorted(HARMLESS.keys() - advice()) == [], "it is not advised any more"
+
+
+@pytest.mark.parametrize(
+    "words", ["check DISK KEY", "put DISK FILE", "info DISK", "token list DISK", "cluster status DISK"]
+)
+def test_in_an_empty_mount_point_no_store_is_advised(
+    tmp_path: Path, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "file").write_bytes(b"content")
+    known = {"DISK": "disk", "FILE": "file", "KEY": str(KEY)}
+    result = run(*(known.get(word, word) for word in words.split()), code=exit_codes.FAILED)
+    assert " init" not in result.stderr
+    assert not os.listdir(tmp_path / "disk")

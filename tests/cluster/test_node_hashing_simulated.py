@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from p2pannex.cluster.cluster import NotAllAsked
+from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import HASHING_RATE, Stored, Upload

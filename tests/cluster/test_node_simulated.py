@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import trio
 
+from p2pannex.cluster import Cluster
 from p2pannex.cluster.node import SLOW_REFUSAL, Node, ranked, to_ask
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported, WrongContent
-from p2pannex.service import NotLocked
+from p2pannex.keys.key import Key
+from p2pannex.service import AlreadyHave, NotLocked, NotStored, Upload
 from p2pannex.stores.memory import MemoryStore
-from p2pannex.testing.samples import key_of
+from p2pannex.testing.samples import key_of, offer
 from p2pannex.testing.simulator import Failing, Simulation, simulate
 
 TIMEOUT = 20.0
@@ -115,6 +117,7 @@ def test_a_failure_and_its_end_are_logged_once(caplog: pytest.LogCaptureFixture)
         "p2pannex: node a replies again",
         "p2pannex: node a failed: a died",
         "p2pannex: node a replies again",
+        "p2pannex: node a reports an error: a refuses",
     ]
 
 
@@ -124,3 +127,50 @@ def test_a_logged_reason_is_one_line_without_control_characters(caplog: pytest.L
 
     simulate(scenario)
     assert [record.getMessage() for record in caplog.records] == ["p2pannex: node a failed: bad line [2J"]
+
+
+def test_refusals_of_each_kind_are_logged_once_until_one_is_fulfilled(caplog: pytest.LogCaptureFixture) -> None:
+    """A node that refuses uploads, and replies to all else, is not seen otherwise: the others store the content."""
+
+    async def scenario(world: Simulation) -> None:
+        a, _ = world.node("a"), world.node("b")
+        async with world.cluster(timeout=TIMEOUT) as cluster:
+            for turn in range(2):
+                a.fail(Failing.ERR)
+                for number in range(3):
+                    outcome = await offer(cluster, b"%d%d" % (turn, number), key_of(b"%d%d" % (turn, number)))
+                    assert dict(outcome.failures) == {"a": "a refuses"}
+                a.recover()
+                await offer(cluster, b"%d" % turn, key_of(b"%d" % turn))
+
+    simulate(scenario)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["p2pannex: node a reports an error: a refuses"] * 2
+
+
+def test_content_that_a_node_does_not_store_without_an_error_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(world: Simulation) -> None:
+        async with Cluster("u", [Node("a", _Forgetful("uuid-of-a")), Node("b", MemoryStore("uuid-of-b"))]) as cluster:
+            for content in (b"1", b"2"):
+                outcome = await offer(cluster, content, key_of(content))
+                assert dict(outcome.failures) == {"a": "it did not store the content, and gave no reason"}
+
+    simulate(scenario)
+    assert [record.getMessage() for record in caplog.records] == [
+        "p2pannex: node a reports an error: it did not store the content, and gave no reason"
+    ]
+
+
+class _Forgetful(MemoryStore):
+    """Replies FAILURE at the end of every upload."""
+
+    async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
+        upload = await super().put(key, file)
+        assert isinstance(upload, Upload)
+
+        async def finish(valid: bool) -> NotStored:
+            await trio.lowlevel.checkpoint()
+            return NotStored()
+
+        upload.finish = finish  # type: ignore[method-assign]
+        return upload

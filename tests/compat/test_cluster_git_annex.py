@@ -123,3 +123,38 @@ def test_a_rotten_copy(annex_env: AnnexEnvironment, client: Path, gateway: Path,
     assert copy.read_bytes() == content
     assert (annex_env.home / node / "annex" / "bad" / copy.name).read_bytes()[:4] == b"ROT!"
     annex_env.run("git", "annex", "fsck", "--from", "cluster", cwd=client)
+
+
+def test_too_few_copies(annex_env: AnnexEnvironment, client: Path, gateway: Path) -> None:
+    """git-annex shows that the transfer failed, and the server's reason; it logs nothing and keeps its copy, however
+    often it tries, until enough nodes have the content. Only those that lack it get it then."""
+
+    def annex(*words: str, code: int = 0) -> str:
+        done = annex_env.run("git", "annex", *words, cwd=client, check=False)
+        assert (done.returncode != 0) is bool(code), done
+        return done.stdout + done.stderr
+
+    annex_env.run("p2pannex", "cluster", "set", gateway, "--copies", "2")
+    for name in ("shelf", "cellar"):
+        (annex_env.home / name).rename(annex_env.home / f"{name}.away")
+    (client / "file").write_text("content")
+    annex("add", ".")
+    printed = annex("move", "--to", "cluster", "file", code=1)
+    assert "failed" in printed
+    assert "1 node has the content, but the cluster requires 2 copies; " in printed
+    assert (client / "file").read_text() == "content", "it was not dropped"
+    assert "(1 copy)" in annex("whereis", "file"), "the cluster is not logged as a copy"
+    (stored,) = (path for path in (annex_env.home / "attic").rglob("SHA256E-*") if path.is_file())
+
+    annex("move", "--to", "cluster", "file", code=1)
+    assert (client / "file").exists()
+
+    inode = stored.stat().st_ino
+    (annex_env.home / "shelf.away").rename(annex_env.home / "shelf")
+    annex("move", "--to", "cluster", "file")
+    assert not (client / "file").exists()
+    assert "(1 copy)" in annex("whereis", "file")
+    assert stored.stat().st_ino == inode
+    assert any(path.is_file() for path in (annex_env.home / "shelf").rglob("SHA256E-*"))
+    annex("get", "file")
+    assert (client / "file").read_text() == "content"

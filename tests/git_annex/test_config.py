@@ -40,7 +40,10 @@ def test_tuned_repositories(tmp_path: Path) -> None:
 
 def test_no_uuid(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q", "r")
-    assert refused(tmp_path / "r") == "@/r has no annex.uuid; make it a git-annex repository with: git annex init"
+    assert refused(tmp_path / "r") == (
+        "@/r has no annex.uuid; git annex init gives a new repository one, git annex reinit UUID gives back one "
+        "that it had"
+    )
 
 
 def test_no_repository(tmp_path: Path) -> None:

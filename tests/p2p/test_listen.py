@@ -582,3 +582,37 @@ async def test_tls_from_end_to_end(tmp_path: Path, caplog: pytest.LogCaptureFixt
         await logged(caplog, "no AUTH within 0.5 s")
     assert count_descriptors() == before
     assert all("\n" not in record.getMessage() for record in caplog.records)
+
+
+class _Full(MemoryStore):
+    """Refuses every upload, and gives no lock."""
+
+    reason = "the disk is full"
+
+    async def put(self, key: Key, file: bytes | None = None) -> Any:
+        await trio.lowlevel.checkpoint()
+        raise RemoteError(self.reason)
+
+
+async def test_why_requests_fail_is_logged_once_for_each_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = _Full()
+    async with serving(tmp_path, store=store) as server:
+        for reason in ("the disk is full", "the disk\nis full", "the disk is full"):
+            store.reason = reason
+            for _ in range(3):
+                async with server.remote() as remote:
+                    with pytest.raises(RemoteError, match=r"the disk\sis full"):
+                        await put(remote, b"x")
+        read_only, _ = server.tokens.create(mode=Mode.READ_ONLY)
+        async with server.remote(read_only) as remote:
+            for _ in range(2):
+                with pytest.raises(RemoteError, match="read-only"):
+                    await put(remote, b"x")
+    lines = [record.getMessage().partition(": ")[2] for record in caplog.records if record.levelname == "WARNING"]
+    assert lines == [
+        "a request failed: the disk is full",
+        "a request failed: the disk is full",
+        "a request failed: this repository is read-only; write access denied",
+    ]

@@ -14,7 +14,7 @@ from p2pannex.stores.directory_config import read_uuid
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "is not a p2pannex store; make one with: p2pannex init"),
+        (None, "is not a p2pannex store; is its disk mounted"),
         ("", "no usable uuid"),
         ("uuid = 3\n", "no usable uuid"),
         ('uuid = "a b"\n', "no usable uuid"),

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from p2pannex.cli import exit_codes
 from p2pannex.cli.cluster.status import status
+from p2pannex.cli.errors import complain, describe
 from p2pannex.cli.options import URL, prints
 from p2pannex.cli.output import Output
 
@@ -31,6 +33,15 @@ class SettingType(click.ParamType):  # type: ignore[type-arg]
         if not (name and equals and name.isprintable() and text.isprintable()):
             self.fail(f"{value} is not like NAME=VALUE", param, ctx)
         return name, text
+
+
+COPIES = click.option(
+    "--copies",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="Of the cluster: the least number of nodes that must have content. An upload that leaves fewer copies fails, "
+    "though the nodes that stored the content keep it.  [default: 1]",
+)
 
 
 def settings_of_a_node(command: F) -> F:
@@ -79,12 +90,13 @@ cluster.add_command(status)
 @DIRECTORY
 @click.option("--name", required=True, help="The cluster's name.")
 @click.option("--uuid", metavar="UUID", help="The cluster's UUID, instead of a new one.")
+@COPIES
 @prints
-def init(directory: str, name: str, uuid: str | None, output: Output) -> None:
+def init(directory: str, name: str, uuid: str | None, copies: int | None, output: Output) -> None:
     """Make a gateway directory for a new cluster and print the cluster's UUID."""
     from p2pannex.gateways.directory.config import create
 
-    config = create(directory, name, uuid=uuid)
+    config = create(directory, name, uuid=uuid, copies=copies or 1)
     output.result(config.uuid, uuid=config.uuid, gateway=config.gateway, path=os.path.abspath(directory))
 
 
@@ -103,7 +115,16 @@ def init(directory: str, name: str, uuid: str | None, output: Output) -> None:
     help="A setting of the special remote, as for git annex initremote. May be repeated. Other users can see command "
     "lines: pass passwords through the environment variables that the program reads.",
 )
-@click.option("--uuid", metavar="UUID", help="The special remote's UUID, instead of a new one.")
+@click.option(
+    "--uuid",
+    metavar="UUID",
+    help="The UUID of the repository that URL must lead to; for a special remote, its UUID instead of a new one.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Add the node even if it does not work now. If a URL cannot be reached, --uuid must be given as well.",
+)
 @prints
 def add(
     directory: str,
@@ -112,18 +133,22 @@ def add(
     external: str | None,
     settings: tuple[tuple[str, str], ...],
     uuid: str | None,
+    force: bool,
     output: Output,
     **options: Any,
-) -> None:
-    """Add a node, which must reply now. Running gateways use it within a second.
+) -> int:
+    """Add a node. Running gateways use it within a second.
 
     A node is a URL, or a special remote: --external "rclone gitannex" --set rcloneremotename=cloud.
+
+    The node must work now: it is sent the requests that a client sends to look for content and to store it. In a
+    special remote, 32 random bytes are stored, and removed again. If a request fails, the node is not added.
     """
     from functools import partial
 
     import trio
 
-    from p2pannex.errors import RemoteError
+    from p2pannex.errors import ConnectionLost, RemoteError
     from p2pannex.gateways.directory.add_node import add_node, check_node_name
     from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig
     from p2pannex.urls import open_url
@@ -135,12 +160,23 @@ def add(
         raise click.UsageError(str(error)) from error
     if (url is None) == (external is None):
         raise click.UsageError("a node is a URL, or a special remote (--external)")
-    if external is None and (settings or uuid):
-        raise click.UsageError("--set and --uuid are for special remotes (--external)")
+    if external is None and settings:
+        raise click.UsageError("--set settings are for special remotes (--external)")
     argv = () if external is None else _argv_of(external)
     given = NodeConfig(uuid or "", url or "", external=argv, settings=dict(settings), **_given(options))
-    node = trio.run(partial(add_node, directory, name, given, open_url, reported_cost=options["cost"] is None))
-    output.result(node.uuid, name=name, uuid=node.uuid, **({"url": node.url} if node.url else {"external": external}))
+    remarks: list[str] = []
+    adding = partial(add_node, reported_cost=options["cost"] is None, force=force, inform=remarks.append)
+    try:
+        node = trio.run(adding, directory, name, given, partial(open_url, capture_stderr=True))
+    except (RemoteError, ConnectionLost) as error:
+        code, text = describe(error)
+        return output.problem(code, f"node {name} was not added: {text}", name=name)
+    for remark in remarks:
+        complain(f"node {name} was added, but {remark}")
+    fields = {"remarks": remarks} if remarks else {}
+    where = {"url": node.url} if node.url else {"external": external}
+    output.result(node.uuid, name=name, uuid=node.uuid, **where, **fields)
+    return exit_codes.DONE
 
 
 def _argv_of(command: str) -> tuple[str, ...]:
@@ -163,6 +199,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 @click.argument("name", required=False)
 @settings_of_a_node
 @click.option("--no-groups", is_flag=True, help="Remove the node from all groups.")
+@COPIES
 @click.option(
     "--numcopies", type=click.IntRange(min=1), help="Of the cluster: the number of copies that lackingcopies= uses."
 )
@@ -178,6 +215,7 @@ def set_(
     directory: str,
     name: str | None,
     no_groups: bool,
+    copies: int | None,
     numcopies: int | None,
     groupwanted: tuple[tuple[str, str], ...],
     output: Output,
@@ -202,6 +240,7 @@ def set_(
             config = config.with_node(name, attrs.evolve(config.node(name), **changes))
         return attrs.evolve(
             config,
+            copies=config.copies if copies is None else copies,
             numcopies=config.numcopies if numcopies is None else numcopies,
             groupwanted={**config.groupwanted, **dict(groupwanted)},
         )

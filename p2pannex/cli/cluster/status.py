@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from p2pannex.cli import exit_codes
+from p2pannex.cli.errors import complain
 from p2pannex.cli.options import prints
 from p2pannex.cli.output import Output
 
@@ -25,12 +26,14 @@ PAUSE = 2.0
 @click.option("--watch", is_flag=True, help="Repeat every two seconds, until interrupted.")
 @prints
 def status(directory: str, watch: bool, output: Output) -> int:
-    """Show for every node whether it replies, how far its clock differs from this machine's, and how many keys it has.
+    """Show for every node whether requests succeed, how far its clock differs from this machine's, and how many keys it
+    has.
 
-    Keys can be counted only if the node is a directory of this machine. Transfers are those of all processes that serve
-    the cluster from DIR on this machine.
+    Every node is sent the requests that a client sends to look for content and to store it. They change nothing. Keys
+    can be counted only if the node is a directory of this machine. Transfers are those of all processes that serve the
+    cluster from DIR on this machine.
 
-    The exit code is 1 if a node does not reply.
+    The exit code is 1 if a node does not reply, or a request to it fails. Standard error has one line for each.
     """
     import trio
 
@@ -39,6 +42,7 @@ def status(directory: str, watch: bool, output: Output) -> int:
 
 async def _status(directory: str, watch: bool, output: Output) -> int:
     import logging
+    from functools import partial
 
     import trio
 
@@ -47,11 +51,14 @@ async def _status(directory: str, watch: bool, output: Output) -> int:
     from p2pannex.urls import open_url
 
     logging.getLogger("p2pannex").addHandler(logging.NullHandler())  # the table shows what would be logged
-    async with GatewayDirectory(directory, open_url, report=False) as gateway:
+    async with GatewayDirectory(directory, partial(open_url, capture_stderr=True), report=False) as gateway:
         reader = StatusReader(gateway)
         if not watch:
             report = await reader.read()
             _print(report, output)
+            for node in report.nodes:
+                if what := node.problem or node.remark:
+                    complain(f"node {node.name}: {what}")
             return exit_codes.NO if any(node.problem is not None for node in report.nodes) else exit_codes.DONE
         if output.as_json or not sys.stdout.isatty():
             while True:
@@ -74,6 +81,8 @@ def _row(status: NodeStatus) -> dict[str, Any]:
         row["wanted"] = status.wanted
     if status.milliseconds is not None:
         row |= {"clock_offset": status.clock_offset, "milliseconds": status.milliseconds}
+    if status.remark:
+        row["remark"] = status.remark
     if status.problem is None:
         row["keys"] = status.keys
     else:
@@ -98,6 +107,8 @@ def _table(report: ClusterStatus) -> RenderableType:
     table = Table("node", "reply", "clock", "transfers", "keys", "cost", "uuid")
     number = report.processes
     table.caption = f"served by {number} process{'es' * (number > 1)}" if number else "no process serves it now"
+    if report.copies > 1:
+        table.caption += f"; at least {report.copies} copies"
     for row in map(_row, report.nodes):
         problem = row.get("problem")
         reply = Text(str(problem), style="red") if problem else Text(f"{row['milliseconds']} ms", style="green")

@@ -14,7 +14,7 @@ import os
 import sys
 
 from p2pannex.cli.shell.command_line import CommandRefused, Given, Uninitialised, is_set, options, resolve, split
-from p2pannex.stores.directory_config import config_path, read_uuid
+from p2pannex.stores.directory_config import NO_STORE, config_path, read_uuid
 from p2pannex.system.stdio import claim_output
 
 TYPE_CHECKING = False  # importing typing takes as long as Python takes to start
@@ -179,9 +179,7 @@ def identify(directory: str, expected: str | None) -> tuple[str, str, AnnexConfi
         elif not os.path.exists(directory):
             raise CommandRefused(f"there is no {directory}") from None
         else:
-            raise CommandRefused(
-                f"{directory} is not a p2pannex store; make one with: p2pannex init {directory}"
-            ) from None
+            raise CommandRefused(f"{directory} {NO_STORE}") from None
     except OSError as error:
         raise CommandRefused(f"cannot read {os.fsdecode(config_path(path))}: {error.strerror}") from error
     except ValueError as error:

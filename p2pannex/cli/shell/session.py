@@ -37,7 +37,7 @@ def _gateway(path: str) -> Service:
     from p2pannex.gateways.directory.cluster import GatewayDirectory
     from p2pannex.urls import open_url
 
-    return GatewayDirectory(path, functools.partial(open_url, disk_work=Batched()))
+    return GatewayDirectory(path, functools.partial(open_url, disk_work=Batched(), capture_stderr=True))
 
 
 def _served(served: Served) -> Service:

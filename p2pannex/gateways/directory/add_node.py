@@ -1,7 +1,8 @@
-"""Adds a node to a gateway directory, after the node has replied to a request.
+"""Adds a node to a gateway directory, after requests to the node have succeeded.
 
 The configuration identifies a node by the UUID of its repository. Before `add_node` writes the configuration, it gets
-this UUID from the repository, or sets up the special remote. A node that does not reply is not added.
+this UUID from the repository, or sets up the special remote, and tries requests (`trial`). A node that fails at them is
+not added, unless the caller forces it.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+from collections.abc import Callable
 
 import attrs
 import trio
 
-from p2pannex.errors import RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.directory.cluster import GATEWAY_NODE, OpenURL, special_remote, special_state
 from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, change
+from p2pannex.gateways.directory.trial import try_requests, try_storing
 from p2pannex.stores.directory_config import is_gateway, new_uuid
 from p2pannex.stores.external.spool import Spool
-from p2pannex.url_syntax import DirectoryURL, parse_url
+from p2pannex.url_syntax import DirectoryURL, InvalidURL, parse_url
+
+Inform = Callable[[str], object]
 
 
 async def add_node(
@@ -28,6 +33,8 @@ async def add_node(
     open_url: OpenURL,
     *,
     reported_cost: bool = False,
+    force: bool = False,
+    inform: Inform = lambda remark: None,
 ) -> NodeConfig:
     """Add `node` to the gateway directory as `name`. Returns the node as it is in the configuration now.
 
@@ -38,14 +45,18 @@ async def add_node(
     UUID; if `node.uuid` is given, it must be the same. A special remote is set up now (`set_up_special`), with a new
     UUID if none is given. With `reported_cost`, the cost that its program reports replaces `node.cost`.
 
+    Then requests are tried. With `force`, the node is added even if it cannot be reached or does not work now; for a
+    URL that cannot be opened, `node.uuid` must be given then. `inform` is called with remarks for people, one line
+    each: what does not work.
+
     A gateway that is running opens the node within a second.
 
     If an error is raised, the configuration is unchanged:
 
     - RemoteError if the name is taken or is not one line of text; if the repository is a node already, is the cluster
-      itself, or is a gateway directory of this machine; if a setting is invalid; or if the special remote cannot be set
-      up.
-    - ConnectionLost if a remote repository cannot be reached.
+      itself, or is a gateway directory of this machine; if a setting is invalid; and, without `force`, if the special
+      remote cannot be set up, or a request fails.
+    - ConnectionLost, without `force`, if a remote repository cannot be reached.
     - ValueError if `node` has both a URL and a special remote, or neither.
     """
     check_node_name(name)
@@ -59,12 +70,19 @@ async def add_node(
     if node.external:
         what = shlex.join(node.external)
         node = attrs.evolve(node, uuid=new_uuid(node.uuid or None), external=_absolute_program(node.external))
-        cost = await set_up_special(directory, name, node)
-        if reported_cost and cost is not None:
-            node = attrs.evolve(node, cost=float(cost))
+        try:
+            cost = await set_up_special(directory, name, node, inform)
+        except (RemoteError, ConnectionLost) as error:
+            if not force:
+                raise
+            inform(f"it does not work now: {error}")
+        else:
+            if reported_cost and cost is not None:
+                node = attrs.evolve(node, cost=float(cost))
     else:
         what = _absolute_url(node.url)
-        node = attrs.evolve(node, uuid=await _uuid_at(what, node, open_url), url=what)
+        uuid = await _uuid_at(what, node, open_url, inform, force=force)
+        node = attrs.evolve(node, uuid=uuid, url=what)
 
     def edit(config: GatewayConfig) -> GatewayConfig:
         for other, known in config.nodes.items():
@@ -78,19 +96,26 @@ async def add_node(
     return node
 
 
-async def set_up_special(directory: str | os.PathLike[str], name: str, node: NodeConfig) -> int | None:
-    """Have the program of a special remote set it up. Returns the cost that the program reports, or None.
+async def set_up_special(
+    directory: str | os.PathLike[str], name: str, node: NodeConfig, inform: Inform = lambda remark: None
+) -> int | None:
+    """Have the program of a special remote set it up, and try requests. Returns the cost that the program reports, or
+    None.
 
     The program gets this process's environment, from which most programs read passwords. It stores its state in the
     directory `special_state`. RemoteError if there is no such program, or if the program reports a failure. After an
-    error the state is removed, unless it existed before.
+    error the state is removed, unless it existed before. `inform` is that of `add_node`.
     """
     directory = os.path.abspath(directory)
     state = special_state(directory, node)
     known = os.path.exists(state)
     try:
         async with special_remote(directory, name, node, Spool(os.path.join(directory, "spool"))) as store:
-            return await store.cost()
+            cost = await store.cost()
+            remark = await try_requests(store) or await try_storing(store)
+            if remark:
+                inform(remark)
+            return cost
     except BaseException:
         if not known:
             shutil.rmtree(state, ignore_errors=True)
@@ -105,15 +130,30 @@ def check_node_name(name: str) -> None:
 
 def _with_new(config: GatewayConfig, directory: str, name: str, node: NodeConfig) -> GatewayConfig:
     if name in config.nodes:
-        raise RemoteError(f"there is a node {name} already; p2pannex cluster remove {directory} {name} takes it away")
+        raise RemoteError(f"there is a node {name} already; choose another name")
     return config.with_node(name, node)
 
 
-async def _uuid_at(url: str, node: NodeConfig, open_url: OpenURL) -> str:
-    async with await open_url(url, uuid=None, timeout=node.timeout, connections=1) as service:
-        if node.uuid not in ("", service.uuid):
-            raise RemoteError(f"{url} is repository {service.uuid}, not {node.uuid}")
-        return service.uuid
+async def _uuid_at(url: str, node: NodeConfig, open_url: OpenURL, inform: Inform, *, force: bool) -> str:
+    """The UUID of the repository, at which requests have succeeded. With `force`, they need not."""
+    uuid = ""
+    try:
+        async with await open_url(url, uuid=None, timeout=node.timeout, connections=1) as service:
+            uuid = service.uuid
+            if node.uuid in ("", uuid) and (remark := await try_requests(service)):
+                inform(remark)
+    except InvalidURL:
+        raise
+    except (RemoteError, ConnectionLost) as error:
+        if not force:
+            raise
+        uuid = uuid or node.uuid
+        if not uuid:
+            raise RemoteError(f"{error}; it can be added only if you give its UUID (--uuid)") from error
+        inform(f"it does not work now: {error}")
+    if node.uuid not in ("", uuid):
+        raise RemoteError(f"{url} is repository {uuid}, not {node.uuid}")
+    return uuid
 
 
 def _absolute_url(url: str) -> str:

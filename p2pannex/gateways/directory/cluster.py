@@ -26,8 +26,9 @@ import attrs
 import trio
 
 from p2pannex.cluster import Cluster, Node
-from p2pannex.cluster.cluster import NotAllAsked, counts_as_nodes
+from p2pannex.cluster.cluster import counts_as_nodes
 from p2pannex.cluster.node import shown
+from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, NotAGateway, change, create
 from p2pannex.gateways.directory.sizes import Countable, NodeSizes
@@ -110,6 +111,10 @@ class GatewayDirectory(Cluster):
     def config(self) -> GatewayConfig:
         """The last configuration that was valid."""
         return self._current.config
+
+    @property
+    def copies(self) -> int:
+        return self.config.copies
 
     def tokens_directory(self) -> bytes:
         """The directory with the tokens for its sockets."""

@@ -5,6 +5,7 @@
     uuid = "..."                       # the cluster's UUID
     gateway = "..."                    # the gateway's own UUID
     cluster = "family"
+    copies = 2                         # the least number of nodes that must have content
     numcopies = 2                      # used by lackingcopies=
 
     [groupwanted]                      # the expressions that groupwanted stands for, by group
@@ -105,7 +106,8 @@ class NodeConfig:
 
 @attrs.frozen
 class GatewayConfig:
-    """The content of `p2pannex.toml`. `disk_reserve`: how many bytes of its disk the spool leaves free."""
+    """The content of `p2pannex.toml`. `copies` is the least number of nodes that must have content, `disk_reserve` how
+    many bytes of its disk the spool leaves free."""
 
     uuid: str
     gateway: str
@@ -114,6 +116,7 @@ class GatewayConfig:
     numcopies: int = 1
     groupwanted: Mapping[str, str] = attrs.field(factory=dict)
     disk_reserve: int = DISK_RESERVE
+    copies: int = 1
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> Self:
@@ -126,9 +129,7 @@ class GatewayConfig:
         except ValueError as error:
             raise NotAGateway(f"cannot use {path}: {error}") from error
         if "cluster" not in table:
-            raise NotAGateway(
-                f"{directory} is no gateway; make one with: p2pannex cluster init {directory} --name NAME"
-            )
+            raise NotAGateway(f"{directory} is no gateway: its p2pannex.toml describes a store")
         try:
             return cls.of(table)
         except ValueError as error:
@@ -185,6 +186,8 @@ class GatewayConfig:
     def text(self) -> str:
         """The configuration as TOML."""
         lines = [f"{name} = {quoted(getattr(self, name))}" for name in ("uuid", "gateway", "cluster")]
+        if self.copies != 1:
+            lines.append(f"copies = {self.copies}")
         if self.numcopies != 1:
             lines.append(f"numcopies = {self.numcopies}")
         if self.disk_reserve != DISK_RESERVE:
@@ -218,11 +221,11 @@ def change(directory: str | os.PathLike[str], edit: Callable[[GatewayConfig], Ga
     return config
 
 
-def create(directory: str, name: str, *, uuid: str | None = None) -> GatewayConfig:
+def create(directory: str, name: str, *, uuid: str | None = None, copies: int = 1) -> GatewayConfig:
     """Make a gateway directory for a new cluster. RemoteError if `directory` has a configuration already."""
     if not name.isprintable() or not name.strip():
         raise RemoteError("a cluster's name is one line of text")
-    config = GatewayConfig(new_uuid(uuid), new_uuid(), name)
+    config = GatewayConfig(new_uuid(uuid), new_uuid(), name, copies=copies)
     with disk_errors(f"cannot make {directory}"):
         os.makedirs(directory, exist_ok=True)
         path = config_path(os.fsencode(directory))
@@ -246,6 +249,7 @@ def _read(table: Mapping[str, Any]) -> dict[str, Any]:
         "gateway": word(table, "gateway"),
         "cluster": word(table, "cluster"),
         "nodes": {name: _node(name, node) for name, node in table.get("nodes", {}).items()},
+        "copies": count(table, "copies", 1, least=1),
         "numcopies": count(table, "numcopies", 1, least=1),
         "groupwanted": texts(table, "groupwanted"),
         "disk_reserve": count(table, "disk_reserve", DISK_RESERVE),

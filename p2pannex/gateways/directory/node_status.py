@@ -15,6 +15,7 @@ from p2pannex.cluster import Node
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.gateways.directory.cluster import GatewayDirectory
 from p2pannex.gateways.directory.status import serving
+from p2pannex.gateways.directory.trial import try_requests
 from p2pannex.service import Service
 from p2pannex.stores.external.store import ExternalStore
 
@@ -26,7 +27,7 @@ RECOUNT = 60.0
 class NodeStatus:
     """One node. `node` is None if the node could not be opened; then `problem` says why, and nothing else is known.
 
-    A node that was opened but does not reply has a `problem` too.
+    A node that was opened, but does not reply or fails at a request, has a `problem` too.
     """
 
     name: str
@@ -42,16 +43,19 @@ class NodeStatus:
     keys: int | None = None
     """How many keys it holds; None if they cannot be counted. The protocol has no request for it, so only stores on
     this machine can be counted."""
+    remark: str = ""
+    """What the node does not do, though it works; empty in most cases."""
     problem: str | None = None
-    """Why there is no reply; None if there is one."""
+    """Why requests fail; None if they succeed."""
 
 
 @attrs.frozen
 class ClusterStatus:
-    """The nodes, by name, and how many processes of this machine serve the directory."""
+    """The nodes, by name, how many processes of this machine serve the directory, and the least number of copies."""
 
     nodes: tuple[NodeStatus, ...]
     processes: int
+    copies: int = 1
 
 
 class StatusReader:
@@ -63,7 +67,7 @@ class StatusReader:
         self._counted: dict[str, tuple[float, int]] = {}
 
     async def read(self) -> ClusterStatus:
-        """Send a request to every node at the same time, and wait for each reply, for the node's timeout at most.
+        """Try requests (`trial`) at every node at the same time, and wait for the node's timeout at most.
 
         A node's error is not raised; it is in `NodeStatus.problem`.
         """
@@ -80,7 +84,7 @@ class StatusReader:
                     nursery.start_soon(add, node)
         transfers = {each.name: sum(process.transfers.get(each.name, 0) for process in processes) for each in found}
         nodes = [attrs.evolve(each, transfers=transfers[each.name]) for each in found]
-        return ClusterStatus(tuple(sorted(nodes, key=lambda each: each.name)), len(processes))
+        return ClusterStatus(tuple(sorted(nodes, key=lambda each: each.name)), len(processes), gateway.copies)
 
     async def _of(self, node: Node) -> NodeStatus:
         config = self._gateway.config.nodes.get(node.name)  # None if it has just been removed
@@ -89,15 +93,14 @@ class StatusReader:
         try:
             offset = await node.ask(self._clock_offset, node.service)
             milliseconds = round(1000 * (time.perf_counter() - began), 1)
-            status = attrs.evolve(status, clock_offset=offset, milliseconds=milliseconds)
+            remark = await node.ask(try_requests, node.service)
+            status = attrs.evolve(status, clock_offset=offset, milliseconds=milliseconds, remark=remark)
             return attrs.evolve(status, keys=await self._keys(node))
         except (RemoteError, ConnectionLost) as error:
             return attrs.evolve(status, problem=str(error))
 
     async def _clock_offset(self, service: Service) -> int | None:
-        if isinstance(
-            service, ExternalStore
-        ):  # it uses our clock, so another request shows whether its program replies
+        if isinstance(service, ExternalStore):  # it uses our clock, so another request shows how fast it replies
             await service.availability()
             return 0
         try:

@@ -28,7 +28,7 @@ import attrs
 import trio
 
 from p2pannex.cluster import Cluster, Node
-from p2pannex.cluster.cluster import NotAllAsked
+from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.open_nodes import OpenNodes
 from p2pannex.gateways.repository.locations import LOG_ROOM, LoggedUpload, NodeLog

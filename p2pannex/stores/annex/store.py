@@ -98,7 +98,7 @@ class AnnexStore(ObjectStore):
         if self.config.values.get("annex.trashbin"):
             raise RemoteError(
                 "annex.trashbin is set here, which is not supported: content that is removed would not be moved there; "
-                "remove it with git annex drop, or unset annex.trashbin"
+                "remove it with git annex drop"
             )
         return await super().remove(key, before=before)
 

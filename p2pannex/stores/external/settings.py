@@ -161,7 +161,7 @@ class Settings:
             return {}
         except ValueError as error:
             path = os.fsdecode(os.path.join(self._directory, name))
-            raise RemoteError(f"{path} is damaged: it is not JSON; restore or remove it") from error
+            raise RemoteError(f"{path} is damaged: it is not JSON; restore it from a backup") from error
         return content if isinstance(content, dict) else {}
 
     def _write(self, name: bytes, content: object) -> None:

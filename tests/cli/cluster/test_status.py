@@ -50,3 +50,14 @@ def test_status_that_is_watched(gateway: Path, tmp_path: Path) -> None:
         assert child.wait(30) == exit_codes.INTERRUPTED
     os.close(ours)
     assert b"Traceback" not in shown
+
+
+def test_a_disk_that_is_not_mounted(gateway: Path, tmp_path: Path) -> None:
+    """A store in its empty mount point would be a second one, on another disk."""
+    for name in "ab":
+        run("cluster", "add", gateway, name, tmp_path / name)
+    (tmp_path / "b").rename(tmp_path / "away")
+    (tmp_path / "b").mkdir()
+    result = run("cluster", "status", gateway, code=exit_codes.NO)
+    assert f"p2pannex: node b: {tmp_path}/b is not a p2pannex store; is its disk mounted?\n" == result.stderr
+    assert "init" not in result.stdout + result.stderr

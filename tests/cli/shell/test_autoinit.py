@@ -15,7 +15,10 @@ def test_a_git_repository_and_no_more(shell: Shell, name: str) -> None:
         done = shell.run("configlist", f"@/{name}", *fields)
         assert (done.returncode, done.stdout, done.stderr) == (0, "annex.uuid=\ncore.gcrypt-id=\n", "")
     said = shell.refuses("p2pstdio", f"@/{name}", CLIENT)
-    assert said == f"@/{name} has no annex.uuid; make it a git-annex repository with: git annex init"
+    assert said == (
+        f"@/{name} has no annex.uuid; git annex init gives a new repository one, git annex reinit UUID gives back one "
+        "that it had"
+    )
 
 
 def without_git_annex(home: Path) -> str:

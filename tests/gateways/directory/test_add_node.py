@@ -89,7 +89,7 @@ async def test_a_given_uuid_has_to_be_that_of_the_repository(gateway: Path, tmp_
     ("name", "node", "error", "problem"),
     [
         ("a\nb", NodeConfig("", "{tmp}/attic"), RemoteError, "one line of text"),
-        ("known", NodeConfig("", "{tmp}/attic"), RemoteError, "there is a node known already; p2pannex cluster remove"),
+        ("known", NodeConfig("", "{tmp}/attic"), RemoteError, "there is a node known already; choose another name"),
         ("new", NodeConfig("", "{tmp}/known"), RemoteError, "known is the same repository as node known"),
         ("new", NodeConfig("", "{tmp}/self"), RemoteError, "a cluster cannot be a node of itself"),
         ("new", NodeConfig("", "{tmp}/gateway"), RemoteError, "it is a gateway directory of this machine"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pannex.cluster.cluster import NotAllAsked
+from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.gateways.repository.wanted import Undecidable
 from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.sizes import repository_sizes
