@@ -107,7 +107,9 @@ class Cluster(Gateway):
         return tuple(node for routes in self._routes.values() for node in routes)
 
     def add(self, node: Node) -> None:
-        """Add a node, or another route to a repository that is a node already. The next request uses it."""
+        """Add a node, or another route to a repository that is a node already. The next request uses it.
+
+        Set `node.health.memory` before, to have the node's failures remembered."""
         self._routes.setdefault(node.uuid, []).append(node)
         self._probes.watch(node)
 
@@ -153,19 +155,25 @@ class Cluster(Gateway):
         """True as soon as one node has the content. False only if every node replies that it does not, since a client
         may rely on that; NotAllAsked otherwise."""
         nodes, suspended = to_ask(await self.order(key, self._reach()))
-        problems = [f"{node.name}: {node.health.summary}" for node in suspended]
-        silent = {node.uuid for node in suspended}
-        for node in nodes:
-            service = self._service(node, nodes)
-            try:
-                if await node.ask(service.check_present, key):
-                    return True
-            except (RemoteError, ConnectionLost) as error:
-                problems.append(f"{node.name}: {error}")
-                silent.add(node.uuid)
+        problems: list[str] = []
+        silent: set[str] = set()
+        asked: list[Node] = []
+        while nodes:
+            asked += nodes
+            for node in nodes:
+                service = self._service(node, asked)
+                try:
+                    if await node.ask(service.check_present, key):
+                        return True
+                except (RemoteError, ConnectionLost) as error:
+                    problems.append(f"{node.name}: {error}")
+                    silent.add(node.uuid)
+            nodes, suspended = await self._probes.recovered(suspended)
+        silent.update(node.uuid for node in suspended)
+        problems = [f"{node.name}: {node.health.summary}" for node in suspended] + problems
         if problems:
             message = "not every node replied: " + "; ".join(problems)
-            raise NotAllAsked(message, frozenset(silent), some_answered=len(silent) < len(nodes) + len(suspended))
+            raise NotAllAsked(message, frozenset(silent), some_answered=len(silent) < len(asked) + len(suspended))
         await trio.lowlevel.checkpoint_if_cancelled()
         return False
 
@@ -177,26 +185,34 @@ class Cluster(Gateway):
         copy that needs no hashing.
         """
         nodes, suspended = to_ask(await self.order(key, self._reach()))
-        problems = [f"{node.name}: {node.health.summary}" for node in suspended]
-        for node in nodes:
-            service = self._service(node, nodes)
-            try:
-                return await node.ask(service.lock, key)
-            except (RemoteError, ConnectionLost) as error:
-                problems.append(f"{node.name}: {error}")
+        problems: list[str] = []
+        asked: list[Node] = []
+        while nodes:
+            asked += nodes
+            for node in nodes:
+                service = self._service(node, asked)
+                try:
+                    return await node.ask(service.lock, key)
+                except (RemoteError, ConnectionLost) as error:
+                    problems.append(f"{node.name}: {error}")
+            nodes, suspended = await self._probes.recovered(suspended)
+        problems = [f"{node.name}: {node.health.summary}" for node in suspended] + problems
         await trio.lowlevel.checkpoint_if_cancelled()
         raise NotLocked("no node could lock the content: " + ("; ".join(problems) or "there is no node"))
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         """Remove the content from every node, also from nodes that are not known to have it. `ok` only if every node
-        succeeds, so never while a node is suspended. `uuids` are the repositories that it is gone from, in either case.
+        succeeds, so never while a node is suspended, whichever process found that it fails. `uuids` are the
+        repositories that it is gone from, in either case.
         """
 
         async def remove(node: Node) -> Removal:
             service = self._service(node, nodes)
             return await remove_from(node, service, key, before, self.clock, require_deadline=self.require_deadline)
 
-        nodes, suspended = to_ask(self._reach())
+        nodes = self._reach()
+        await self._probes.settle(nodes)
+        nodes, suspended = to_ask(nodes)
         replies, problems = await ask_all(nodes, remove)
         gone: frozenset[str] = frozenset()
         for node, removal in replies.items():
@@ -216,7 +232,9 @@ class Cluster(Gateway):
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
         if self._nursery is None:
             raise RuntimeError("a Cluster has to be entered with async with")
-        wanted = await self.choose(key, file, self._reach())
+        reach = self._reach()
+        await self._probes.settle(reach)
+        wanted = await self.choose(key, file, reach)
         # An unhealthy node would delay every upload by its timeout.
         nodes = [node for node in wanted if node.healthy] or wanted
         if not nodes:
@@ -275,7 +293,7 @@ class Cluster(Gateway):
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         nodes = await self.order(key, self._reach())
         service = functools.partial(self._service, asked=to_ask(nodes)[0])
-        download = ClusterDownload(key, offset, file, nodes, service, self._admission)
+        download = ClusterDownload(key, offset, file, nodes, service, self._admission, self._probes.recovered)
         try:
             await download.open()
         except BaseException:

@@ -130,13 +130,23 @@ class Node:
 
     async def probe(self, service: Service) -> None:
         """Find out whether the node replies again. `service` is the node's. To be called after `health.back_at`."""
+        failed_at = self.health.failed_at
         try:
             await self.ask(service.check_present, PROBED_KEY)
         except (RemoteError, ConnectionLost):
             pass
-        if trio.current_time() >= self.health.back_at:  # no failure was recorded
+        if self.health.failed_at == failed_at:  # no failure was recorded
             self.health.recovered()
             self._log_recovery()
+
+    def refresh(self) -> None:
+        """Use what other processes recorded about the node's failures (`health.memory`)."""
+        healthy = not self.health.failures
+        self.health.refresh()
+        if healthy and self.health.failures and not self.health.healthy:
+            log.warning("p2pannex: node %s is left out for now: %s", self.name, shown(self.health.summary))
+            self._logged = True
+        self._log_recovery()
 
     def answered(self) -> None:
         if self.health.failures:
