@@ -312,7 +312,7 @@ class Cluster(Gateway):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         background, self._background, self._nursery = self._background, None, None
-        self._probes.nursery = None
+        self._probes.stop()
         assert background is not None
         background.stop()
         try:

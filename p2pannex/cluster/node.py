@@ -35,6 +35,10 @@ TRANSFERS = 8
 SLOW_REFUSAL = 5.0
 """A refusal that took longer than this many seconds counts as a failure."""
 
+COSTLY = 1.0
+"""A failure that took longer than this many seconds suspends the node at once. A quicker one delays requests so little
+that only a second one in a row does."""
+
 PROBED_KEY = Key("SHA256-s0--e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 """A probe requests the presence of this key, the key of no bytes. Whether the node has it does not matter."""
 
@@ -111,12 +115,12 @@ class Node:
             except RemoteError as error:
                 took = trio.current_time() - started - at_work
                 if self.counts_as_failure(error, took):
-                    self.failed(str(error), costly=took > SLOW_REFUSAL)
+                    self.failed(str(error), costly=took > COSTLY)
                 else:
                     self.answered()
                 raise
             except ConnectionLost as error:
-                self.failed(str(error), costly=trio.current_time() - started > SLOW_REFUSAL)
+                self.failed(str(error), costly=trio.current_time() - started > COSTLY)
                 raise
             self.answered()
             return reply

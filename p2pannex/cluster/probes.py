@@ -36,7 +36,7 @@ class Probes:
         self.nursery: trio.Nursery | None = None
         self._nodes = nodes
         self._service = service
-        self._probed: set[Node] = set()
+        self._running: dict[Node, trio.CancelScope] = {}
         self._undecided: dict[Node, trio.Event] = {}
         """The nodes whose first probe is due, or is running, from before this process."""
 
@@ -48,6 +48,13 @@ class Probes:
             if trio.current_time() >= node.health.back_at:
                 self._undecided[node] = trio.Event()
             node.health.await_probe()
+
+    def stop(self) -> None:
+        """End all probes, without a result. To be called before the services of nodes are closed: a probe that met a
+        closed service would record a failure of the node."""
+        self.nursery = None
+        for scope in self._running.values():
+            scope.cancel()
 
     async def settle(self, nodes: Iterable[Node]) -> None:
         """Wait until it is decided which of these nodes reply again, if they failed before this process began."""
@@ -78,30 +85,34 @@ class Probes:
     def _start(self, node: Node) -> bool:
         if self.nursery is None or node not in self._nodes():
             return False
-        if node not in self._probed:
-            self._probed.add(node)
+        if node not in self._running:
+            self._running[node] = trio.CancelScope()
             self.nursery.start_soon(self._probe, node)
         return True
 
     async def _probe(self, node: Node) -> None:
         try:
-            while not node.healthy and node in self._nodes():
-                if trio.current_time() < node.health.back_at:
-                    await trio.sleep_until(node.health.back_at)
-                    continue
-                with node.health.claim() as claimed:
-                    if claimed:
-                        node.refresh()  # another process may just have finished its probe
-                        if not node.healthy and trio.current_time() >= node.health.back_at:
-                            await node.probe(self._service(node))
-                self._decided(node)
-                if not claimed:
-                    await trio.sleep(OTHERS_PROBE)
-                    node.refresh()
+            with self._running[node]:
+                await self._probe_until_healthy(node)
         finally:
-            self._probed.discard(node)
+            del self._running[node]
             self._decided(node)
             node.health.no_probe()
+
+    async def _probe_until_healthy(self, node: Node) -> None:
+        while not node.healthy and node in self._nodes():
+            if trio.current_time() < node.health.back_at:
+                await trio.sleep_until(node.health.back_at)
+                continue
+            with node.health.claim() as claimed:
+                if claimed:
+                    node.refresh()  # another process may just have finished its probe
+                    if not node.healthy and trio.current_time() >= node.health.back_at:
+                        await node.probe(self._service(node))
+            self._decided(node)
+            if not claimed:
+                await trio.sleep(OTHERS_PROBE)
+                node.refresh()
 
 
 __all__ = ["OTHERS_PROBE", "PATIENCE", "Probes"]

@@ -249,3 +249,13 @@ async def test_what_is_left_out_is_logged_once(tmp_path: Path, caplog: pytest.Lo
     assert [record.message for record in caplog.records] == [
         "p2pannex: node attic is left out for now: no request was sent, because it failed 0 s ago: it hung"
     ]
+
+
+async def test_the_routes_to_a_node_fail_alone(tmp_path: Path) -> None:
+    """Two nodes with one UUID, of which one is reached through a gateway."""
+    files = files_in(tmp_path, ManualClock())
+    health = Health()
+    health.memory = files.of("uuid", via=["gateway"])
+    health.failed("it hung", costly=True)
+    assert files.of("uuid", via=["gateway"]).read() is not None
+    assert files.of("uuid").read() is None

@@ -252,6 +252,7 @@ class GatewayDirectory(Cluster):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._probes.stop()
         await self._nodes.close(NODES_CLOSE_TIMEOUT)
         if self._status is not None:
             self._status.close()

@@ -295,6 +295,7 @@ class RepositoryCluster(Cluster):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._probes.stop()
         await self._open_nodes.close(NODES_CLOSE_TIMEOUT)
         try:
             await super().__aexit__(kind, error, trace)
