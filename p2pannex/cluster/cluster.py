@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 import trio
 
 from p2pannex.cluster.admission import Admission
-from p2pannex.cluster.ask import ask_all, ask_in_time, left_out, listed
+from p2pannex.cluster.ask import Failures, ask_all, ask_in_time, left_out, listed
 from p2pannex.cluster.copies import Outcomes
 from p2pannex.cluster.downloads import ClusterDownload
 from p2pannex.cluster.node import Node, ranked, to_ask
@@ -106,7 +106,9 @@ class Cluster(Gateway):
         return self._copies
 
     def add(self, node: Node) -> None:
-        """Add a node, or another route to a repository that is a node already. The next request uses it."""
+        """Add a node, or another route to a repository that is a node already. The next request uses it.
+
+        Set `node.health.memory` before, to have the node's failures remembered."""
         self._routes.setdefault(node.uuid, []).append(node)
         self._probes.watch(node)
 
@@ -151,7 +153,7 @@ class Cluster(Gateway):
     async def check_present(self, key: Key) -> bool:
         """See `p2pannex.cluster.presence`. NotAllAsked if no node has the content, and some nodes did not reply."""
         nodes, suspended = to_ask(await self.order(key, self._reach()))
-        return await check_present(nodes, suspended, functools.partial(self._service, asked=nodes), key, self.copies)
+        return await check_present(nodes, suspended, self._service, self._probes.recovered, key, self.copies)
 
     async def lock(self, key: Key) -> Lock:
         """The lock of the first node that grants one; NotLocked if no node does.
@@ -161,26 +163,34 @@ class Cluster(Gateway):
         copy that needs no hashing.
         """
         nodes, suspended = to_ask(await self.order(key, self._reach()))
-        failures = left_out(suspended)
-        for node in nodes:
-            service = self._service(node, nodes)
-            try:
-                return await node.ask(service.lock, key)
-            except (RemoteError, ConnectionLost) as error:
-                failures[node.name] = str(error)
+        failures: Failures = {}
+        asked: list[Node] = []
+        while nodes:
+            asked += nodes
+            for node in nodes:
+                service = self._service(node, asked)
+                try:
+                    return await node.ask(service.lock, key)
+                except (RemoteError, ConnectionLost) as error:
+                    failures[node.name] = str(error)
+            nodes, suspended = await self._probes.recovered(suspended)
+        failures = left_out(suspended) | failures
         await trio.lowlevel.checkpoint_if_cancelled()
         raise NotLocked("no node could lock the content: " + (listed(failures) or "there is no node"))
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
         """Remove the content from every node, also from nodes that are not known to have it. `ok` only if every node
-        succeeds, so never while a node is suspended. `uuids` are the repositories that it is gone from, in either case.
+        succeeds, so never while a node is suspended, whichever process found that it fails. `uuids` are the
+        repositories that it is gone from, in either case.
         """
 
         async def remove(node: Node) -> Removal:
             service = self._service(node, nodes)
             return await remove_from(node, service, key, before, self.clock, require_deadline=self.require_deadline)
 
-        nodes, suspended = to_ask(self._reach())
+        nodes = self._reach()
+        await self._probes.settle(nodes)
+        nodes, suspended = to_ask(nodes)
         replies, failures = await ask_all(nodes, remove)
         gone: frozenset[str] = frozenset()
         for node, removal in replies.items():
@@ -200,7 +210,9 @@ class Cluster(Gateway):
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
         if self._nursery is None:
             raise RuntimeError("a Cluster has to be entered with async with")
-        wanted = await self.choose(key, file, self._reach())
+        reach = self._reach()
+        await self._probes.settle(reach)
+        wanted = await self.choose(key, file, reach)
         # An unhealthy node would delay every upload by its timeout.
         nodes = [node for node in wanted if node.healthy] or wanted
         if not nodes:
@@ -267,7 +279,7 @@ class Cluster(Gateway):
     async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
         nodes = await self.order(key, self._reach())
         service = functools.partial(self._service, asked=to_ask(nodes)[0])
-        download = ClusterDownload(key, offset, file, nodes, service, self._admission)
+        download = ClusterDownload(key, offset, file, nodes, service, self._admission, self._probes.recovered)
         try:
             await download.open()
         except BaseException:
@@ -286,7 +298,7 @@ class Cluster(Gateway):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         background, self._background, self._nursery = self._background, None, None
-        self._probes.nursery = None
+        self._probes.stop()
         assert background is not None
         background.stop()
         try:

@@ -9,7 +9,7 @@ The receiver's FAILURE reaches the node that sent the last byte: that node's cop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 from attrs import frozen
@@ -91,7 +91,7 @@ async def _close(source: Download) -> None:
 
 class ClusterDownload(Download):
     """Content from the first of `nodes` that has it. The cluster calls `open` first. `service` gives the service of a
-    node."""
+    node, and `recovered` divides suspended nodes as `Probes.recovered` does."""
 
     def __init__(
         self,
@@ -101,9 +101,11 @@ class ClusterDownload(Download):
         nodes: Iterable[Node],
         service: Callable[[Node], Service],
         admission: Admission,
+        recovered: Callable[[list[Node]], Awaitable[tuple[list[Node], list[Node]]]],
     ) -> None:
         self._key = key
         self._admission = admission
+        self._recovered = recovered
         self._file = file
         self._candidates = list(nodes)
         """The nodes that got no request yet."""
@@ -136,10 +138,16 @@ class ClusterDownload(Download):
         left = length if size is None or length is not None else max(0, size - self.reached)
         # A suspended node would delay the reply. It is used only to continue a download that would end otherwise.
         nodes, suspended = to_ask(self._candidates)
-        if length is None:
-            problems += [f"{node.name}: {node.health.summary}" for node in suspended]
-        else:
-            nodes += suspended
+        if length is not None:
+            nodes, suspended = nodes + suspended, []
+        while nodes:
+            if await self._try(nodes, length, left, problems):
+                return
+            nodes, suspended = await self._recovered(suspended)
+        problems += [f"{node.name}: {node.health.summary}" for node in suspended]
+
+    async def _try(self, nodes: list[Node], length: int | None, left: int | None, problems: list[str]) -> bool:
+        """Whether one of these candidates has the content; it is open then. `left`: how many bytes it must have."""
         for node in nodes:
             self._candidates.remove(node)
             try:
@@ -152,16 +160,17 @@ class ClusterDownload(Download):
                     problems.append(f"{node.name}: announces {found.length} bytes where {left} are left")
             elif isinstance(found, Download):
                 self._node, self._source, self._small = node, found, None
-                return
+                return True
             elif found.valid:
                 self._small = found
-                return
+                return True
             elif length is not None:
                 problems.append(f"{node.name}: has no valid content")
             elif found.length and self._small is None:
                 self._small = found  # used only if no other candidate has valid content
             if isinstance(found, Download):
                 await self._close(node, found)
+        return False
 
     async def _open(self, node: Node, service: Service) -> Download | _Small:
         """Open the content at a node, once a slot there is free. A Download that is returned holds the slot; small

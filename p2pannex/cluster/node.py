@@ -38,6 +38,10 @@ TRANSFERS = 8
 SLOW_REFUSAL = 5.0
 """A refusal that took longer than this many seconds counts as a failure."""
 
+COSTLY = 1.0
+"""A failure that took longer than this many seconds suspends the node at once. A quicker one delays requests so little
+that only a second one in a row does."""
+
 PROBED_KEY = Key("SHA256-s0--e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 """A probe requests the presence of this key, the key of no bytes. Whether the node has it does not matter."""
 
@@ -120,14 +124,14 @@ class Node:
             except RemoteError as error:
                 took = trio.current_time() - started - at_work
                 if self.counts_as_failure(error, took):
-                    self.failed(str(error), costly=took > SLOW_REFUSAL)
+                    self.failed(str(error), costly=took > COSTLY)
                 else:
                     self.answered()
                     if not isinstance(error, NotLocked | Unsupported | NotOpened):
                         self.refused(_kind(request), str(error))
                 raise
             except ConnectionLost as error:
-                self.failed(str(error), costly=trio.current_time() - started > SLOW_REFUSAL)
+                self.failed(str(error), costly=trio.current_time() - started > COSTLY)
                 raise
             self.answered()
             if self._refused:
@@ -143,13 +147,23 @@ class Node:
 
     async def probe(self, service: Service) -> None:
         """Find out whether the node replies again. `service` is the node's. To be called after `health.back_at`."""
+        failed_at = self.health.failed_at
         try:
             await self.ask(service.check_present, PROBED_KEY)
         except (RemoteError, ConnectionLost):
             pass
-        if trio.current_time() >= self.health.back_at:  # no failure was recorded
+        if self.health.failed_at == failed_at:  # no failure was recorded
             self.health.recovered()
             self._log_recovery()
+
+    def refresh(self) -> None:
+        """Use what other processes recorded about the node's failures (`health.memory`)."""
+        healthy = not self.health.failures
+        self.health.refresh()
+        if healthy and self.health.failures and not self.health.healthy:
+            log.warning("p2pannex: node %s is left out for now: %s", self.name, shown(self.health.summary))
+            self._logged = True
+        self._log_recovery()
 
     def answered(self) -> None:
         if self.health.failures:

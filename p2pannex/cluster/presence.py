@@ -11,11 +11,11 @@ client removes a copy for the reason that another copy is *missing*.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from p2pannex.cluster.ask import left_out, listed
+from p2pannex.cluster.ask import Failures, left_out, listed
 from p2pannex.cluster.copies import too_few
 from p2pannex.cluster.node import Node
 from p2pannex.errors import ConnectionLost, RemoteError
@@ -35,29 +35,41 @@ class NotAllAsked(RemoteError):
 
 
 async def check_present(
-    nodes: Sequence[Node], suspended: Sequence[Node], service: Callable[[Node], Service], key: Key, copies: int
+    nodes: Sequence[Node],
+    suspended: Sequence[Node],
+    service: Callable[[Node, Sequence[Node]], Service],
+    recovered: Callable[[Sequence[Node]], Awaitable[tuple[list[Node], list[Node]]]],
+    key: Key,
+    copies: int,
 ) -> bool:
     """Send the request to one of `nodes` after the other, until `copies` of them have the content.
 
-    `suspended` are nodes that get no request. `service` gives the service of a node. NotAllAsked if no node has the
-    content, and some did not reply. RemoteError if all nodes that replied have it, and these are too few.
+    `suspended` are nodes that get no request, unless `recovered` returns them (`Probes.recovered`). `service` gives the
+    service of a node, for a request that goes to these nodes. NotAllAsked if no node has the content, and some did not
+    reply. RemoteError if all nodes that replied have it, and these are too few.
     """
-    failures = left_out(suspended)
-    silent = {node.uuid for node in suspended}
+    failures: Failures = {}
+    silent: set[str] = set()
+    asked: list[Node] = []
     holders = absent = 0
-    for node in nodes:
-        try:
-            if not await node.ask(service(node).check_present, key):
-                absent += 1
+    while nodes:
+        asked += nodes
+        for node in nodes:
+            try:
+                if not await node.ask(service(node, asked).check_present, key):
+                    absent += 1
+                    continue
+            except (RemoteError, ConnectionLost) as error:
+                failures[node.name] = str(error)
+                silent.add(node.uuid)
                 continue
-        except (RemoteError, ConnectionLost) as error:
-            failures[node.name] = str(error)
-            silent.add(node.uuid)
-            continue
-        holders += 1
-        if holders >= copies:
-            return True
+            holders += 1
+            if holders >= copies:
+                return True
+        nodes, suspended = await recovered(suspended)
     await trio.lowlevel.checkpoint_if_cancelled()
+    failures = left_out(suspended) | failures
+    silent.update(node.uuid for node in suspended)
     if holders and not absent:
         raise RemoteError(too_few(holders, copies, failures))
     if failures and not holders:

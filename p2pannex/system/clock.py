@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import Protocol
 
@@ -28,3 +29,12 @@ class SystemClock:
 
     def wall(self) -> float:
         return time.time()
+
+
+def read_boot_id() -> str:
+    """The kernel's id of this boot of the machine. If there is none, a random one, which matches no other."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip() or secrets.token_hex(16)
+    except OSError:
+        return secrets.token_hex(16)

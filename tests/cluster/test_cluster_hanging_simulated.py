@@ -9,85 +9,10 @@ import trio
 
 from p2pannex.cluster import Cluster
 from p2pannex.errors import RemoteError
-from p2pannex.service import AlreadyHave, Removal, Service
-from p2pannex.testing.samples import fetch, key_of, sample, store
-from p2pannex.testing.simulator import Conditions, Failing, SimulatedNode, Simulation, simulate
-
-TIMEOUT = 4.0
-
-
-class HangsAt(SimulatedNode):
-    """Hangs at the requests in `hangs`, and at no other."""
-
-    hangs: frozenset[str] = frozenset()
-
-    async def call(self, what, request, *args, **named):  # type: ignore[no-untyped-def]
-        if what in self.hangs:
-            self.asked[what] = self.asked.get(what, 0) + 1
-            await trio.sleep_forever()
-        return await super().call(what, request, *args, **named)
-
-
-EVERYTHING = frozenset(
-    "check_present lock remove timestamp put get finish valid".split()  # noqa: SIM905 - reads better
-)
-
-HELD, ABSENT = sample(1000, 1), key_of(b"absent")
-
-
-async def check_absent(service: Service, number: int) -> None:
-    with pytest.raises(RemoteError, match="a: "):
-        await service.check_present(ABSENT)
-
-
-async def get_absent(service: Service, number: int) -> None:
-    with pytest.raises(RemoteError, match="a: "):
-        await service.get(ABSENT)
-
-
-async def lock_absent(service: Service, number: int) -> None:
-    with pytest.raises(RemoteError, match="a: "):
-        await service.lock(ABSENT)
-
-
-async def check_held(service: Service, number: int) -> None:
-    assert await service.check_present(key_of(HELD))
-
-
-async def get_held(service: Service, number: int) -> None:
-    assert await fetch(service, key_of(HELD)) == HELD
-
-
-async def lock_held(service: Service, number: int) -> None:
-    lock = await service.lock(key_of(HELD))
-    await lock.release()
-    await lock.aclose()
-
-
-async def put(service: Service, number: int) -> None:
-    await store(service, sample(1000, 100 + number))
-
-
-async def remove(service: Service, number: int) -> None:
-    assert await service.remove(ABSENT) == Removal(False, frozenset({"uuid-of-b", "uuid-of-c"}))
-
-
-async def remove_before(service: Service, number: int) -> None:
-    before = await service.timestamp() + 100
-    assert await service.remove(ABSENT, before=before) == Removal(False, frozenset({"uuid-of-b", "uuid-of-c"}))
-
-
-REQUESTS: list[Callable[[Service, int], Awaitable[None]]] = [
-    check_absent,
-    get_absent,
-    lock_absent,
-    check_held,
-    get_held,
-    lock_held,
-    put,
-    remove,
-    remove_before,
-]
+from p2pannex.service import AlreadyHave, Service
+from p2pannex.testing.samples import fetch, key_of, sample
+from p2pannex.testing.simulator import Conditions, Failing, Simulation, simulate
+from tests.cluster.hanging import EVERYTHING, HELD, REQUESTS, TIMEOUT, HangsAt, put
 
 
 def cluster_of(world: Simulation, hangs: frozenset[str]) -> tuple[HangsAt, Cluster]:

@@ -8,6 +8,7 @@
     DIR/special/UUID/       what the program of a special remote stores, including passwords
     DIR/sizes.json          how many bytes the nodes hold, if an expression depends on it (`sizes.py`)
     DIR/status/             what the processes that serve it are doing (`status.py`)
+    DIR/health/             which nodes failed, for all processes that serve it (`gateways/health_files.py`)
 
 While the cluster is served, the configuration is checked every second. Nodes that were added, changed or removed take
 effect without a restart. An invalid configuration changes nothing until it is corrected.
@@ -15,6 +16,7 @@ effect without a restart. An invalid configuration changes nothing until it is c
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Awaitable, Collection, Mapping, Sequence
@@ -33,6 +35,7 @@ from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, NotAGateway, change, create
 from p2pannex.gateways.directory.sizes import Countable, NodeSizes
 from p2pannex.gateways.directory.status import StatusFile
+from p2pannex.gateways.health_files import HealthFiles
 from p2pannex.gateways.open_nodes import OpenNodes
 from p2pannex.gateways.unavailable import Unavailable
 from p2pannex.keys.key import Key
@@ -104,6 +107,7 @@ class GatewayDirectory(Cluster):
         self._nodes = OpenNodes()
         self._seen: tuple[int, int] | None = None
         self._status = StatusFile(self.path) if report else None
+        self._health = HealthFiles(os.path.join(self.path, "health"), functools.partial(os.makedirs, exist_ok=True))
         self.problems: dict[str, str] = {}
         """Nodes that could not be opened, and why."""
 
@@ -178,6 +182,9 @@ class GatewayDirectory(Cluster):
             await trio.sleep(CONFIG_INTERVAL)
             if self._status is not None:
                 self._status.write({node.name: node.transfers for node in self.nodes if node.transfers})
+            if self._health.changed():
+                for node in self.nodes:
+                    node.refresh()
             if _stamp(self.path) != self._seen or self.problems:
                 try:
                     await self.reload()
@@ -214,6 +221,8 @@ class GatewayDirectory(Cluster):
             if known is not None:
                 self._remove_node(name)
             self._opened[name] = _Opened(wanted, node)
+            if name not in self.problems:
+                node.health.memory = self._health.of(node.uuid, opened_with=wanted.opened_with)
             self.add(node)
 
     def _remove_node(self, name: str) -> None:
@@ -248,6 +257,7 @@ class GatewayDirectory(Cluster):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._probes.stop()
         await self._nodes.close(NODES_CLOSE_TIMEOUT)
         if self._status is not None:
             self._status.close()

@@ -99,9 +99,12 @@ class NodeConfig:
 
     def opened_alike(self, other: NodeConfig) -> bool:
         """Whether a service that was opened for one configuration can be used for the other."""
-        return self == attrs.evolve(
-            other, cost=self.cost, wanted=self.wanted, groups=self.groups, max_size=self.max_size
-        )
+        return self.opened_with == other.opened_with
+
+    @property
+    def opened_with(self) -> tuple[object, ...]:
+        """The settings that a service is opened with, passwords included."""
+        return attrs.astuple(attrs.evolve(self, cost=COST, wanted="", groups=(), max_size=""), recurse=False)
 
 
 @attrs.frozen

@@ -30,6 +30,7 @@ import trio
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.errors import RemoteError
+from p2pannex.gateways.health_files import HealthFiles
 from p2pannex.gateways.open_nodes import OpenNodes
 from p2pannex.gateways.repository.locations import LOG_ROOM, LoggedUpload, NodeLog
 from p2pannex.gateways.repository.nodes import Unavailable, cost_of, node_of, open_route
@@ -104,6 +105,7 @@ class RepositoryCluster(Cluster):
         self._disk_work = disk_work
         self._known = _Known()
         self._open_nodes = OpenNodes()
+        self._health = _health_files(config)
         self._choosing = trio.Lock()
 
     @property
@@ -198,6 +200,9 @@ class RepositoryCluster(Cluster):
         retried = trio.current_time()
         while True:
             await trio.sleep(REPOSITORY_INTERVAL)
+            if self._health.changed():
+                for node in (*self.nodes, *self._known.whole_clusters.values()):
+                    node.refresh()
             broken = any(isinstance(node.service, Unavailable) for node in self._known.opened.values())
             retry = broken and trio.current_time() >= retried + RETRY
             if retry or stamp(self._config) != self._known.stamp:
@@ -253,6 +258,9 @@ class RepositoryCluster(Cluster):
             service = await open_route(route, config, uuid, disk_work=self._disk_work)
             via = () if route.gateway is None else (route.gateway,)
             node = node_of(route.name, service, await cost_of(route.remote), via)
+            if not isinstance(service, Unavailable):
+                opened_with = route.remote.url, sorted(route.remote.settings.items())
+                node.health.memory = self._health.of(uuid, via=via, opened_with=opened_with)
             await self._open_nodes.open(node, tasks)
             into[route] = node
 
@@ -264,6 +272,8 @@ class RepositoryCluster(Cluster):
             for route in whole_clusters:
                 if route not in known.whole_clusters:
                     nursery.start_soon(open_one, route, self.uuid, known.whole_clusters)
+        for node in known.whole_clusters.values():
+            node.refresh()
         for route, node in opened.items():
             known.opened[route] = node
             self.add(node)
@@ -285,6 +295,7 @@ class RepositoryCluster(Cluster):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._probes.stop()
         await self._open_nodes.close(NODES_CLOSE_TIMEOUT)
         try:
             await super().__aexit__(kind, error, trace)
@@ -294,6 +305,19 @@ class RepositoryCluster(Cluster):
                     await self._log.commit()
                 finally:
                     await self._branch.aclose()
+
+
+def _health_files(config: AnnexConfig) -> HealthFiles:
+    def make(path: bytes) -> None:
+        from p2pannex.git_annex.layout import AnnexLayout  # imported at a node's failure: clients wait for imports
+        from p2pannex.system.durability import names_durable
+        from p2pannex.system.fsync_batch import run_blocking
+
+        if AnnexLayout(config).make_directories(path):
+            # The retention records are in the same parent, so its name has to be durable.
+            run_blocking(names_durable(path, config.git_dir))
+
+    return HealthFiles(os.path.join(config.git_dir, b"annex", b"p2pannex", b"health"), make)
 
 
 __all__ = ["NotAGatewayRepository", "RepositoryCluster"]

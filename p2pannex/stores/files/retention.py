@@ -37,7 +37,7 @@ from itertools import islice
 
 from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION
-from p2pannex.system.clock import Clock
+from p2pannex.system.clock import Clock, read_boot_id
 from p2pannex.system.durability import file_durable, names_durable
 from p2pannex.system.file_locks import KERNEL_LOCKS, Locks
 from p2pannex.system.fsync_batch import run_blocking
@@ -53,15 +53,6 @@ SWEPT_RECORDS = 100
 
 LISTED_KEYS = 1000
 """Locked keys from which one sweep chooses at random."""
-
-
-def read_boot_id() -> str:
-    """The kernel's id of this boot of the machine. If there is none, a random one, which matches no other."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip() or secrets.token_hex(16)
-    except OSError:
-        return secrets.token_hex(16)
 
 
 class Record:

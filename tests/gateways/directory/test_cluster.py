@@ -20,11 +20,13 @@ from p2pannex.gateways.directory.cluster import (
     change,
     create,
 )
+from p2pannex.gateways.health_files import HealthFiles
 from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.directory import DirectoryStore, NotAStore
 from p2pannex.testing.samples import fetch, key_of, store
 from p2pannex.urls import open_url
 from tests.gateways.directory.gateway import gateway, has, node
+from tests.support.waiting import until
 
 
 def test_a_gateway_is_no_store(tmp_path: Path) -> None:
@@ -116,3 +118,31 @@ async def test_a_node_that_cannot_be_opened_is_logged_once(
     assert first.startswith("p2pannex: node b cannot be opened: ")
     assert str(tmp_path / "b") in first
     assert second == "p2pannex: node b was opened"
+
+
+async def test_a_failure_is_known_to_other_processes(tmp_path: Path) -> None:
+    """To one that runs already, and to one that starts later. A node that is opened in another way begins anew."""
+    path = gateway(tmp_path, "a", "b")
+    async with GatewayDirectory(path, open_url) as first, GatewayDirectory(path, open_url) as running:
+        assert not (path / "health").exists(), "nothing is written while all is well"
+        (path / "health").mkdir()
+        files = HealthFiles(str(path / "health"), lambda path: None)
+        (a,) = [node for node in first.nodes if node.name == "a"]
+        with files.of(a.uuid).claim():  # another process probes it, for ever
+            a.failed("it hung")
+            assert suspended(first) == ["a"]
+            async with GatewayDirectory(path, open_url) as later:
+                assert suspended(later) == ["a"]
+                assert not (await later.remove(key_of(b"content"))).ok
+            await until(lambda: suspended(running) == ["a"])
+            change(path, lambda config: attrs.evolve(config, nodes={**config.nodes, "a": longer(config.nodes["a"])}))
+            async with GatewayDirectory(path, open_url) as later:
+                assert suspended(later) == []
+
+
+def suspended(cluster: GatewayDirectory) -> list[str]:
+    return [node.name for node in cluster.nodes if node.suspended]
+
+
+def longer(config: NodeConfig) -> NodeConfig:
+    return attrs.evolve(config, timeout=config.timeout + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pannex.cluster.presence import NotAllAsked
+from p2pannex.gateways.health_files import HealthFiles
 from p2pannex.gateways.repository.wanted import Undecidable
 from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.sizes import repository_sizes
@@ -119,3 +120,18 @@ async def test_sizes_are_those_of_the_logs(gateway: Gateway) -> None:
     async with gateway.open() as cluster:
         await store(cluster, b"12345")  # for which a has no room any more
     assert [gateway.has(name, key_of(b"12345")) for name in "ab"] == [False, True]
+
+
+async def test_a_failure_is_known_to_other_processes(gateway: Gateway) -> None:
+    """To one that runs already, and to one that starts later."""
+    health = gateway.path / ".git" / "annex" / "p2pannex" / "health"
+    async with gateway.cluster() as first, gateway.cluster() as running:
+        assert not health.exists(), "nothing is written while all is well"
+        (a,) = [node for node in first.nodes if node.name == "a"]
+        health.mkdir(parents=True)
+        with HealthFiles(str(health), lambda path: None).of(a.uuid).claim():  # another process probes it, for ever
+            a.failed("it hung")
+            async with gateway.cluster() as later:
+                assert [node.name for node in later.nodes if node.suspended] == ["a"]
+                assert not (await later.remove(KEY)).ok
+            await until(lambda: any(node.suspended for node in running.nodes))
