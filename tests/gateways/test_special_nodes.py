@@ -246,7 +246,7 @@ async def test_a_program_made_with_annexremote(tmp_path: Path) -> None:
         assert (await cluster.remove(key)).ok
 
 
-def test_what_may_be_secret_is_for_nobody_else(world: World) -> None:
+def test_other_users_cannot_read_what_may_be_secret(world: World) -> None:
     assert (world.gateway / "p2pannex.toml").stat().st_mode & 0o077 == 0
     assert "cloud" not in repr(GatewayConfig.load(world.gateway).nodes["a"])
 

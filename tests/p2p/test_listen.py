@@ -152,7 +152,7 @@ async def test_300_clients_at_once_do_real_work(tmp_path: Path, address: SocketA
                 await put(remote, content)
                 await get(remote, content)
                 async with await remote.lock(key):
-                    # Everybody is connected, and holds a lock, before anybody goes on.
+                    # Every client is connected and holds a lock before any of them continues.
                     together += 1
                     if together == 300:
                         all_here.set()
@@ -227,7 +227,7 @@ async def test_revoking_ends_the_connections_that_came_with_the_token(tmp_path: 
         await kept.aclose()
 
 
-async def test_a_broken_file_of_tokens_lets_nobody_in_and_throws_nobody_out(
+async def test_a_broken_token_file_accepts_no_client_and_disconnects_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(tmp_path, limits=Limits(delay=0.05, recheck=0.02)) as server, server.remote() as remote:
@@ -341,7 +341,7 @@ async def test_strangers_that_have_time_left_keep_others_waiting(tmp_path: Path)
             await stream.aclose()
 
 
-async def test_strangers_keep_their_place_while_nobody_waits_for_it(tmp_path: Path) -> None:
+async def test_unauthenticated_clients_stay_connected_while_no_other_waits(tmp_path: Path) -> None:
     async with serving(tmp_path, limits=Limits(unauthenticated=2, unauthenticated_grace=0)) as server:
         slow = [await server.raw(b"AUTH") for _ in range(2)]
         await trio.testing.wait_all_tasks_blocked(0.02)

@@ -42,7 +42,7 @@ async def test_messages_are_not_copied() -> None:
     assert await client.receive() is message
 
 
-async def test_both_ends_hold_to_the_law() -> None:
+async def test_both_ends_follow_the_protocol_rules() -> None:
     client, server = memory_peers()
     with pytest.raises(LocalProtocolError):
         client.queue(m.CheckPresent(K))
@@ -73,7 +73,7 @@ async def test_the_writer_waits_until_all_was_read() -> None:
     client, server = await getting(6)
     with trio.move_on_after(0.01):
         await server.write_body(memoryview(b"123456"))
-        raise AssertionError("nobody has read it")
+        raise AssertionError("it was not read")
     assert server.poisoned
     with pytest.raises(ConnectionLost, match="stopped"):
         await client.read_body(memoryview(bytearray(6)))

@@ -143,7 +143,7 @@ async def test_a_network_without_a_program() -> None:
         await open_network_peer(unknown)
     with pytest.raises(RemoteError, match="git-annex-p2p-unknown: command not found"):
         async with network_listener(unknown):
-            pytest.fail("nobody would be brought here")
+            pytest.fail("no connection would arrive here")
 
 
 @pytest.mark.parametrize("net_name", ["", "a/b", "..", "A", "a b", "a_b", "a\n"])

@@ -19,7 +19,7 @@ from p2pannex.transports import pump
 from p2pannex.transports.process import ProcessEnded, ProcessStream, Unreachable
 
 UUID = "11111111-2222-4333-8444-555555555555"
-# os.write: a print may be two writes, and the second finds nobody.
+# os.write: a print may be two writes, and the second may find the pipe closed.
 GREETING = f"os.write(1, b'AUTH-SUCCESS {UUID}\\n'); "
 VERSION = "assert sys.stdin.readline() == 'VERSION 4\\n'; os.write(1, b'VERSION 4\\n'); "
 
@@ -74,14 +74,14 @@ async def test_an_end_before_the_greeting_is_explained(code: str, message: str, 
 
 
 @pytest.mark.parametrize("greeting", ["", GREETING])
-async def test_an_end_that_was_there_before_anybody_read_is_explained(greeting: str) -> None:
+async def test_an_end_before_the_first_read_is_explained(greeting: str) -> None:
     async with aclosing(await open_process_peer(python(greeting + "sys.exit(3)"), describe="server")) as peer:
         await process_of(peer).wait()
         with pytest.raises(ProcessEnded, match=r"server: failed \(exit status 3\)"):
             await handshake(peer)
 
 
-async def test_an_ordinary_end_that_was_there_before_anybody_read() -> None:
+async def test_an_ordinary_end_before_the_first_read() -> None:
     async with aclosing(await open_process_peer(python(GREETING), describe="server")) as peer:
         await process_of(peer).wait()
         assert isinstance(peer.stream, ProcessStream)

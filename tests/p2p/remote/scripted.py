@@ -54,7 +54,7 @@ class Scripted:
         self.dialled += 1
         script = next(self._scripts, None)
         if script is None:
-            raise ConnectionLost("nobody is there")
+            raise ConnectionLost("connection refused")
         one, other = trio.testing.memory_stream_pair()
         self._nursery.start_soon(self._run, other, script)
         return StreamPeer(one, Side.CLIENT, timeout=5)

@@ -1,4 +1,4 @@
-"""LOCKCONTENT: how long content is kept, and for whom."""
+"""LOCKCONTENT: how long content stays locked, and what ends the lock."""
 
 from __future__ import annotations
 

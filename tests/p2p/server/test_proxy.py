@@ -197,11 +197,11 @@ async def test_a_repository_that_cannot_be_reached_ends_the_connection_at_versio
 
     async def dial() -> Peer:
         await trio.lowlevel.checkpoint()
-        raise ConnectionLost("nobody there")
+        raise ConnectionLost("connection refused")
 
     async with Remote(dial, OTHER) as remote, talking(remote) as client:
         assert await client.hear() == f"AUTH-SUCCESS {OTHER}"
-        assert await client.ask(f"CHECKPRESENT {key_of(b'hello')}") == "ERROR nobody there"
+        assert await client.ask(f"CHECKPRESENT {key_of(b'hello')}") == "ERROR connection refused"
         assert await client.ask("VERSION 4") == ""
 
 

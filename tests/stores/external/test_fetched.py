@@ -65,7 +65,7 @@ async def test_without_a_hash_only_the_size_can_be_verified(remote: Remote) -> N
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
-    """Whatever a program had left there, opening it blocks nobody."""
+    """Opening it does not block, whatever a program had left there."""
     Spool(tmp_path)
     down = tmp_path / "down"
     (down / "directory" / "sub").mkdir(parents=True)
