@@ -16,7 +16,7 @@ from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.git import GIT_TIMEOUT
 from p2pannex.git_annex.hooks import CommitSettings
 from p2pannex.git_annex.logs.location_log import LocationLog
-from p2pannex.git_annex.logs.names import UUID_LOG, location_log_path
+from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.git_annex.pid_locks import locks_of
 from p2pannex.git_annex.sharing import Sharing
 from p2pannex.keys.key import Key
@@ -106,10 +106,6 @@ class Branch:
     async def locations(self, key: Key) -> set[str]:
         """The uuids of the repositories that have the content of `key`, according to this repository's log."""
         return LocationLog.parse(await self.read(location_log_path(key))).present()
-
-    async def uuid_log(self) -> bytes:
-        """The content of uuid.log, which has the descriptions of repositories."""
-        return await self.read(UUID_LOG)
 
     def require_writable(self, key: Key, *, room: int = 0) -> None:
         """RemoteError if the location log of `key` could not be written now, as far as that can be known beforehand.

@@ -53,7 +53,7 @@ async def test_logs_of_any_path(repository: Path) -> None:
         await branch.log_location(KEY, A, True)
         await branch.commit()
         push(repository, b"uuid.log", b"x\n")
-        assert await branch.uuid_log() == b"x\n"
+        assert await branch.read(b"uuid.log") == b"x\n"
         for path in (
             b"",
             b"none",

@@ -29,11 +29,11 @@ async def test_the_ref_is_followed_wherever_it_is_kept(repository: Path) -> None
         await branch.commit()
         for number in range(3):
             push(repository, b"uuid.log", b"%d\n" % number)
-            assert await branch.uuid_log() == b"%d\n" % number
+            assert await branch.read(b"uuid.log") == b"%d\n" % number
             git(repository, "pack-refs", "--all")
-            assert await branch.uuid_log() == b"%d\n" % number
+            assert await branch.read(b"uuid.log") == b"%d\n" % number
         git(repository, "gc", "-q", "--prune=now")
-        assert await branch.uuid_log() == b"2\n"
+        assert await branch.read(b"uuid.log") == b"2\n"
         assert await branch.locations(KEY) == {A}
 
 
