@@ -64,7 +64,7 @@ def check_clean(env: AnnexEnvironment, annex: Path) -> None:
 async def test_git_annex_reads_what_we_log(annex_env: AnnexEnvironment, annex: Path) -> None:
     key = Key("SHA256E-s3--abc_d.x_y")
     uuid = annex_env.uuid(annex)
-    async with Branch(annex) as branch:
+    async with Branch(BlockingBranch(annex)) as branch:
         await branch.log_location(key, uuid, True)
         await branch.log_location(key, UUIDS[0], True)
         assert whereis(annex_env, annex, key) == {uuid, UUIDS[0]}, "from the journal, or after its commit"
@@ -161,7 +161,7 @@ async def test_both_at_the_same_time(annex_env: AnnexEnvironment, annex: Path) -
             )
             await trio.run_process(["git", "annex", "merge"], cwd=annex, env=annex_env.variables, capture_stdout=True)
 
-    async with Branch(annex) as branch:
+    async with Branch(BlockingBranch(annex)) as branch:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(git_annex)
             for n in range(200):

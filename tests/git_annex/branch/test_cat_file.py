@@ -24,7 +24,7 @@ OTHER_KEY = Key("SHA256-s3--2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a
 
 
 async def test_the_ref_is_followed_wherever_it_is_kept(repository: Path) -> None:
-    async with Branch(repository) as branch:
+    async with Branch(BlockingBranch(repository)) as branch:
         await branch.log_location(KEY, A, True)
         await branch.commit()
         for number in range(3):
@@ -38,7 +38,7 @@ async def test_the_ref_is_followed_wherever_it_is_kept(repository: Path) -> None
 
 
 async def test_a_git_that_was_killed_is_replaced(repository: Path) -> None:
-    async with Branch(repository) as branch:
+    async with Branch(BlockingBranch(repository)) as branch:
         await branch.log_location(KEY, A, True)
         await branch.commit()
         assert await branch.locations(KEY) == {A}
@@ -139,7 +139,7 @@ def test_a_git_that_dies_with_a_question_is_asked_again(blocking: BlockingBranch
 
 
 async def test_a_cancelled_read_leaves_no_answer_behind(repository: Path) -> None:
-    async with Branch(repository) as branch:
+    async with Branch(BlockingBranch(repository)) as branch:
         await branch.log_location(KEY, A, True)
         await branch.commit()
         await branch.locations(KEY)
