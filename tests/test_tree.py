@@ -48,8 +48,9 @@ TESTED_TOGETHER = {
     "test_service_conformance.py": (
         "testing.checks_of_content testing.checks_of_keeping testing.checks_of_uploads testing.samples testing.serving"
     ),
+    "transfer/test_receiving_file.py": "transfer.file_work",
     "transfer/test_transfer_retrieve.py": "transfer.progress",
-    "transfer/test_transfer_send.py": "transfer.errors transfer.steps",
+    "transfer/test_transfer_send.py": "transfer.errors transfer.sending_file transfer.steps",
 }
 """Test files, and the modules that they test beside the one that they are named after."""
 
