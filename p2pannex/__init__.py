@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from p2pannex.keys.key import InvalidKey as InvalidKey
     from p2pannex.keys.key import Key as Key
     from p2pannex.p2p.peer import Peer as Peer
-    from p2pannex.p2p.peer import StreamPeer as StreamPeer
     from p2pannex.p2p.remote import Remote as Remote
     from p2pannex.p2p.server import serve as serve
+    from p2pannex.p2p.stream_peer import StreamPeer as StreamPeer
     from p2pannex.protocol.connection import Connection as Connection
     from p2pannex.protocol.conversation import Side as Side
     from p2pannex.protocol.errors import LocalProtocolError as LocalProtocolError
@@ -45,9 +45,10 @@ _MODULES = {
     "access": ["Mode"],
     "errors": ["ConnectionLost", "RemoteError", "Unsupported"],
     "keys.key": ["InvalidKey", "Key"],
-    "p2p.peer": ["Peer", "StreamPeer"],
+    "p2p.peer": ["Peer"],
     "p2p.remote": ["Remote"],
     "p2p.server": ["serve"],
+    "p2p.stream_peer": ["StreamPeer"],
     "protocol.connection": ["Connection"],
     "protocol.conversation": ["Side"],
     "protocol.errors": ["LocalProtocolError", "RemoteProtocolError"],

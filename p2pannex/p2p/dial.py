@@ -16,8 +16,9 @@ import trio
 
 from p2pannex.errors import ConnectionLost
 from p2pannex.p2p.handshake import NotAServer
-from p2pannex.p2p.peer import PEER_TIMEOUT, StreamPeer
+from p2pannex.p2p.peer import PEER_TIMEOUT
 from p2pannex.p2p.pool import close
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.protocol.messages import MAX_LINE
 from p2pannex.transports.pump import SMALL_BODY

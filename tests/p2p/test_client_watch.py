@@ -10,8 +10,9 @@ import trio
 from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
 from p2pannex.p2p import client_watch
-from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol import messages as m
 from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Stored, Upload
 from p2pannex.stores.memory import MemoryStore

@@ -11,7 +11,7 @@ import trio.testing
 
 from p2pannex.errors import ConnectionLost
 from p2pannex.p2p.dial import open_socket_peer
-from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.transports.listeners import open_listeners
 from p2pannex.transports.sockets import TcpAddress, UnixAddress
 from tests.transports.connections import LOOPBACK

@@ -14,7 +14,8 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError

@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.remote import CONNECTIONS
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.testing.serving import served
 from tests.p2p.remote.scripted import CHECK, REPEATABLE, free_slots, hello_store, scripted
 from tests.support.keys import HELLO_KEY as K

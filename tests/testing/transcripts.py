@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from p2pannex.access import Mode
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol import ConnectionLost, Side
 from p2pannex.service import Service
 from p2pannex.testing.player import Player

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from p2pannex.p2p.dial import open_socket_peer
-from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.transports.descriptor import DescriptorStream
 from p2pannex.transports.listeners import SocketListener
 from p2pannex.transports.sockets import TcpAddress, TlsStream

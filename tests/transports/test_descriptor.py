@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.p2p.peer import ReceivesInto, ReceivesNow, SendsFiles, SendsNow
+from p2pannex.p2p.stream_peer import ReceivesInto, ReceivesNow, SendsFiles, SendsNow
 from p2pannex.testing.faults import Operation, cancel_everywhere
 from p2pannex.testing.samples import sample
 from p2pannex.transports.descriptor import F_SETPIPE_SZ, PIPE_SIZE, DescriptorStream

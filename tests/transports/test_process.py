@@ -12,8 +12,8 @@ import trio
 from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
 from p2pannex.p2p.dial import open_process_peer
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.remote import Remote, handshake
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.messages import AuthSuccess, Version
 from p2pannex.transports import pump
 from p2pannex.transports.process import ProcessEnded, ProcessStream, Unreachable

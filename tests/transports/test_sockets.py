@@ -12,7 +12,7 @@ import trustme
 
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p.dial import open_socket_peer
-from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.errors import RemoteProtocolError
 from p2pannex.protocol.messages import Error

@@ -10,8 +10,9 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.remote import Remote
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.service import Service
 from p2pannex.stores.memory import MemoryStore

@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.service import RETENTION, Service
 from p2pannex.testing.faults import Fault, FaultyStream

@@ -14,9 +14,10 @@ import trio
 
 from p2pannex.access import Mode
 from p2pannex.errors import ConnectionLost, RemoteError
-from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.remote import Remote
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.protocol.messages import LATEST_VERSION
 from p2pannex.service import Service, Upload

@@ -7,8 +7,8 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.testing.samples import key_of, sample
 from tests.p2p.server.talk import ABSENT, RAW, line, store, talking

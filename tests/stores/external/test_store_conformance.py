@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from p2pannex.access import Mode
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol import ConnectionLost, Side
 from p2pannex.service import Service
 from p2pannex.stores.external.store import ExternalStore
