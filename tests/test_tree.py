@@ -51,6 +51,7 @@ TESTED_TOGETHER = {
     "transfer/test_receiving_file.py": "transfer.file_work",
     "transfer/test_transfer_retrieve.py": "transfer.progress",
     "transfer/test_transfer_send.py": "transfer.errors transfer.sending_file transfer.steps",
+    "transports/test_tls.py": "transports.connect_errors",
 }
 """Test files, and the modules that they test beside the one that they are named after."""
 

@@ -226,7 +226,8 @@ def dialer(
 
         address = NetworkAddress(url.net, url.address)
         return functools.partial(open_network_peer, address, timeout=timeout, capture_stderr=capture_stderr)
-    from p2pannex.transports.sockets import TcpAddress, UnixAddress, client_tls
+    from p2pannex.transports.sockets import TcpAddress, UnixAddress
+    from p2pannex.transports.tls import client_tls
 
     at: SocketAddress = UnixAddress(url.path) if isinstance(url, UnixURL) else TcpAddress(url.host, url.port)
     tls = client_tls(url.ca) if isinstance(url, TlsURL) else None

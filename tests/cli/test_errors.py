@@ -21,7 +21,8 @@ from p2pannex.p2p.dial import open_socket_peer
 from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository
 from p2pannex.service import NotLocked
 from p2pannex.transfer.errors import NotStoredError, WrongContent, WrongContentNotStored
-from p2pannex.transports.sockets import TcpAddress, client_tls
+from p2pannex.transports.sockets import TcpAddress
+from p2pannex.transports.tls import client_tls
 from tests.cli.running import ABSENT, KEY, P2PANNEX, run, run_child
 
 ERRORS = [

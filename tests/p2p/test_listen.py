@@ -29,7 +29,8 @@ from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of
 from p2pannex.transports.listeners import SocketListener, open_listeners, server_tls
-from p2pannex.transports.sockets import SocketAddress, TcpAddress, UnixAddress, client_tls
+from p2pannex.transports.sockets import SocketAddress, TcpAddress, UnixAddress
+from p2pannex.transports.tls import client_tls
 from tests.support.descriptors import count_descriptors
 
 QUICK = Limits(delay=0.05)

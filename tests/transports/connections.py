@@ -11,7 +11,8 @@ from p2pannex.p2p.dial import open_socket_peer
 from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.transports.descriptor import DescriptorStream
 from p2pannex.transports.listeners import SocketListener
-from p2pannex.transports.sockets import TcpAddress, TlsStream
+from p2pannex.transports.sockets import TcpAddress
+from p2pannex.transports.tls import TlsStream
 
 LOOPBACK = TcpAddress("127.0.0.1", 0)
 
