@@ -18,7 +18,6 @@ from p2pannex.transports.listeners import open_listeners
 from p2pannex.transports.sockets import TcpAddress, UnixAddress
 from tests.transports.connections import LOOPBACK, connected
 
-
 # Addresses ------------------------------------------------------------------------------------------------------
 
 
