@@ -159,7 +159,7 @@ def test_what_the_access_mode_refuses_is_an_answer(
 def test_a_host_that_does_not_exist_and_a_wrong_certificate_are_permanent(tmp_path: Path) -> None:
     async def permanent(address: TcpAddress) -> bool:
         with pytest.raises(ConnectionLost) as caught:
-            await open_socket_peer(address, tls=client_tls(), timeout=20)
+            await open_socket_peer(address, tls=client_tls(), timeout=60)
         return caught.value.permanent
 
     assert trio.run(permanent, TcpAddress("x" * 70, 1))

@@ -124,7 +124,7 @@ def _running(server: str, directory: Path, variables: Mapping[str, str]) -> Iter
 
 
 def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
             return True

@@ -117,7 +117,7 @@ def test_git_annex_waits_for_our_lock(annex_env: AnnexEnvironment, annex: Path) 
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(1)
             assert branch.locations(key) == set()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert branch.locations(key) == {UUIDS[0]}
 
 

@@ -44,7 +44,7 @@ class World:
             f"uuid-of-{name}",
             external=program or (*plain, str(PLAIN), "2"),
             settings={"directory": str(self.path / name / "cloud")},
-            timeout=5,
+            timeout=60,
         )
 
     def trouble(self, name: str, verb: str, how: str, *, always: bool = False) -> None:

@@ -6,6 +6,7 @@ import trio
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(30):
+    """Wait up to a minute, which no honest work takes, however busy the machine is."""
+    with trio.fail_after(60):
         while not condition():  # noqa: ASYNC110 - it sets no event
             await trio.sleep(0.01)

@@ -24,7 +24,7 @@ from p2pannex.system.disk_work import Batched
 from p2pannex.system.fsync_batch import FsyncBatch, Fsyncs, run_blocking
 from p2pannex.testing.samples import key_of
 
-WAIT = 10.0
+WAIT = 60.0
 """Seconds after which something that never comes is given up."""
 
 

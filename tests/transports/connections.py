@@ -31,5 +31,5 @@ async def connected(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accept)
-        peer = await open_socket_peer(listener.address, tls=client_side, server_name=server_name, timeout=10)
+        peer = await open_socket_peer(listener.address, tls=client_side, server_name=server_name, timeout=60)
     return peer, accepted[0]

@@ -90,8 +90,8 @@ def running(pid: str) -> bool:
 
 
 async def remote(token: str) -> Remote:
-    dial = partial(open_network_peer, ADDRESS, timeout=20, capture_stderr=True)
-    return await Remote.open(dial, credentials=Auth("a-client", token), timeout=20)
+    dial = partial(open_network_peer, ADDRESS, timeout=60, capture_stderr=True)
+    return await Remote.open(dial, credentials=Auth("a-client", token), timeout=60)
 
 
 async def test_both_ends(net: Path, tmp_path: Path) -> None:

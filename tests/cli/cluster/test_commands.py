@@ -160,5 +160,5 @@ def test_serve_and_tokens(gateway: Path, tmp_path: Path) -> None:
                 time.sleep(0.1)  # its first word comes within a second
         finally:
             child.send_signal(signal.SIGTERM)
-            assert child.wait(30) == 0
+            assert child.wait(60) == 0
     assert run("token", "revoke", gateway, "laptop").stdout.startswith("revoked")

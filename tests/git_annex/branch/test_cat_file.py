@@ -146,9 +146,11 @@ async def test_a_cancelled_read_leaves_no_answer_behind(repository: Path) -> Non
         process = branch._cat_file._process
         assert process is not None
         process.send_signal(signal.SIGSTOP)
-        with trio.move_on_after(0.05) as scope:
-            await branch.locations(KEY)
-        assert scope.cancelled_caught
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(branch.locations, KEY)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert nursery.cancel_scope.cancelled_caught
         assert process.returncode is not None
         assert await branch.read(b"uuid.log") == b""
         assert await branch.locations(KEY) == {A}

@@ -58,7 +58,7 @@ class Scripted:
             raise ConnectionLost("connection refused")
         one, other = trio.testing.memory_stream_pair()
         self._nursery.start_soon(self._run, other, script)
-        return StreamPeer(one, Side.CLIENT, timeout=5)
+        return StreamPeer(one, Side.CLIENT, timeout=60)
 
     async def _run(self, stream: trio.abc.Stream, script: Script) -> None:
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -94,7 +94,7 @@ GETTIMESTAMP = b"GETTIMESTAMP\n"
 async def scripted(*scripts: Script, **settings: object) -> AsyncIterator[tuple[Remote, Scripted]]:
     async with trio.open_nursery() as nursery:
         server = Scripted(nursery, *scripts)
-        async with Remote(server.dial, "u", timeout=5, **settings) as remote:  # type: ignore[arg-type]
+        async with Remote(server.dial, "u", timeout=60, **settings) as remote:  # type: ignore[arg-type]
             yield remote, server
         nursery.cancel_scope.cancel()
 

@@ -47,11 +47,11 @@ async def behind(
             await serve(peer, service, max_version=max_version, mode=mode)
 
     async def dial() -> Peer:
-        client, server = peer_pair("socket", timeout=5)
+        client, server = peer_pair("socket", timeout=60)
         nursery.start_soon(answer, server)
         return client
 
-    async with Remote(dial, service.uuid, timeout=5, connections=20) as remote:
+    async with Remote(dial, service.uuid, timeout=60, connections=20) as remote:
         yield remote
 
 
@@ -61,14 +61,14 @@ async def playing_through(remotes: dict[str, Remote], nursery: trio.Nursery) -> 
 
     async def serve_one(end: socket.socket, mode: str) -> None:
         with contextlib.suppress(ConnectionLost):
-            await serve(StreamPeer(DescriptorStream.over_socket(end), Side.SERVER, timeout=5), remotes[mode])
+            await serve(StreamPeer(DescriptorStream.over_socket(end), Side.SERVER, timeout=60), remotes[mode])
 
     async def open_stream(mode: str) -> DescriptorStream:
         ours, theirs = socket.socketpair()
         nursery.start_soon(serve_one, theirs, mode)
         return DescriptorStream.over_socket(ours)
 
-    player = Player(open_stream, run="t", timeout=5)
+    player = Player(open_stream, run="t", timeout=60)
     yield player
     await player.aclose()
 
@@ -114,7 +114,7 @@ class Talk:
     async def hear(self) -> str:
         """The next line; nothing where the proxy closed."""
         line = bytearray()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while not line.endswith(b"\n"):
                 data = await self._stream.receive_some(1)
                 if not data:
@@ -131,7 +131,7 @@ async def talking(service: Service) -> AsyncIterator[Talk]:
 
     async def proxy() -> None:
         with contextlib.suppress(ConnectionLost):
-            await serve(StreamPeer(DescriptorStream.over_socket(theirs), Side.SERVER, timeout=5), service)
+            await serve(StreamPeer(DescriptorStream.over_socket(theirs), Side.SERVER, timeout=60), service)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(proxy)
@@ -275,7 +275,7 @@ async def test_what_a_client_sent_before_it_left_is_kept_behind_the_proxy(size: 
             await upload.begin(size)
             await upload.send_all(memoryview(content)[: size // 2])
         reached = 0
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while reached != size // 2:
                 again = await client.put(key)
                 assert isinstance(again, Upload)
@@ -330,11 +330,11 @@ async def test_a_repository_that_dies_in_the_middle_costs_its_request_only(trans
     async with trio.open_nursery() as nursery:
 
         async def dial() -> Peer:
-            client, server = peer_pair(transport, timeout=5)
+            client, server = peer_pair(transport, timeout=60)
             nursery.start_soon(die_in_a_body, server)
             return client
 
-        async with Remote(dial, store_.uuid, timeout=5) as remote, served(remote, transport="pipe") as client:
+        async with Remote(dial, store_.uuid, timeout=60) as remote, served(remote, transport="pipe") as client:
             content = sample(5_000_000)
             with pytest.raises(RemoteError):
                 await store(client, content)
