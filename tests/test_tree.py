@@ -36,6 +36,7 @@ TESTED_TOGETHER = {
         " git_annex.logs.proxy_log git_annex.logs.repository_log git_annex.logs.trust_log"
     ),
     "p2p/remote/test_put.py": "p2p.remote_transfers",
+    "p2p/server/test_notifychange.py": "p2p.ref_changes",
     "p2p/test_peer.py": "p2p.stream_peer testing.pair",
     "protocol/test_conversation.py": "protocol.errors",
     "stores/annex/test_locks.py": "system.file_locks",
