@@ -36,7 +36,7 @@ class Slow(MemoryStore):
         self.begun = trio.Event()
         self.ended = trio.Event()
         self.wait = True
-        self.seconds = 20.0
+        self.seconds = 1000.0
 
     async def work(self) -> None:
         self.begun.set()
@@ -127,7 +127,7 @@ async def test_work_ends_when_the_client_has_left(transport: str, request_: str)
         await trio.sleep(0.1)
         assert not here.ended.is_set(), "the client is still there"
         await client.aclose()
-        with trio.fail_after(60):
+        with trio.fail_after(50):
             await here.ended.wait()
 
 
@@ -144,14 +144,17 @@ async def test_a_client_on_pipes_that_closes_its_sending_side_gets_its_reply() -
         await client.send(m.CheckPresent(KEY))
         await here.begun.wait()
         await client.stream.send_eof()
-        with trio.fail_after(60):
+        with trio.fail_after(50):
             assert await client.receive() == m.Success()
             await here.ended.wait()
     await client.aclose()
 
 
 @pytest.mark.parametrize("reads", [False, True])
-async def test_a_body_is_sent_to_a_client_that_reads_it_and_to_no_other(reads: bool) -> None:
+async def test_a_body_is_sent_to_a_client_that_reads_it_and_to_no_other(
+    reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_watch, "INTERVAL", 0.05)
     here = Slow()
     here.wait = False
     here.contents[KEY] = CONTENT

@@ -116,7 +116,7 @@ async def get(remote: Remote, content: bytes) -> None:
 
 async def logged(caplog: pytest.LogCaptureFixture, text: str) -> str:
     """Wait for a line in the log."""
-    with trio.fail_after(60):
+    with trio.fail_after(50):
         while True:
             for record in caplog.records:
                 if text in record.getMessage():
@@ -127,7 +127,7 @@ async def logged(caplog: pytest.LogCaptureFixture, text: str) -> str:
 async def rest(stream: trio.abc.ReceiveStream) -> bytes:
     """What still comes. A connection that is closed on unread bytes may end with a reset."""
     received = b""
-    with trio.fail_after(60), contextlib.suppress(trio.BrokenResourceError):
+    with trio.fail_after(50), contextlib.suppress(trio.BrokenResourceError):
         async for data in stream:
             received += data
     return received
@@ -185,7 +185,7 @@ async def test_a_thousand_come_and_go(tmp_path: Path) -> None:
             async with trio.open_nursery() as nursery:
                 for number in range(start, start + 50):
                     nursery.start_soon(client, number)
-        with trio.fail_after(60):
+        with trio.fail_after(50):
             while count_descriptors() > baseline:  # noqa: ASYNC110 - the kernel sets no event
                 await trio.sleep(0.01)
 
@@ -403,7 +403,7 @@ async def test_more_connections_than_allowed_wait(tmp_path: Path) -> None:
             assert not answered.is_set()
             await first.timestamp()
             await first.aclose()
-            with trio.fail_after(60):
+            with trio.fail_after(50):
                 await answered.wait()
         await second.aclose()
 
@@ -483,7 +483,7 @@ async def test_no_descriptors_left_is_waited_out(tmp_path: Path, caplog: pytest.
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         await client.send(server.auth())
-        with trio.fail_after(60):
+        with trio.fail_after(50):
             assert (await client.recv(100)).startswith(b"AUTH-SUCCESS ")
         client.close()
     assert len([record for record in caplog.records if "cannot accept" in record.getMessage()]) == 1

@@ -111,7 +111,7 @@ async def test_what_was_said_before_closing_arrives() -> None:
 async def test_closing_ends_a_loan(read: int) -> None:
     """Whether the reader has begun with it or not, its writer does not wait for one who is gone."""
     client, server = await getting(6, timeout=10_000)
-    with trio.fail_after(60):
+    with trio.fail_after(50):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.write_body, memoryview(b"123456"))
             await trio.testing.wait_all_tasks_blocked()

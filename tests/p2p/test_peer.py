@@ -235,7 +235,7 @@ async def test_closing_while_a_body_is_on_loan_frees_its_writer(transport: str) 
             while True:
                 await server.write_body(memoryview(bytes(1 << 20)))
 
-    with trio.fail_after(60):
+    with trio.fail_after(50):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)
             await client.receive()
@@ -450,11 +450,11 @@ async def test_cancelled_anywhere_a_peer_is_reusable_or_says_that_it_is_not(tran
             nursery.start_soon(answer_everything, server)
             yield lambda: exchange(client)
             if client.reusable:
-                with trio.fail_after(60):
+                with trio.fail_after(50):
                     await exchange(client)
                 assert client.reusable
             await client.aclose()
-            with trio.fail_after(60):
+            with trio.fail_after(50):
                 await trio.testing.wait_all_tasks_blocked()
         await server.aclose()
 

@@ -6,7 +6,7 @@ import trio
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait up to a minute, which no honest work takes, however busy the machine is."""
-    with trio.fail_after(60):
+    """Wait for at most 50 seconds: longer than honest work takes, and less than the timeouts under test."""
+    with trio.fail_after(50):
         while not condition():  # noqa: ASYNC110 - it sets no event
             await trio.sleep(0.01)

@@ -205,7 +205,7 @@ async def test_cancelling_an_open_leaves_no_child_and_no_descriptor_behind(tmp_p
     before = sorted(os.listdir("/proc/self/fd"))
     pids = tmp_path / "pids"
     code = f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n'); sys.stdin.read()"  # and never greets
-    with trio.move_on_after(60) as scope:
+    with trio.move_on_after(50) as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Remote.open, lambda: open_process_peer(python(code)))
             while not (pids.exists() and pids.read_text().endswith("\n")):  # noqa: ASYNC110 - by another process

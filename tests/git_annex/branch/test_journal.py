@@ -69,7 +69,7 @@ async def test_the_loop_goes_on_while_others_have_the_lock(repository: Path, way
             assert process.stdin is not None
             process.stdin.close()
             process.stdin = None
-            with trio.fail_after(60):
+            with trio.fail_after(50):
                 while await branch.locations(KEY) != {A, B}:  # noqa: ASYNC110 - a file has no event
                     await trio.sleep(0.01)
 

@@ -59,7 +59,7 @@ async def test_a_server_cancelled_anywhere_leaves_a_store_that_is_right(size: in
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client)
             yield operation
-            with trio.fail_after(60):
+            with trio.fail_after(50):
                 await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         assert here.contents[K] == HELLO

@@ -56,7 +56,7 @@ async def test_only_unlockcontent_ends_a_lock_early(leave: Leave) -> None:
         await talk.ask(line(b"LOCKCONTENT", RAW), b"SUCCESS\n")
         assert not await remove(here)
         await leave(talk)
-        with trio.fail_after(60):
+        with trio.fail_after(50):
             await talk.done.wait()
     assert not await remove(here)
     clock.advance(RETENTION - 1)

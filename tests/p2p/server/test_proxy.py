@@ -114,7 +114,7 @@ class Talk:
     async def hear(self) -> str:
         """The next line; nothing where the proxy closed."""
         line = bytearray()
-        with trio.fail_after(60):
+        with trio.fail_after(50):
             while not line.endswith(b"\n"):
                 data = await self._stream.receive_some(1)
                 if not data:
@@ -275,7 +275,7 @@ async def test_what_a_client_sent_before_it_left_is_kept_behind_the_proxy(size: 
             await upload.begin(size)
             await upload.send_all(memoryview(content)[: size // 2])
         reached = 0
-        with trio.fail_after(60):
+        with trio.fail_after(50):
             while reached != size // 2:
                 again = await client.put(key)
                 assert isinstance(again, Upload)

@@ -44,7 +44,7 @@ async def test_changes_are_logged_before_they_are_reported_and_committed_at_the_
 async def test_the_log_is_committed_when_nothing_happens_any_more(repository: Path) -> None:
     async with AnnexStore(repository) as one:
         await store(one, CONTENT, KEY)
-        with trio.fail_after(60):
+        with trio.fail_after(50):
             while [*(annex(repository) / "journal").iterdir()]:  # noqa: ASYNC110 - git works in a process of its own
                 await trio.sleep(0.1)
         assert UUID in git(repository, "show", f"git-annex:{os.fsdecode(KEY.hashdir_lower)}/{KEY}.log")
