@@ -16,9 +16,7 @@ import uuid
 
 import trio
 
-from p2pannex import ConnectionLost, RemoteError, open_url
-from p2pannex.cluster import Cluster, Node
-from p2pannex.p2p.stdio import serve_stdio
+from p2pannex import Cluster, ConnectionLost, Node, RemoteError, open_url, serve_stdio
 
 
 async def main(cluster_uuid: uuid.UUID, locations: dict[uuid.UUID, str]) -> None:

@@ -10,8 +10,7 @@ import sys
 
 import trio
 
-from p2pannex import ConnectionLost, Mode, RemoteError, open_url
-from p2pannex.p2p.stdio import serve_stdio
+from p2pannex import ConnectionLost, Mode, RemoteError, open_url, serve_stdio
 
 
 async def main(url: str) -> None:

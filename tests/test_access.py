@@ -27,7 +27,7 @@ def test_a_token_grants_its_mode(tmp_path: Path) -> None:
     assert tokens.grants() == [grant for _, grant in made.values()]
 
 
-def test_a_token_is_what_the_protocol_allows_and_nobody_guesses(tmp_path: Path) -> None:
+def test_a_token_is_allowed_by_the_protocol_and_cannot_be_guessed(tmp_path: Path) -> None:
     tokens = TokenFile(tmp_path)
     seen = {tokens.create()[0] for _ in range(20)}
     assert len(seen) == 20

@@ -36,7 +36,8 @@ TESTED_TOGETHER = {
         " git_annex.logs.proxy_log git_annex.logs.repository_log git_annex.logs.trust_log"
     ),
     "p2p/remote/test_put.py": "p2p.remote_transfers",
-    "p2p/test_peer.py": "testing.pair",
+    "p2p/server/test_notifychange.py": "p2p.ref_changes",
+    "p2p/test_peer.py": "p2p.stream_peer testing.pair",
     "protocol/test_conversation.py": "protocol.errors",
     "stores/annex/test_locks.py": "system.file_locks",
     "stores/annex/test_log.py": "git_annex.branch.idle_commits",
@@ -48,8 +49,10 @@ TESTED_TOGETHER = {
     "test_service_conformance.py": (
         "testing.checks_of_content testing.checks_of_keeping testing.checks_of_uploads testing.samples testing.serving"
     ),
+    "transfer/test_receiving_file.py": "transfer.file_work",
     "transfer/test_transfer_retrieve.py": "transfer.progress",
-    "transfer/test_transfer_send.py": "transfer.errors transfer.steps",
+    "transfer/test_transfer_send.py": "transfer.errors transfer.sending_file transfer.steps",
+    "transports/test_tls.py": "transports.connect_errors",
 }
 """Test files, and the modules that they test beside the one that they are named after."""
 

@@ -147,7 +147,7 @@ async def test_sockets_want_a_token(serving: tuple[str, str, str]) -> None:
     assert "ter2" not in str(caught.value)
 
 
-async def test_a_socket_where_nobody_listens(tmp_path: Path) -> None:
+async def test_a_socket_without_a_listener(tmp_path: Path) -> None:
     with pytest.raises(ConnectionLost, match=r"cannot connect to unix:.*No such file"):
         await open_url(f"unix:{tmp_path}/nosuch", token="x")
     with pytest.raises(FileNotFoundError, match="nosuch"):

@@ -83,7 +83,7 @@ async def test_a_p2p_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     async with listen_at(url, directory=tmp_path / "top") as listeners:
         ((shown, listener),) = listeners.items()
         assert shown == url
-        with trio.fail_after(20):
+        with trio.fail_after(50):
             while not (tmp_path / "run").exists():  # noqa: ASYNC110 - another process makes it
                 await trio.sleep(0.02)
         directory, address, path = (tmp_path / "run").read_text().split()

@@ -4,8 +4,7 @@ The store itself is in `store.py`. This program serves it to one client, on its 
 
     p2pannex put "exec:python examples/sqlite_store photos.db" FILE
 
-Only one process at a time can have the database open. `p2pannex.p2p.listen.serve_listeners` serves many clients from
-one process.
+Only one process at a time can have the database open. `serve_listeners` serves many clients from one process.
 """
 
 import sqlite3

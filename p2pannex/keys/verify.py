@@ -61,19 +61,16 @@ class Verifier:
 
     conclusive: whether a digest is compared. If it is False, `valid` compares only the size; if the size
         is not known either, all bytes are valid. Check `missing_hash` before you rely on that.
-    missing_package: the package on PyPI that is needed to compute the digest and is not installed, or None.
-        `p2pannex` installs all such packages.
     received: how many bytes were passed so far.
     size: the size of the content in bytes, or None if the key has no size.
 
     Calls may come from different threads, but only one at a time.
     """
 
-    __slots__ = ("_digest", "_expected", "missing_package", "received", "size")
+    __slots__ = ("_digest", "_expected", "received", "size")
 
     _digest: Digest | None
     _expected: bytes
-    missing_package: str | None
     received: int
     size: int | None
 
@@ -81,15 +78,12 @@ class Verifier:
         """From the parts of a key. Use `Key.verifier` instead."""
         self.received = 0
         self.size = size
-        self.missing_package = None
         if backend == "GITBUNDLE":
             backend = "SHA256"
             self._expected = name.rpartition(b"-")[2]
         else:
             self._expected = name.partition(b".")[0].removeprefix(b"\\")
         self._digest = new_digest(backend)
-        if self._digest is None:
-            self.missing_package = _BY_PACKAGE.get(without_extension(backend))
 
     @property
     def conclusive(self) -> bool:

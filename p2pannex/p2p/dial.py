@@ -16,8 +16,9 @@ import trio
 
 from p2pannex.errors import ConnectionLost
 from p2pannex.p2p.handshake import NotAServer
-from p2pannex.p2p.peer import PEER_TIMEOUT, StreamPeer
+from p2pannex.p2p.peer import PEER_TIMEOUT
 from p2pannex.p2p.pool import close
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.protocol.messages import MAX_LINE
 from p2pannex.transports.pump import SMALL_BODY
@@ -225,7 +226,8 @@ def dialer(
 
         address = NetworkAddress(url.net, url.address)
         return functools.partial(open_network_peer, address, timeout=timeout, capture_stderr=capture_stderr)
-    from p2pannex.transports.sockets import TcpAddress, UnixAddress, client_tls
+    from p2pannex.transports.sockets import TcpAddress, UnixAddress
+    from p2pannex.transports.tls import client_tls
 
     at: SocketAddress = UnixAddress(url.path) if isinstance(url, UnixURL) else TcpAddress(url.host, url.port)
     tls = client_tls(url.ca) if isinstance(url, TlsURL) else None

@@ -22,9 +22,10 @@ from attrs import define, field, frozen
 from p2pannex.access import Grant, Mode
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p.authenticate import DEADLINE, DELAY, NotAuthenticated, authenticate
-from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.pool import close
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.service import Service
 from p2pannex.transports.listeners import SocketListener

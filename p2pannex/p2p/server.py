@@ -16,7 +16,7 @@ error ends the connection only in these cases:
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -26,6 +26,7 @@ from p2pannex.errors import APPEND_ONLY_ERROR, READ_ONLY_ERROR, AccessDenied, Co
 from p2pannex.p2p import bodies
 from p2pannex.p2p.client_watch import ClientWatch
 from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.ref_changes import RefChanges
 from p2pannex.p2p.session_service import SessionService
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TABLE, State
@@ -76,7 +77,7 @@ async def serve(
             raise ConnectionLost("the client disconnected in the middle of a request")
     finally:
         with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-            await session.stop_watching()
+            await session.changes.aclose()
             await session.clocked.aclose()
             if session.service is not service:
                 await session.service.aclose()
@@ -103,7 +104,7 @@ class _Session:
         self.max_version = max_version
         self.idle_timeout = idle_timeout
         self.report = report
-        self.changes: AsyncGenerator[tuple[str, ...], None] | None = None
+        self.changes = RefChanges(peer)
 
     @property
     def service(self) -> Service:
@@ -283,41 +284,7 @@ class _Session:
             self.peer.queue(m.Success() if ok else m.Failure())
 
     async def notify_change(self, request: m.NotifyChange) -> None:
-        # All NOTIFYCHANGE requests of a connection use one generator: changes between two requests are not lost.
-        if self.changes is None:
-            self.changes = self.service.changes()
-        refs: tuple[str, ...] | None = None
-        failure: RemoteError | ConnectionLost | None = None
-        disconnected = False
-
-        async def watch_client() -> None:
-            nonlocal disconnected
-            await self.peer.wait_left()
-            disconnected = True
-            nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_client)
-            try:
-                refs = await anext(self.changes)
-            except StopAsyncIteration:
-                failure = RemoteError("changes cannot be followed any longer")
-            except (RemoteError, ConnectionLost) as error:
-                failure = error
-            nursery.cancel_scope.cancel()
-        if disconnected:
-            self.peer.poisoned = True
-            raise ConnectionLost("the client disconnected while it waited for changes")
-        if refs is None:
-            await self.stop_watching()
-            assert failure is not None
-            raise failure
-        self.peer.queue(m.Changed(refs))
-
-    async def stop_watching(self) -> None:
-        changes, self.changes = self.changes, None
-        if changes is not None:
-            await changes.aclose()
+        self.peer.queue(m.Changed(await self.changes.wait(self.service)))
 
     async def connect(self, request: m.Connect) -> None:
         from p2pannex.p2p.tunnel import TunnelStream

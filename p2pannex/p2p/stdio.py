@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from p2pannex.access import Mode
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.service import Service
 from p2pannex.system.stdio import claim_output

@@ -78,33 +78,26 @@ async def does_not_trust_a_damaged_beginning(service: Service) -> None:
 
 async def does_not_store_a_part(service: Service) -> None:
     """Content that is shorter than the key's size is not stored."""
-    content = b"0123456789"
-    for key in (key_of(content), Key(b"WORM-s10-m1--x")):
-        async with await _upload(service, key) as upload:
-            try:
-                await upload.begin(4)
-                await upload.send_all(memoryview(b"0123"))
-                outcome: object = await upload.finish(True)
-            except RemoteError:
-                outcome = NotStored()
-        assert isinstance(outcome, NotStored), f"4 bytes were stored for a key of 10: {outcome}"
-        await _still_absent(service, key)
-        await store(service, content, key)
-        assert await fetch(service, key) == content
+    await _does_not_store(service, b"0123")
 
 
 async def does_not_store_too_much(service: Service) -> None:
     """Content that is longer than the key's size is not stored."""
+    await _does_not_store(service, b"0123456789extra")
+
+
+async def _does_not_store(service: Service, sent: bytes) -> None:
+    """`sent` is not stored for a key of ten bytes. The right content then is."""
     content = b"0123456789"
     for key in (key_of(content), Key(b"WORM-s10-m1--x")):
         async with await _upload(service, key) as upload:
             try:
-                await upload.begin(15)
-                await upload.send_all(memoryview(content + b"extra"))
+                await upload.begin(len(sent))
+                await upload.send_all(memoryview(sent))
                 outcome: object = await upload.finish(True)
             except RemoteError:
                 outcome = NotStored()
-        assert isinstance(outcome, NotStored), f"15 bytes were stored for a key of 10: {outcome}"
+        assert isinstance(outcome, NotStored), f"{len(sent)} bytes were stored for a key of 10: {outcome}"
         await _still_absent(service, key)
         await store(service, content, key)
         assert await fetch(service, key) == content

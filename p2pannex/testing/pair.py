@@ -19,7 +19,8 @@ import trio
 import trio.testing
 
 from p2pannex.p2p.memory import memory_peers
-from p2pannex.p2p.peer import PEER_TIMEOUT, Peer, StreamPeer
+from p2pannex.p2p.peer import PEER_TIMEOUT, Peer
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.connection import NEED_DATA, Connection, Wait
 from p2pannex.protocol.conversation import Side, State

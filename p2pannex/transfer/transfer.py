@@ -13,13 +13,16 @@ A transfer needs the memory of two blocks, whatever the size of the content (see
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 from p2pannex.errors import ConnectionLost, RemoteError, WrongContent
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Service, Stored, Upload
 from p2pannex.transfer.errors import NotPresent, NotStoredError, WrongContentNotStored
-from p2pannex.transfer.files import Path, ReceivingFile, SendingFile
+from p2pannex.transfer.file_work import Path
 from p2pannex.transfer.progress import Progress, Reporter, Transferred
+from p2pannex.transfer.receiving_file import ReceivingFile
+from p2pannex.transfer.sending_file import SendingFile
 from p2pannex.transfer.steps import ATTEMPTS, Attempts, end_upload, finish_download, hash_block, name_of, refusal
 from p2pannex.transports.pump import BLOCK, move
 
@@ -42,9 +45,9 @@ async def retrieve(
     when this returns.
 
     If the transfer is interrupted, the bytes received so far stay in a partial file beside `path` (see
-    `p2pannex.transfer.files.partial_path`), and the next call resumes from it. If the bytes turn out not to be the
-    content of the key, the partial file is deleted. Keys without a digest (WORM, URL) are verified by their size, if
-    they have one, and by the service's VALID.
+    `p2pannex.transfer.receiving_file.partial_path`), and the next call resumes from it. If the bytes turn out not to be
+    the content of the key, the partial file is deleted. Keys without a digest (WORM, URL) are verified by their size,
+    if they have one, and by the service's VALID.
 
     Raises RemoteError, before anything is received, if the key has a digest that cannot be computed here
     (`Key.missing_hash`). Raises NotPresent, WrongContent, other RemoteErrors; ConnectionLost after `attempts`
@@ -52,7 +55,7 @@ async def retrieve(
     """
     if (missing := key.missing_hash) is not None:
         raise RemoteError(missing)
-    with await ReceivingFile.open(path, key, overwrite=overwrite) as target:
+    with closing(await ReceivingFile.open(path, key, overwrite=overwrite)) as target:
         lost = Attempts(attempts)
         reporter = Reporter(progress)
         resumed = target.reached > 0
@@ -122,7 +125,7 @@ async def send(
     the service did not store the content; it is a WrongContent too if the file is not the content of the key, or
     changed. Other RemoteErrors; ConnectionLost after `attempts` connections; OSError for the file.
     """
-    with SendingFile(path) as source:
+    with closing(SendingFile(path)) as source:
         size = key.verifier().size
         if size is not None and source.size != size:
             raise WrongContent(f"the file has {source.size} bytes, {key} has {size}")

@@ -18,16 +18,10 @@ from collections.abc import AsyncIterator
 import trio
 
 from p2pannex.errors import RemoteError
+from p2pannex.transports.connect_errors import reason
 from p2pannex.transports.descriptor import DescriptorStream
-from p2pannex.transports.sockets import (
-    SocketAddress,
-    TcpAddress,
-    TlsStream,
-    UnixAddress,
-    check_path,
-    over_connected,
-    reason,
-)
+from p2pannex.transports.sockets import SocketAddress, TcpAddress, UnixAddress, check_path, over_connected
+from p2pannex.transports.tls import TlsStream
 
 BACKLOG = 4096
 """How many connections may wait to be accepted. The system may have a lower limit (net.core.somaxconn)."""

@@ -7,7 +7,6 @@ A socket does not authenticate the client, so the client starts the conversation
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 import ssl
@@ -17,7 +16,9 @@ import trio
 from attrs import field, frozen, validators
 
 from p2pannex.errors import ConnectionLost
+from p2pannex.transports.connect_errors import is_permanent, reason
 from p2pannex.transports.descriptor import DescriptorStream
+from p2pannex.transports.tls import TlsStream
 
 MAX_PATH = 107
 """The longest path of a unix socket, in bytes."""
@@ -27,12 +28,6 @@ BACKLOG_PAUSE = 0.01
 
 TURNS = 16
 """How many reads and writes a socket makes before it lets other tasks run."""
-
-GOODBYE = 5.0
-"""Seconds that TLS may take to send its close message."""
-
-TLS_READ = 64 * 1024
-"""How many bytes to request from TLS at a time. It never returns more than a record, 16 KiB."""
 
 _TCP_OPTIONS = {
     # Detect within two minutes, not in the system's two hours, that the other machine has disappeared while we wait for
@@ -71,20 +66,6 @@ class TcpAddress:
 SocketAddress = UnixAddress | TcpAddress
 
 
-def client_tls(ca_file: str | None = None) -> ssl.SSLContext:
-    """A client's TLS settings. The server must have a certificate for its host name.
-
-    An authority that this machine trusts must have signed it or, with `ca_file` (PEM), one in that file. OSError, with
-    the name of the file, if it cannot be used.
-    """
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError as error:
-        raise OSError(errno.EINVAL, f"these are not certificates: {reason(error)}", ca_file) from error
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, ca_file) from error
-
-
 async def open_socket(
     address: SocketAddress,
     *,
@@ -121,20 +102,7 @@ def _refusals(address: SocketAddress) -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeError, trio.BrokenResourceError) as error:
-        raise ConnectionLost(f"cannot connect to {address}: {reason(error)}", permanent=_permanent(error)) from error
-
-
-def _permanent(error: BaseException) -> bool:
-    """Whether connecting again fails in the same way: there is no such host, or TLS does not accept the other side."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_permanent, error.exceptions))
-    if isinstance(error, socket.gaierror):
-        return error.errno == socket.EAI_NONAME
-    if isinstance(error, ssl.SSLError):
-        return not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-    if isinstance(error, UnicodeError | PermissionError):
-        return True
-    return error.__cause__ is not None and _permanent(error.__cause__)
+        raise ConnectionLost(f"cannot connect to {address}: {reason(error)}", permanent=is_permanent(error)) from error
 
 
 async def _connect(address: SocketAddress) -> DescriptorStream:
@@ -220,89 +188,3 @@ class FairStream(DescriptorStream):
     async def send_file(self, source: int, offset: int, count: int) -> int:
         await self._take_turn()
         return await super().send_file(source, offset, count)
-
-
-def reason(error: BaseException) -> str:
-    """The reason of an error in a few words: the system's own, without what trio and ssl add to it."""
-    if isinstance(error, BaseExceptionGroup):
-        return reason(error.exceptions[0])
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not valid here: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {(error.reason or error.strerror or 'no reason given').replace('_', ' ').lower()}"
-    if error.__cause__ is not None and not (isinstance(error, OSError) and error.errno):
-        return reason(error.__cause__)
-    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-    if isinstance(error, OSError) and error.errno and error.errno > 0 and text.endswith(os.strerror(error.errno)):
-        return os.strerror(error.errno)  # without the address, which trio puts before it
-    return text
-
-
-class TlsStream(trio.abc.Stream):
-    """TLS over a stream. Unlike trio's own, its errors contain the reason, and closing is quick and never fails."""
-
-    def __init__(
-        self,
-        transport: DescriptorStream,
-        context: ssl.SSLContext,
-        *,
-        server_name: str | None = None,
-        server_side: bool = False,
-    ) -> None:
-        self._transport = transport
-        # With this option, which some releases of Python set (3.11.2 is one), OpenSSL treats a connection that was cut
-        # like one that was closed properly.
-        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-        self._tls = trio.SSLStream(transport, context, server_hostname=server_name, server_side=server_side)
-        self._handshake_done = False
-
-    async def do_handshake(self) -> None:
-        """Do the TLS handshake. The first send or receive does it otherwise."""
-        with _tls_errors():
-            await self._tls.do_handshake()
-        self._handshake_done = True
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt and send all of `data`."""
-        if not self._handshake_done:
-            await self.do_handshake()
-        with _tls_errors():
-            await self._tls.send_all(data)
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """At least one byte; empty if the other side has closed TLS. BrokenResourceError if the connection was cut."""
-        if not self._handshake_done:
-            await self.do_handshake()
-        with _tls_errors():
-            return await self._tls.receive_some(TLS_READ if max_bytes is None else min(max_bytes, TLS_READ))
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._tls.wait_send_all_might_not_block()
-
-    def at_end(self) -> bool:
-        """As `DescriptorStream.at_end`, for the connection below TLS."""
-        return self._transport.at_end()
-
-    def hung_up(self) -> bool:
-        """As `DescriptorStream.hung_up`, for the connection below TLS."""
-        return self._transport.hung_up()
-
-    async def aclose(self) -> None:
-        """Send TLS's close message, if that is possible within GOODBYE, and close."""
-        try:
-            if self._handshake_done:
-                with trio.move_on_after(GOODBYE):
-                    await self._tls.aclose()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the other side has disconnected already
-        finally:
-            self._transport.close()
-        await trio.lowlevel.checkpoint_if_cancelled()
-
-
-@contextlib.contextmanager
-def _tls_errors() -> Iterator[None]:
-    try:
-        yield
-    except trio.BrokenResourceError as error:
-        raise trio.BrokenResourceError(reason(error)) from error

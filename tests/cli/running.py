@@ -41,7 +41,7 @@ def run_child(*args: str, code: int = 0, **settings: object) -> subprocess.Compl
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.01)

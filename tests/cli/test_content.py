@@ -130,7 +130,7 @@ def test_an_interrupted_get_goes_on_where_it_stopped(store: str, tmp_path: Path)
 
     wait_until(lambda: received() >= 1 << 20)
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=30)
+    _, errors = child.communicate(timeout=60)
     assert (child.returncode, errors) == (exit_codes.INTERRUPTED, b"p2pannex: interrupted\n")
     left = received()
     assert 1 << 20 <= left <= 3_000_000

@@ -22,7 +22,8 @@ from p2pannex.p2p.dial import open_socket_peer
 from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository
 from p2pannex.service import NotLocked
 from p2pannex.transfer.errors import NotStoredError, WrongContent, WrongContentNotStored
-from p2pannex.transports.sockets import TcpAddress, client_tls
+from p2pannex.transports.sockets import TcpAddress
+from p2pannex.transports.tls import client_tls
 from tests.cli.running import ABSENT, KEY, P2PANNEX, run, run_child
 
 ERRORS = [
@@ -159,7 +160,7 @@ def test_what_the_access_mode_refuses_is_an_answer(
 def test_a_host_that_does_not_exist_and_a_wrong_certificate_are_permanent(tmp_path: Path) -> None:
     async def permanent(address: TcpAddress) -> bool:
         with pytest.raises(ConnectionLost) as caught:
-            await open_socket_peer(address, tls=client_tls(), timeout=20)
+            await open_socket_peer(address, tls=client_tls(), timeout=60)
         return caught.value.permanent
 
     assert trio.run(permanent, TcpAddress("x" * 70, 1))

@@ -62,7 +62,7 @@ def test_an_interrupt_is_left_to_the_command_under_lock(full: str, tmp_path: Pat
     )
     wait_until(began.exists)
     os.killpg(child.pid, signal.SIGINT)
-    _, errors = child.communicate(timeout=30)
+    _, errors = child.communicate(timeout=60)
     assert child.returncode == 9
     assert errors == b""
     run("remove", full, KEY)

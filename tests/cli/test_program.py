@@ -20,7 +20,7 @@ def test_an_interrupt_is_one_line(tmp_path: Path) -> None:
     )
     wait_until(began.exists)
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=30)
+    _, errors = child.communicate(timeout=60)
     assert child.returncode == exit_codes.INTERRUPTED
     assert errors == b"p2pannex: interrupted\n"
 

@@ -26,7 +26,7 @@ def serving(store: str, *options: str, command: str = "serve") -> Iterator[tuple
         yield child.stdout.readline().decode().strip(), child
     finally:
         child.terminate()
-        _, errors = child.communicate(timeout=30)
+        _, errors = child.communicate(timeout=60)
     assert child.returncode == 0
     assert b"Traceback" not in errors
     assert all(each.startswith(b"p2pannex: ") for each in errors.splitlines())

@@ -1,4 +1,4 @@
-"""A node's limit on its transfers: it is kept, nobody waits in a circle, and nobody waits for ever."""
+"""A node's limit on its transfers: it is never exceeded, there is no deadlock, and every request is admitted."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def nodes(*limits: int) -> list[Node]:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 1 << 20))
-def test_limits_are_kept_and_everybody_comes_in(data: st.DataObject, seed: int) -> None:
-    """Whatever sets of nodes are wanted, in whatever order, for however long, and whoever gives up."""
+def test_limits_are_kept_and_every_request_is_admitted(data: st.DataObject, seed: int) -> None:
+    """For any sets of nodes, any order, any duration, and any requests that are cancelled."""
     limits = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=4))
     some = st.sets(st.integers(0, len(limits) - 1), min_size=1)
     times = st.floats(0, 5)

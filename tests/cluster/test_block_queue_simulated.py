@@ -11,7 +11,7 @@ from p2pannex.testing.samples import key_of, sample, send_pieces
 from p2pannex.testing.simulator import Simulation, simulate
 
 
-def test_a_slow_node_holds_nobody_up_while_its_queue_lasts() -> None:
+def test_a_slow_node_delays_no_other_while_its_queue_has_space() -> None:
     async def scenario(world: Simulation) -> dict[str, float]:
         content = sample(4 << 20)
         for name, bandwidth in (("a", 1e6), ("b", 1e6), ("slow", 1e5)):

@@ -159,7 +159,7 @@ async def test_a_node_that_is_killed_in_an_upload(tmp_path: Path) -> None:
 
 
 async def test_a_node_that_is_stopped_in_an_upload(tmp_path: Path) -> None:
-    """A process that hangs (SIGSTOP) is left out, and nobody waits until it is gone."""
+    """A process that hangs (SIGSTOP) is left out, and the upload does not wait for its end."""
     content = sample(1 << 20)
     key = key_of(content)
     stores = stores_in(tmp_path, "abc")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pannex.cluster import Cluster, Node
-from p2pannex.p2p.peer import SLICE
+from p2pannex.p2p.stream_peer import SLICE
 from p2pannex.testing.samples import fetch, key_of, sample
 from p2pannex.testing.serving import served
 from p2pannex.testing.simulator import Failing, Simulation, simulate

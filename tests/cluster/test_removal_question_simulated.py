@@ -117,7 +117,7 @@ def test_the_question_and_the_removal_are_adjacent(nodes: int, busy: bool, seed:
     simulate(scenario, seed)
 
 
-def test_nobody_comes_between_the_question_and_the_removal() -> None:
+def test_no_other_request_comes_between_timestamp_and_removal() -> None:
     """Where many wait for the only connection to a node, too: it is not given away between the two."""
 
     async def scenario(world: Simulation) -> None:

@@ -33,7 +33,7 @@ def test_what_cannot_be_judged_is_an_error_when_it_is_loaded(text: str, term: st
 
 
 def test_a_node_that_does_not_answer_may_have_the_content_or_not() -> None:
-    """b is wanted to have a copy if a has none, c if a has one: nobody knows, so both get it."""
+    """b wants a copy if a has none, c wants one if a has one. It is not known which is the case, so both get a copy."""
 
     async def scenario(world: Simulation) -> None:
         a, b, c = (world.node(name) for name in "abc")
@@ -59,7 +59,7 @@ def test_a_node_that_does_not_answer_may_have_the_content_or_not() -> None:
 
 
 def test_a_full_node_that_has_the_content_needs_no_room_for_it() -> None:
-    """Otherwise the content would go to the other node as well, whenever somebody uploads it again."""
+    """Otherwise the content would go to the other node as well, each time that a client uploads it again."""
 
     async def scenario(world: Simulation) -> None:
         a, b = (world.node(name) for name in "ab")

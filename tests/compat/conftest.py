@@ -82,7 +82,7 @@ def _accounts(directory: Path, home: Path, shells: dict[str, Path]) -> dict[str,
     Nothing of the machine's is changed: libnss-wrapper has sshd read other files.
     """
     entries = [pwd.getpwuid(os.getuid())]
-    with contextlib.suppress(KeyError):  # what sshd of a root becomes before anybody has logged in
+    with contextlib.suppress(KeyError):  # the user that a root's sshd runs as before a client has logged in
         entries.append(pwd.getpwnam("sshd"))
     lines = [":".join(str(field) for field in entry) for entry in entries]
     lines += [f"{name}:*:{os.getuid()}:{os.getgid()}::{home}:{shell}" for name, shell in shells.items()]
@@ -124,7 +124,7 @@ def _running(server: str, directory: Path, variables: Mapping[str, str]) -> Iter
 
 
 def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
             return True

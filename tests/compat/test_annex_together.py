@@ -1,9 +1,10 @@
 """Eight clients at once on one repository, half of them of git-annex-shell, half of p2pannex-shell.
 
-Each client is a `Remote` that starts its server some times anew, and stores and removes content at random. What one of
-git-annex-shell's is changing nobody else changes at that moment: git-annex logs a change after having made it, without
-excluding others in between, so that two of its own processes which store and remove one key at the same time may leave
-a log that says the contrary of what is there. The clients of p2pannex-shell change the same content at the same time.
+Each client is a `Remote` that starts its server a few times anew, and stores and removes content at random. While a
+client of git-annex-shell changes a key, no other client changes that key. The reason: git-annex logs a change after it
+has made it, and does not exclude other processes in between. So two of its processes that store and remove one key at
+the same time may leave a log that contradicts what is stored. Clients of p2pannex-shell do change the same content at
+the same time.
 """
 
 import random
@@ -45,7 +46,7 @@ class Turns:
 
     @contextmanager
     def turn(self, chance: random.Random, *, in_peace: bool) -> Iterator[Key]:
-        """A key that one may change, `in_peace` from anybody or together with others who do not insist on that."""
+        """A key to change: alone if `in_peace`, otherwise together with clients that are not `in_peace` either."""
         free = [key for key, work in self._at_work.items() if not work or not (in_peace or any(work))]
         key = chance.choice(free)
         self._at_work[key].append(in_peace)

@@ -63,9 +63,9 @@ def with_a_commit(env: AnnexEnvironment, name: str) -> Path:
     return path
 
 
-def somebody_elses(env: AnnexEnvironment) -> Path:
+def of_another_user(env: AnnexEnvironment) -> Path:
     if os.getuid() != 0:
-        pytest.skip("only root can give a repository to somebody else")
+        pytest.skip("only root can give a repository to another user")
     path = env.repository("r")
     env.run("chown", "-R", "12345", path)
     return path
@@ -77,7 +77,7 @@ def somebody_elses(env: AnnexEnvironment) -> Path:
         (old_version, "{} is a git-annex repository of version 8", "git annex upgrade"),
         (corrupt_config, "git refuses to read {}: bad config line", "config"),
         (no_uuid, "{} has no annex.uuid", "git annex init"),
-        (somebody_elses, "git refuses to read {}: detected dubious ownership", "--add safe.directory"),
+        (of_another_user, "git refuses to read {}: detected dubious ownership", "--add safe.directory"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )

@@ -64,7 +64,7 @@ def check_clean(env: AnnexEnvironment, annex: Path) -> None:
 async def test_git_annex_reads_what_we_log(annex_env: AnnexEnvironment, annex: Path) -> None:
     key = Key("SHA256E-s3--abc_d.x_y")
     uuid = annex_env.uuid(annex)
-    async with Branch(annex) as branch:
+    async with Branch(BlockingBranch(annex)) as branch:
         await branch.log_location(key, uuid, True)
         await branch.log_location(key, UUIDS[0], True)
         assert whereis(annex_env, annex, key) == {uuid, UUIDS[0]}, "from the journal, or after its commit"
@@ -72,7 +72,8 @@ async def test_git_annex_reads_what_we_log(annex_env: AnnexEnvironment, annex: P
         await branch.log_location(key, UUIDS[0], False)
         await branch.commit()
         assert whereis(annex_env, annex, key) == {uuid}
-        assert await branch.uuid_log() == annex_env.run("git", "show", "git-annex:uuid.log", cwd=annex).stdout.encode()
+        shown = annex_env.run("git", "show", "git-annex:uuid.log", cwd=annex).stdout
+        assert await branch.read(b"uuid.log") == shown.encode()
     check_clean(annex_env, annex)
     log = annex_env.run("git", "annex", "log", f"--key={key}", "--raw-date", cwd=annex).stdout
     assert log.count("\n+ ") + log.startswith("+ ") == 2
@@ -116,7 +117,7 @@ def test_git_annex_waits_for_our_lock(annex_env: AnnexEnvironment, annex: Path) 
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(1)
             assert branch.locations(key) == set()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert branch.locations(key) == {UUIDS[0]}
 
 
@@ -160,7 +161,7 @@ async def test_both_at_the_same_time(annex_env: AnnexEnvironment, annex: Path) -
             )
             await trio.run_process(["git", "annex", "merge"], cwd=annex, env=annex_env.variables, capture_stdout=True)
 
-    async with Branch(annex) as branch:
+    async with Branch(BlockingBranch(annex)) as branch:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(git_annex)
             for n in range(200):

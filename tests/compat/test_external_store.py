@@ -22,7 +22,7 @@ if command != "p2pstdio":
     sys.exit("no such command: " + command)
 
 import trio
-from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol import Side
 from p2pannex.p2p.server import serve
 from p2pannex.stores.external.store import ExternalStore

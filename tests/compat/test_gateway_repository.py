@@ -1,4 +1,4 @@
-"""Clusters as ``git annex initcluster``, ``updatecluster`` and ``extendcluster`` make them, whoever serves what.
+"""Clusters as ``git annex initcluster``, ``updatecluster`` and ``extendcluster`` make them, served by several programs.
 
 Every repository is a real git-annex repository. What differs is which program serves it: git-annex-shell,
 p2pannex-shell, or, of a node on the gateway's own machine, the gateway itself.
@@ -211,7 +211,7 @@ def test_a_special_remote_as_a_node(family: Family) -> None:
 
 
 def test_a_node_that_cannot_be_reached(family: Family) -> None:
-    """The others do the work; of content that it may have nobody says that it is gone."""
+    """The other nodes do the work, and content that the unreachable node may have is not reported as gone."""
     gateway = cluster_of_three(family, [None, THEIRS, OURS])
     client = family.client(gateway, OURS)
     family.run(gateway, "git", "config", "remote.node1.url", "ssh://nowhere/")
@@ -313,7 +313,7 @@ def test_what_may_be_asked_for(family: Family) -> None:
     gateway = cluster_of_three(family, [None, None, None])
     family.run(gateway, "git", "config", "remote.node2.annex-proxy", "true")
     cluster = family.run(gateway, "git", "config", "annex.cluster.fam").strip()
-    uuids = [cluster, *(family.environment.uuid(family.home / f"node{number}") for number in range(3)), "nobody"]
+    uuids = [cluster, *(family.environment.uuid(family.home / f"node{number}") for number in range(3)), "unknown"]
 
     def given(shell: str) -> str:
         """Of each uuid: y where it is served."""

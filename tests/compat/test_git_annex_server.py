@@ -180,7 +180,7 @@ async def test_an_upload_that_is_left_goes_on_where_it_was(remote: Remote) -> No
         assert await again.finish(True) == Stored()
 
 
-async def test_a_download_that_is_left_harms_nobody(remote: Remote) -> None:
+async def test_an_abandoned_download_harms_no_other_request(remote: Remote) -> None:
     await put(remote, LARGE)
     async with await remote.get(key_of(LARGE)) as download:
         await download.readinto(memoryview(bytearray(1000)))
@@ -280,7 +280,7 @@ async def test_failures_over_ssh_are_told_apart(repository: Path, sshd: SshServe
     with pytest.raises(Unreachable, match=r"^could not reach localhost \(exit status 255\): .*refused"):
         await open_url(f"ssh://localhost:1{repository}", capture_stderr=True)
     with pytest.raises(Unreachable, match=r"exit status 255\): .*Permission denied"):
-        await open_url(sshd.url(repository).replace("//", "//nobody-there@"), capture_stderr=True)
+        await open_url(sshd.url(repository).replace("//", "//no-such-user@"), capture_stderr=True)
     with pytest.raises(ProcessEnded, match=r"^localhost: command not found \(exit status 127\)") as caught:
         await open_url(sshd.url(repository) + "?shell=no-such-program", capture_stderr=True)
     assert not isinstance(caught.value, Unreachable)

@@ -92,7 +92,7 @@ class Peers:
             finally:
                 process.terminate()
                 try:
-                    process.wait(30)
+                    process.wait(60)
                 finally:
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)  # git-annex leaves the network's program running

@@ -67,7 +67,7 @@ def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("way", [Inline, Batched])
 @pytest.mark.parametrize(("image", "kind"), [(kind, kind) for kind in KINDS], indirect=["image"])
 def test_content_survives(image: Path, kind: str, way: type[DiskWork], tmp_path: Path) -> None:
-    contents = [b"alone", b"below directories that somebody made who was killed"]
+    contents = [b"alone", b"below directories made by a process that was killed"]
     copy = tmp_path / "copy"
 
     async def put_all(directory: Path) -> None:

@@ -1,7 +1,7 @@
-"""Transfers that were killed in the middle go on where they were: ours and git-annex's on either side, up and down.
+"""A transfer that is killed resumes at the byte it had reached: with our client and server, and with git-annex's.
 
-A relay between client and server stops passing bytes on in the middle of the content. Then everything is killed, with
-a signal that nobody can catch: client, relay and server. The relay of the second run notes the offset that is used.
+A relay between client and server stops passing bytes on in the middle of the content. Then client, relay and server
+are killed with SIGKILL. The relay of the second run notes the offset that is used.
 """
 
 import hashlib

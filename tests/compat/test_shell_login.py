@@ -214,7 +214,7 @@ def test_git_annexs_own_watcher_fetches_what_is_pushed(client: Client) -> None:
     with remotedaemon(client, clone):
         commit = client.commit(first, "second")
         client.git(first, "push", "-q", client.url, "HEAD:pushed")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while client.git(clone, "rev-parse", "origin/pushed") != commit:
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -36,7 +36,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """A home of its own, in which git-annex is the one of this Python's environment."""
     home = tmp_path / "home"
     home.mkdir()
-    (home / ".gitconfig").write_text("[user]\nname = Somebody\nemail = somebody@example.com\n")
+    (home / ".gitconfig").write_text("[user]\nname = User\nemail = user@example.com\n")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return kept | {"HOME": str(home), "PATH": path, "GIT_CONFIG_NOSYSTEM": "1"}

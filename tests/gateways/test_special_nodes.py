@@ -44,7 +44,7 @@ class World:
             f"uuid-of-{name}",
             external=program or (*plain, str(PLAIN), "2"),
             settings={"directory": str(self.path / name / "cloud")},
-            timeout=5,
+            timeout=60,
         )
 
     def trouble(self, name: str, verb: str, how: str, *, always: bool = False) -> None:
@@ -246,7 +246,7 @@ async def test_a_program_made_with_annexremote(tmp_path: Path) -> None:
         assert (await cluster.remove(key)).ok
 
 
-def test_what_may_be_secret_is_for_nobody_else(world: World) -> None:
+def test_other_users_cannot_read_what_may_be_secret(world: World) -> None:
     assert (world.gateway / "p2pannex.toml").stat().st_mode & 0o077 == 0
     assert "cloud" not in repr(GatewayConfig.load(world.gateway).nodes["a"])
 

@@ -107,7 +107,7 @@ def test_a_bare_repository_that_was_named_is_not_one_that_git_came_upon(
         assert read_annex_config(os.fsencode(place)).uuid
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a repository to somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a repository to another user")
 @pytest.mark.parametrize("place", ["r", "b.git", "link"])
 @pytest.mark.parametrize(
     "allowed", ["", "*", "{}/r", "{}/r/", "{}/b.git", "{}/r/.git", "{}/*", "{}/link", "~/r", "*\n\n", "{}"]
@@ -134,8 +134,8 @@ def test_safe_directory_is_what_git_makes_of_it(
             read_annex_config(os.fsencode(tmp_path / place))
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a repository to somebody else")
-def test_somebody_elses_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a repository to another user")
+def test_a_repository_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = make(tmp_path / "r")
     monkeypatch.setenv("HOME", str(tmp_path))  # without the user's own safe.directory
     monkeypatch.delenv("SUDO_UID", raising=False)

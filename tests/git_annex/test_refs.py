@@ -42,7 +42,7 @@ async def test_first_where_refs_stand_and_then_what_they_change_to(path: Path, c
         assert await anext(changes) == (made,)
 
 
-async def test_what_changes_while_nobody_waits(path: Path, changes: Changes) -> None:
+async def test_changes_between_two_waits(path: Path, changes: Changes) -> None:
     first = commit(path, "first", "refs/heads/main")
     assert await anext(changes) == (first,)
     passing = commit(path, "passing", "refs/heads/main")

@@ -15,9 +15,9 @@ from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
 from p2pannex.p2p.authenticate import NotAuthenticated, authenticate
 from p2pannex.p2p.memory import memory_peers
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.remote import AuthenticationFailed, handshake
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.messages import Auth, CheckPresent
 from p2pannex.stores.memory import MemoryStore

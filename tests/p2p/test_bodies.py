@@ -85,7 +85,7 @@ class Elsewhere(File):
 
 async def sent(transport: str, download: Download, *, fails: type[Exception] | None = None) -> bytes:
     """What arrives at the far side of a peer."""
-    client, server = peer_pair(transport, timeout=5)
+    client, server = peer_pair(transport, timeout=60)
     got = bytearray()
 
     async def receive() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 import pytest
 import trio
@@ -10,8 +11,9 @@ import trio
 from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
 from p2pannex.p2p import client_watch
-from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol import messages as m
 from p2pannex.service import AlreadyHave, Download, Lock, NotStored, Removal, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
@@ -35,7 +37,7 @@ class Slow(MemoryStore):
         self.begun = trio.Event()
         self.ended = trio.Event()
         self.wait = True
-        self.seconds = 20.0
+        self.seconds = 1000.0
 
     async def work(self) -> None:
         self.begun.set()
@@ -126,7 +128,7 @@ async def test_work_ends_when_the_client_has_left(transport: str, request_: str)
         await trio.sleep(0.1)
         assert not here.ended.is_set(), "the client is still there"
         await client.aclose()
-        with trio.fail_after(10):
+        with trio.fail_after(50):
             await here.ended.wait()
 
 
@@ -143,7 +145,7 @@ async def test_a_client_on_pipes_that_closes_its_sending_side_gets_its_reply() -
         await client.send(m.CheckPresent(KEY))
         await here.begun.wait()
         await client.stream.send_eof()
-        with trio.fail_after(10):
+        with trio.fail_after(50):
             assert await client.receive() == m.Success()
             await here.ended.wait()
     await client.aclose()
@@ -151,13 +153,15 @@ async def test_a_client_on_pipes_that_closes_its_sending_side_gets_its_reply() -
 
 @pytest.mark.parametrize("reads", [False, True])
 async def test_a_body_is_sent_to_a_client_that_reads_it_and_to_no_other(reads: bool) -> None:
+    """On a socket whose sending side the client has closed."""
     here = Slow()
     here.wait = False
     here.contents[KEY] = CONTENT
-    client, server = peer_pair("pipe")
+    client, server = peer_pair("socket", timeout=math.inf)  # as a server waits for its client
     assert isinstance(client, StreamPeer)
     assert isinstance(client.stream, DescriptorStream)
     async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + 50
         nursery.start_soon(serving, server, here)
         await client.receive()
         await client.send(m.Get(0, None, KEY))
@@ -172,6 +176,7 @@ async def test_a_body_is_sent_to_a_client_that_reads_it_and_to_no_other(reads: b
                 await trio.sleep(0.001)
             assert got == len(CONTENT)
         # In both cases the server ends now: this block does.
+    assert not nursery.cancel_scope.cancelled_caught
     await client.aclose()
 
 

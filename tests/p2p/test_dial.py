@@ -11,7 +11,7 @@ import trio.testing
 
 from p2pannex.errors import ConnectionLost
 from p2pannex.p2p.dial import open_socket_peer
-from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.transports.listeners import open_listeners
 from p2pannex.transports.sockets import TcpAddress, UnixAddress
 from tests.transports.connections import LOOPBACK
@@ -44,7 +44,7 @@ async def test_a_full_queue_is_waited_for_until_the_deadline(tmp_path: Path) -> 
         await first.aclose()
 
 
-async def test_nobody_listens() -> None:
+async def test_a_closed_listener() -> None:
     [listener] = await open_listeners(LOOPBACK)
     listener.close()
     with pytest.raises(ConnectionLost) as caught:
@@ -54,7 +54,7 @@ async def test_nobody_listens() -> None:
         await listener.accept()
 
 
-async def test_nobody_is_there(tmp_path: Path) -> None:
+async def test_addresses_without_a_listener(tmp_path: Path) -> None:
     with pytest.raises(ConnectionLost, match="No such file or directory"):
         await open_socket_peer(UnixAddress(tmp_path / "s"))
     with pytest.raises(ConnectionLost, match=r"cannot connect to x{70}"):

@@ -29,7 +29,8 @@ from p2pannex.service import AlreadyHave, Stored
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of
 from p2pannex.transports.listeners import SocketListener, open_listeners, server_tls
-from p2pannex.transports.sockets import SocketAddress, TcpAddress, UnixAddress, client_tls
+from p2pannex.transports.sockets import SocketAddress, TcpAddress, UnixAddress
+from p2pannex.transports.tls import client_tls
 from tests.support.descriptors import count_descriptors
 
 QUICK = Limits(delay=0.05)
@@ -50,7 +51,7 @@ class Server:
 
     def remote(self, token: str | None = None, *, uuid: str | None = None, **settings: Any) -> Remote:
         dial: Callable[[], Any] = partial(open_socket_peer, self.address, **settings)
-        return Remote(dial, uuid or self.store.uuid, credentials=Auth("a-client", token or self.token), timeout=20)
+        return Remote(dial, uuid or self.store.uuid, credentials=Auth("a-client", token or self.token), timeout=60)
 
     async def raw(self, first: bytes = b"") -> trio.SocketStream:
         """A connection on which the test writes its own bytes."""
@@ -115,7 +116,7 @@ async def get(remote: Remote, content: bytes) -> None:
 
 async def logged(caplog: pytest.LogCaptureFixture, text: str) -> str:
     """Wait for a line in the log."""
-    with trio.fail_after(20):
+    with trio.fail_after(50):
         while True:
             for record in caplog.records:
                 if text in record.getMessage():
@@ -126,7 +127,7 @@ async def logged(caplog: pytest.LogCaptureFixture, text: str) -> str:
 async def rest(stream: trio.abc.ReceiveStream) -> bytes:
     """What still comes. A connection that is closed on unread bytes may end with a reset."""
     received = b""
-    with trio.fail_after(20), contextlib.suppress(trio.BrokenResourceError):
+    with trio.fail_after(50), contextlib.suppress(trio.BrokenResourceError):
         async for data in stream:
             received += data
     return received
@@ -152,7 +153,7 @@ async def test_300_clients_at_once_do_real_work(tmp_path: Path, address: SocketA
                 await put(remote, content)
                 await get(remote, content)
                 async with await remote.lock(key):
-                    # Everybody is connected, and holds a lock, before anybody goes on.
+                    # Every client is connected and holds a lock before any of them continues.
                     together += 1
                     if together == 300:
                         all_here.set()
@@ -184,7 +185,7 @@ async def test_a_thousand_come_and_go(tmp_path: Path) -> None:
             async with trio.open_nursery() as nursery:
                 for number in range(start, start + 50):
                     nursery.start_soon(client, number)
-        with trio.fail_after(20):
+        with trio.fail_after(50):
             while count_descriptors() > baseline:  # noqa: ASYNC110 - the kernel sets no event
                 await trio.sleep(0.01)
 
@@ -227,7 +228,7 @@ async def test_revoking_ends_the_connections_that_came_with_the_token(tmp_path: 
         await kept.aclose()
 
 
-async def test_a_broken_file_of_tokens_lets_nobody_in_and_throws_nobody_out(
+async def test_a_broken_token_file_accepts_no_client_and_disconnects_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(tmp_path, limits=Limits(delay=0.05, recheck=0.02)) as server, server.remote() as remote:
@@ -341,7 +342,7 @@ async def test_strangers_that_have_time_left_keep_others_waiting(tmp_path: Path)
             await stream.aclose()
 
 
-async def test_strangers_keep_their_place_while_nobody_waits_for_it(tmp_path: Path) -> None:
+async def test_unauthenticated_clients_stay_connected_while_no_other_waits(tmp_path: Path) -> None:
     async with serving(tmp_path, limits=Limits(unauthenticated=2, unauthenticated_grace=0)) as server:
         slow = [await server.raw(b"AUTH") for _ in range(2)]
         await trio.testing.wait_all_tasks_blocked(0.02)
@@ -402,7 +403,7 @@ async def test_more_connections_than_allowed_wait(tmp_path: Path) -> None:
             assert not answered.is_set()
             await first.timestamp()
             await first.aclose()
-            with trio.fail_after(20):
+            with trio.fail_after(50):
                 await answered.wait()
         await second.aclose()
 
@@ -482,7 +483,7 @@ async def test_no_descriptors_left_is_waited_out(tmp_path: Path, caplog: pytest.
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         await client.send(server.auth())
-        with trio.fail_after(20):
+        with trio.fail_after(50):
             assert (await client.recv(100)).startswith(b"AUTH-SUCCESS ")
         client.close()
     assert len([record for record in caplog.records if "cannot accept" in record.getMessage()]) == 1

@@ -14,7 +14,8 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.protocol.errors import LocalProtocolError, RemoteProtocolError
@@ -30,7 +31,7 @@ streams = pytest.mark.parametrize("transport", [name for name in PEERS if name !
 SIZES = [0, 1, 5, SMALL_BODY - 10, SMALL_BODY, SMALL_BODY + 1, 3 * SMALL_BODY + 7]
 
 
-async def idle_pair(transport: str, timeout: float = 5, version: int = 4) -> Pair:
+async def idle_pair(transport: str, timeout: float = 60, version: int = 4) -> Pair:
     client, server = peer_pair(transport, timeout=timeout)
     await server.send(m.AuthSuccess("u"))
     assert await client.receive() == m.AuthSuccess("u")
@@ -63,9 +64,10 @@ async def test_messages_and_answers(transport: str) -> None:
         assert not client.reusable
         assert await server.receive() == m.CheckPresent(K)
         server.queue(m.Success())
-        with trio.move_on_after(0.01):
-            await server.receive()  # it is the client's turn: what is queued goes out first
-        assert await client.receive() == m.Success()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.receive)  # it is the client's turn: what is queued goes out first
+            assert await client.receive() == m.Success()
+            nursery.cancel_scope.cancel()
     assert client.reusable
     await close(client, server)
 
@@ -233,7 +235,7 @@ async def test_closing_while_a_body_is_on_loan_frees_its_writer(transport: str) 
             while True:
                 await server.write_body(memoryview(bytes(1 << 20)))
 
-    with trio.fail_after(5):
+    with trio.fail_after(50):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)
             await client.receive()
@@ -448,11 +450,11 @@ async def test_cancelled_anywhere_a_peer_is_reusable_or_says_that_it_is_not(tran
             nursery.start_soon(answer_everything, server)
             yield lambda: exchange(client)
             if client.reusable:
-                with trio.fail_after(5):
+                with trio.fail_after(50):
                     await exchange(client)
                 assert client.reusable
             await client.aclose()
-            with trio.fail_after(5):
+            with trio.fail_after(50):
                 await trio.testing.wait_all_tasks_blocked()
         await server.aclose()
 

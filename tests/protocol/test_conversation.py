@@ -73,8 +73,8 @@ def snapshot(end: Conversation) -> tuple[object, ...]:
     return end.state, end.version, end.incoming, end.outgoing
 
 
-def law(state: State, cls: type[m.Message], speaker: Side, version: int) -> State | None:
-    """The table's word, read apart from the code that is tested."""
+def rule(state: State, cls: type[m.Message], speaker: Side, version: int) -> State | None:
+    """The next state according to the table, read without the code under test. None: not allowed."""
     following = TABLE[state].get(speaker, {}).get(cls)
     if following is None or (cls.since > version and state not in ANY_VERSION):
         return None
@@ -85,9 +85,9 @@ def test_totality_of_sending() -> None:
     for state, cls, side, version in CASES:
         end = conversation(side, state, version)
         before = snapshot(end)
-        expected = law(state, cls, side, version)
+        expected = rule(state, cls, side, version)
         if side is CLIENT and cls.since > version:
-            expected = None  # a client asks for nothing that is newer than what was agreed on
+            expected = None  # a client sends no request that is newer than the agreed version
         try:
             end.sending(EVERY[cls])
         except LocalProtocolError:
@@ -102,7 +102,7 @@ def test_totality_of_receiving() -> None:
     for state, cls, side, version in CASES:
         end = conversation(side, state, version)
         before = snapshot(end)
-        expected = law(state, cls, side.other, version)
+        expected = rule(state, cls, side.other, version)
         try:
             end.receiving(EVERY[cls])
         except RemoteProtocolError as error:
@@ -116,7 +116,7 @@ def test_totality_of_receiving() -> None:
 
 
 def test_what_may_be_sent_is_taken() -> None:
-    """Both ends hold to the same law: what one may send the other takes, and both are then in the same state."""
+    """What one end may send, the other accepts, and both are then in the same state."""
     for state, cls, side, version in CASES:
         sender, receiver = conversation(side, state, version), conversation(side.other, state, version)
         try:

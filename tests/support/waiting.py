@@ -6,6 +6,7 @@ import trio
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(30):
+    """Wait for at most 50 seconds: longer than honest work takes, and less than the timeouts under test."""
+    with trio.fail_after(50):
         while not condition():  # noqa: ASYNC110 - it sets no event
             await trio.sleep(0.01)

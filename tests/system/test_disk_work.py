@@ -15,7 +15,7 @@ import trio.testing
 from p2pannex.system.disk_work import Batched, DiskWork, Inline, InThreads
 from p2pannex.system.fsync_batch import Fsyncs
 
-WAIT = 10.0
+WAIT = 60.0
 """Seconds after which something that never comes is given up."""
 
 BAD = 1_000_000

@@ -8,6 +8,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from p2pannex.stores.files.objects import ObjectStore
 from p2pannex.system.file_locks import NoFileLocks
 from p2pannex.system.unsupported import UNSUPPORTED, rename
 from p2pannex.testing.samples import fetch, key_of, store
-from p2pannex.transfer.files import ReceivingFile
+from p2pannex.transfer.receiving_file import ReceivingFile
 from tests.stores.annex.repository import make
 
 CONTENT = b"content on a file system that lacks something"
@@ -194,11 +195,11 @@ def test_tokens_without_file_locks(tmp_path: Path, lacking: Shim, error: str) ->
 @pytest.mark.parametrize("error", ERRORS)
 async def test_receiving_into_a_file(tmp_path: Path, lacking: Shim, lacks: str, error: str) -> None:
     lacking(lacks, always, getattr(errno, error))
-    with await ReceivingFile.open(tmp_path / "file", KEY) as file:
+    with closing(await ReceivingFile.open(tmp_path / "file", KEY)) as file:
         await file.send_all(memoryview(CONTENT))
         await file.commit()
     assert (tmp_path / "file").read_bytes() == CONTENT
-    with await ReceivingFile.open(tmp_path / "another", KEY) as file:
+    with closing(await ReceivingFile.open(tmp_path / "another", KEY)) as file:
         await file.send_all(memoryview(CONTENT[:10]))
     left = sorted(path.name for path in tmp_path.iterdir())
     assert len(left) == (2 if lacks != "flock" else 1), "without locks nothing is resumed from, and nothing left"

@@ -1,4 +1,4 @@
-"""Transcripts that are held against the protocol: what is told apart."""
+"""Transcripts are checked against the protocol rules: which problems are found."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.testing.transcripts import made
         (["C: FOO", "client closes"], "has not replied"),
     ],
 )
-def test_a_transcript_that_breaks_the_law_is_told_apart(steps: list[str], problem: str) -> None:
+def test_a_transcript_that_breaks_the_protocol_rules_is_rejected(steps: list[str], problem: str) -> None:
     with pytest.raises(Mismatch) as caught:
         replay(made(*steps), 4)
     assert problem in str(caught.value)

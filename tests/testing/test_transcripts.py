@@ -26,7 +26,7 @@ SPEC = Path(__file__).parents[2] / "protocol-spec"
         "# T\nsection 1\nC: X",
         "# T\nsection 1\nversions 0-4",
         "# T\nsection 1\nversions 0-4\nD: X",
-        "# T\nsection 1\nversions 0-4\n[somebody] C: X",
+        "# T\nsection 1\nversions 0-4\n[sometimes] C: X",
         "# T\nsection 1\nversions 0-4\nC: X\npresent hello",
         "# T\nsection 1\nversions 0-4\nopening other\nC: X",
     ],

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from p2pannex.access import Mode
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol import ConnectionLost, Side
 from p2pannex.service import Service
 from p2pannex.testing.player import Player
@@ -35,7 +35,7 @@ async def playing_with(store: Service) -> AsyncIterator[Player]:
 
     async def serve_one(end: socket.socket, mode: str) -> None:
         try:
-            await serve(StreamPeer(DescriptorStream.over_socket(end), Side.SERVER, timeout=5), store, mode=Mode(mode))
+            await serve(StreamPeer(DescriptorStream.over_socket(end), Side.SERVER, timeout=60), store, mode=Mode(mode))
         except ConnectionLost:
             pass  # a client left in the middle of something, which some transcripts are about
 
@@ -45,7 +45,7 @@ async def playing_with(store: Service) -> AsyncIterator[Player]:
         return DescriptorStream.over_socket(ours)
 
     async with trio.open_nursery() as nursery:
-        player = Player(open_stream, run="t", timeout=5)
+        player = Player(open_stream, run="t", timeout=60)
         yield player
         await player.aclose()
 

@@ -15,9 +15,9 @@ import trio
 
 from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.remote import Remote
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.service import AlreadyHave, Download, NotStored, Upload
 from p2pannex.stores.memory import MemoryStore

@@ -8,10 +8,11 @@ import trio
 import trio.testing
 
 from p2pannex.p2p.dial import open_socket_peer
-from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.transports.descriptor import DescriptorStream
 from p2pannex.transports.listeners import SocketListener
-from p2pannex.transports.sockets import TcpAddress, TlsStream
+from p2pannex.transports.sockets import TcpAddress
+from p2pannex.transports.tls import TlsStream
 
 LOOPBACK = TcpAddress("127.0.0.1", 0)
 
@@ -30,5 +31,5 @@ async def connected(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accept)
-        peer = await open_socket_peer(listener.address, tls=client_side, server_name=server_name, timeout=10)
+        peer = await open_socket_peer(listener.address, tls=client_side, server_name=server_name, timeout=60)
     return peer, accepted[0]

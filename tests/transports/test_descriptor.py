@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from p2pannex.p2p.peer import ReceivesInto, ReceivesNow, SendsFiles, SendsNow
+from p2pannex.p2p.stream_peer import ReceivesInto, ReceivesNow, SendsFiles, SendsNow
 from p2pannex.testing.faults import Operation, cancel_everywhere
 from p2pannex.testing.samples import sample
 from p2pannex.transports.descriptor import F_SETPIPE_SZ, PIPE_SIZE, DescriptorStream
@@ -319,7 +319,7 @@ async def test_a_cancelled_send_file_is_counted(make: Make, tmp_path: Path) -> N
 
 
 @each
-async def test_whoever_is_cancelled_already_does_nothing(make: Make, tmp_path: Path) -> None:
+async def test_calls_in_a_cancelled_scope_do_nothing(make: Make, tmp_path: Path) -> None:
     async with pair(make) as (one, other):
         await other.send_all(b"there")
         with (tmp_path / "file").open("w+b") as file, trio.CancelScope() as scope:

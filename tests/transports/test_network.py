@@ -90,8 +90,8 @@ def running(pid: str) -> bool:
 
 
 async def remote(token: str) -> Remote:
-    dial = partial(open_network_peer, ADDRESS, timeout=20, capture_stderr=True)
-    return await Remote.open(dial, credentials=Auth("a-client", token), timeout=20)
+    dial = partial(open_network_peer, ADDRESS, timeout=60, capture_stderr=True)
+    return await Remote.open(dial, credentials=Auth("a-client", token), timeout=60)
 
 
 async def test_both_ends(net: Path, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ async def test_a_network_without_a_program() -> None:
         await open_network_peer(unknown)
     with pytest.raises(RemoteError, match="git-annex-p2p-unknown: command not found"):
         async with network_listener(unknown):
-            pytest.fail("nobody would be brought here")
+            pytest.fail("no connection would arrive here")
 
 
 @pytest.mark.parametrize("net_name", ["", "a/b", "..", "A", "a b", "a_b", "a\n"])

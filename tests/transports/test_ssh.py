@@ -122,7 +122,7 @@ async def test_a_program_missing_over_there_is_another_failure(monkeypatch: pyte
     assert "no-such-program" in str(failure)
 
 
-async def test_the_real_ssh_says_that_it_reaches_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_real_ssh_reports_that_the_host_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     failure = await failure_of(monkeypatch, "ssh -F /dev/null -p 1 -o BatchMode=yes -o HostName=127.0.0.1")
     assert isinstance(failure, Unreachable)
     assert "refused" in str(failure)

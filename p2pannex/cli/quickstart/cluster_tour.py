@@ -162,9 +162,9 @@ class ClusterTour:
         """The cluster, and the connection of its client."""
         from p2pannex.cluster import Cluster, Node
         from p2pannex.errors import ConnectionLost
-        from p2pannex.p2p.peer import StreamPeer
         from p2pannex.p2p.remote import Remote
         from p2pannex.p2p.server import serve
+        from p2pannex.p2p.stream_peer import StreamPeer
         from p2pannex.protocol.conversation import Side
         from p2pannex.system.background import Background
         from p2pannex.transports.descriptor import DescriptorStream

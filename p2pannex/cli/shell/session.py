@@ -15,8 +15,8 @@ import trio
 
 from p2pannex.access import Mode
 from p2pannex.errors import ConnectionLost, RemoteError
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.service import Service
 from p2pannex.stores.annex.store import AnnexStore

@@ -22,9 +22,19 @@ from p2pannex.system.file_locks import KERNEL_LOCKS, Locks
 
 
 class BlockingBranch:
-    """The branch, in methods that block. Any thread may call them; one thread at a time uses the git process.
+    """The ``git-annex`` branch of the repository with git directory `git_dir`, in methods that block.
 
-    The caller must call `close` at the end: it ends that process.
+    Any thread may call them; one thread at a time uses the git process. The caller must call `close` at the end: it
+    ends that process.
+
+    shared_mode: permission bits for the files in ``annex/``, such as 0o660 for core.sharedRepository=group, or 0o664
+        for all.
+    lock_timeout, git_timeout: seconds to wait for the journal's lock, and for one git command.
+    clock: returns nanoseconds since 1970, for the lines of the logs.
+    private: the UUIDs of private repositories (annex.private, remote.NAME.annex-private). What is logged about them
+        stays in ``annex/journal-private``, which is read with the branch, and is never committed.
+    locks: how the journal is locked.
+    commits: what the owner has set about commits; None commits always.
     """
 
     def __init__(

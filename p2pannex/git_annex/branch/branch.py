@@ -2,75 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 
 import trio
 
 from p2pannex.git_annex.branch.blocking import BlockingBranch, joined, read_journal
 from p2pannex.git_annex.branch.cat_file import CatFile
-from p2pannex.git_annex.branch.journal import JOURNAL_LOCK_TIMEOUT
 from p2pannex.git_annex.config import AnnexConfig
-from p2pannex.git_annex.git import GIT_TIMEOUT
 from p2pannex.git_annex.hooks import CommitSettings
 from p2pannex.git_annex.logs.location_log import LocationLog
-from p2pannex.git_annex.logs.names import UUID_LOG, location_log_path
+from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.git_annex.pid_locks import locks_of
 from p2pannex.git_annex.sharing import Sharing
 from p2pannex.keys.key import Key
 from p2pannex.system.disk_work import DiskWork, InThreads
-from p2pannex.system.file_locks import KERNEL_LOCKS, Busy, Locks
+from p2pannex.system.file_locks import Busy
 
 
 class Branch:
-    """The ``git-annex`` branch of the repository with git directory `git_dir`, for trio tasks.
+    """The ``git-annex`` branch of one repository, for trio tasks. `of` makes it from a repository's configuration.
 
     git-annex may use the repository at the same time. Two tasks are left to it: to merge the branches of other
     repositories, and to change the whole branch, as ``git annex forget`` does. Commits differ from those of git-annex
     only in their messages. No hooks are run.
 
-    shared_mode: permission bits for the files in ``annex/``, such as 0o660 for core.sharedRepository=group, or 0o664
-        for all.
-    lock_timeout, git_timeout: seconds to wait for the journal's lock, and for one git command.
-    clock: returns nanoseconds since 1970, for the lines of the logs.
+    blocking: the branch for threads, which this object closes.
     disk_work: how changes of the journal wait for the disk; `InThreads` if None.
-    private: the UUIDs of private repositories (annex.private, remote.NAME.annex-private). What is logged about them
-        stays in ``annex/journal-private``, which is read with the branch, and is never committed.
-
-    locks: how the journal is locked.
-    commits: what the owner has set about commits; None commits always.
 
     All methods raise RemoteError, with a text for people, if the disk or git fails, or if another process holds the
     journal's lock for too long. Git processes keep running between calls: use the branch as an ``async with`` block, or
     await `aclose` at the end.
     """
 
-    def __init__(
-        self,
-        git_dir: str | bytes | os.PathLike[str] | os.PathLike[bytes],
-        *,
-        shared_mode: int = 0,
-        lock_timeout: float = JOURNAL_LOCK_TIMEOUT,
-        git_timeout: float = GIT_TIMEOUT,
-        clock: Callable[[], int] = time.time_ns,
-        disk_work: DiskWork | None = None,
-        private: Collection[str] = (),
-        locks: Locks = KERNEL_LOCKS,
-        commits: CommitSettings | None = None,
-    ) -> None:
-        self.blocking = BlockingBranch(
-            git_dir,
-            shared_mode=shared_mode,
-            lock_timeout=lock_timeout,
-            git_timeout=git_timeout,
-            clock=clock,
-            private=private,
-            locks=locks,
-            commits=commits,
-        )
-        self._cat_file = CatFile(self.blocking.git)
+    def __init__(self, blocking: BlockingBranch, *, disk_work: DiskWork | None = None) -> None:
+        self.blocking = blocking
+        self._cat_file = CatFile(blocking.git)
         self._disk_work = disk_work or InThreads()
         self._turn = trio.Lock()
         self._change = trio.Lock()  # tasks wait for each other here, so that they do not each block a thread
@@ -78,14 +45,14 @@ class Branch:
     @classmethod
     def of(cls, config: AnnexConfig, *, disk_work: DiskWork | None = None) -> Branch:
         """The branch of a git-annex repository, with the settings of its owner."""
-        return cls(
+        blocking = BlockingBranch(
             config.git_dir,
             shared_mode=Sharing(config.shared).file_bits,
-            disk_work=disk_work,
             private=config.private_uuids,
             locks=locks_of(config),
             commits=CommitSettings(config.git_dir, config.values),
         )
+        return cls(blocking, disk_work=disk_work)
 
     async def read(self, path: bytes) -> bytes:
         """The content of a log, committed or not; empty if there is no log at that path."""
@@ -106,10 +73,6 @@ class Branch:
     async def locations(self, key: Key) -> set[str]:
         """The uuids of the repositories that have the content of `key`, according to this repository's log."""
         return LocationLog.parse(await self.read(location_log_path(key))).present()
-
-    async def uuid_log(self) -> bytes:
-        """The content of uuid.log, which has the descriptions of repositories."""
-        return await self.read(UUID_LOG)
 
     def require_writable(self, key: Key, *, room: int = 0) -> None:
         """RemoteError if the location log of `key` could not be written now, as far as that can be known beforehand.

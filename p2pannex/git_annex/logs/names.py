@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from p2pannex.keys.key import InvalidKey, Key
 
-UUID_LOG = b"uuid.log"
-REMOTE_LOG = b"remote.log"
 TRUST_LOG = b"trust.log"
 GROUP_LOG = b"group.log"
 PREFERRED_CONTENT_LOG = b"preferred-content.log"
 REQUIRED_CONTENT_LOG = b"required-content.log"
 GROUP_PREFERRED_CONTENT_LOG = b"group-preferred-content.log"
 NUMCOPIES_LOG = b"numcopies.log"
-MINCOPIES_LOG = b"mincopies.log"
 CLUSTER_LOG = b"cluster.log"
 PROXY_LOG = b"proxy.log"
 MAXSIZE_LOG = b"maxsize.log"

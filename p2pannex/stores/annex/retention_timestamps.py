@@ -75,7 +75,7 @@ class AnnexTimes:
             if current is not None and current not in own:
                 earlier = current
             if _seconds(current) >= _seconds(until):
-                run_blocking(directory_durable(directory))  # whoever wrote it may not have fsynced yet
+                run_blocking(directory_durable(directory))  # its writer may not have fsynced yet
                 return
             # ``written`` comes first. In the other order, if we are killed in between, the timestamp would be taken for
             # another program's, and would stay until it expires.

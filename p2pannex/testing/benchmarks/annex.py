@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 import trio
 from attrs import evolve
 
+from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.keys.key import Key
@@ -127,7 +128,7 @@ def _compare_look_ups(bare: str, keys: int, rounds: int, env: dict[str, str]) ->
 async def _our_look_ups(bare: str, rows: list[list[Key]]) -> list[float]:
     """The median of each row except the first, which is a warm-up."""
     medians = []
-    async with Branch(bare) as branch:
+    async with Branch(BlockingBranch(bare)) as branch:
         for keys in rows:
             seconds = []
             for key in keys:

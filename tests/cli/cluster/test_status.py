@@ -47,7 +47,7 @@ def test_status_that_is_watched(gateway: Path, tmp_path: Path) -> None:
                 shown += rest
         except OSError:
             pass  # it has closed its end
-        assert child.wait(30) == exit_codes.INTERRUPTED
+        assert child.wait(60) == exit_codes.INTERRUPTED
     os.close(ours)
     assert b"Traceback" not in shown
 

@@ -145,7 +145,7 @@ def test_a_folder_that_is_in_use_for_something_else(tmp_path: Path, name: str) -
     assert os.listdir(tmp_path / name) == ["precious"]
 
 
-def test_content_that_somebody_else_has_locked_is_left_where_it_is(tmp_path: Path) -> None:
+def test_content_that_another_client_has_locked_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"first")
     arguments = ["quickstart", "--json", "--dir", str(tmp_path / "there"), str(tmp_path / "a")]
     assert CliRunner().invoke(program, arguments).exit_code == 0

@@ -51,7 +51,7 @@ async def test_a_running_gateway_opens_it(gateway: Path, tmp_path: Path) -> None
     DirectoryStore.create(tmp_path / "attic")
     async with GatewayDirectory(gateway, open_url) as cluster:
         await add_node(gateway, "attic", NodeConfig("", str(tmp_path / "attic")), open_url)
-        with trio.fail_after(20):
+        with trio.fail_after(50):
             while not cluster.nodes:  # noqa: ASYNC110 - it looks once a second
                 await trio.sleep(0.05)
         key = await store(cluster, b"content")

@@ -81,7 +81,7 @@ async def test_a_node_that_is_taken_away_ends_its_transfers_first(tmp_path: Path
             await upload.send_all(memoryview(content))
             assert isinstance(await upload.finish(True), Stored)
         assert await has(tmp_path / "a", key_of(content))
-        with trio.fail_after(20):
+        with trio.fail_after(50):
             while node in cluster._nodes._closed:  # noqa: ASYNC110 - its event is gone when it is set
                 await trio.sleep(0.05)
         with pytest.raises(ConnectionLost, match="closed"):

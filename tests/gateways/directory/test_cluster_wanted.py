@@ -102,7 +102,7 @@ async def test_the_clients_name_of_the_file_counts(tmp_path: Path) -> None:
             assert await holders(tmp_path, key_of(name), "ab") == expected
 
 
-async def test_content_that_nobody_wants_is_refused_in_words(tmp_path: Path) -> None:
+async def test_content_that_no_node_wants_is_refused_with_a_reason(tmp_path: Path) -> None:
     path = gateway(tmp_path, a={"wanted": "smallerthan=10"}, b={"wanted": "nothing"})
     async with opened(path) as cluster:
         with pytest.raises(RemoteError, match="no node of the cluster wants this content"):

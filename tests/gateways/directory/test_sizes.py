@@ -119,7 +119,7 @@ async def test_a_count_is_good_for_a_while(tmp_path: Path) -> None:
     assert await sizes.of(["u"], stores) == {"u": 100}
 
 
-def test_a_limit_that_nobody_can_watch_is_an_error(tmp_path: Path) -> None:
+def test_a_limit_that_cannot_be_checked_is_an_error(tmp_path: Path) -> None:
     path = gateway(tmp_path, "balanced=disks", a="1GB")
     text = (path / "p2pannex.toml").read_text()
     for url, limit, problem in (

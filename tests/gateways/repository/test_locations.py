@@ -11,6 +11,7 @@ import pytest
 
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.repository.locations import LoggedRemote, NodeLog
+from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.branch.journal import Journal
 from p2pannex.service import AlreadyHave, Upload
@@ -25,7 +26,7 @@ KEY = key_of(b"content")
 @pytest.fixture
 async def branch(tmp_path: Path) -> AsyncIterator[Branch]:
     subprocess.run(["git", "init", "-q", "--bare", tmp_path / "annex"], check=True)
-    async with Branch(tmp_path / "annex") as branch:
+    async with Branch(BlockingBranch(tmp_path / "annex")) as branch:
         yield branch
 
 
@@ -39,7 +40,7 @@ async def test_only_nodes_are_logged(branch: Branch) -> None:
 
 async def test_what_a_repository_does_is_logged_and_the_rest_is_passed_on(branch: Branch) -> None:
     async with (
-        Branch(branch.blocking.git.git_dir, disk_work=Inline()) as one_client,
+        Branch(BlockingBranch(branch.blocking.git.git_dir), disk_work=Inline()) as one_client,
         served(MemoryStore("u1"), version=3) as remote,
     ):
         log = NodeLog(one_client, ["u1"])

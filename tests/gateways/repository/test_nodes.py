@@ -50,7 +50,7 @@ async def test_a_special_remote_is_a_node_that_answers_with_what_is_wrong(gatewa
 
 
 async def test_a_special_remote_that_only_the_branch_knows_is_not_run(gateway: Gateway) -> None:
-    """Anybody who can push can write there."""
+    """Every client that can push can write there."""
     uuid = gateway.node("cloud", there=False)
     gateway.config("remote.cloud.url")
     described = f"{uuid} type=external externaltype=plain encryption=none name=cloud timestamp=1s"

@@ -37,8 +37,8 @@ async def test_a_repository_that_was_asked_for_in_a_circle(gateway: Gateway) -> 
 
 
 def test_what_is_not_served(gateway: Gateway) -> None:
-    with pytest.raises(RemoteError, match="expected repository UUID nobody but found UUID"):
-        gateway.open("nobody")
+    with pytest.raises(RemoteError, match="expected repository UUID unknown but found UUID"):
+        gateway.open("unknown")
     gateway.config("annex.cluster.fam")
     with pytest.raises(RemoteError, match="not configured to be a gateway"):
         gateway.open()

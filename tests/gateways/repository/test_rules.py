@@ -112,7 +112,7 @@ def test_all_that_another_gateway_has() -> None:
     # What the other reaches by itself would be asked twice.
     assert rules({**PROXIES, OTHER: {FAM: "fam", FAR: "far", N1: "its-own-n1x"}}).whole(FAM, OTHER) is None
     assert rules({**PROXIES, OTHER: {FAR: "far"}}).whole(FAM, OTHER) is None
-    assert rules().whole(FAM, "nobody") is None
+    assert rules().whole(FAM, "unknown") is None
 
 
 def test_gateways_that_would_ask_each_other_in_a_circle() -> None:
@@ -122,5 +122,5 @@ def test_gateways_that_would_ask_each_other_in_a_circle() -> None:
     assert nodes(gone) == ["B-far"]
     with pytest.raises(NotServed):
         gone.node(N1)
-    for client, expected in (("somebody", ["n1", "B-far"]), (OTHER, ["n1"])):
+    for client, expected in (("unknown", ["n1", "B-far"]), (OTHER, ["n1"])):
         assert nodes(Rules(OWN, CONFIG, PROXIES, CLUSTERS, client)) == expected

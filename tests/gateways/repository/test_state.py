@@ -41,7 +41,7 @@ async def test_nodes_come_and_go_without_a_restart(gateway: Gateway) -> None:
 
 async def test_a_repository_that_is_no_gateway_any_more(gateway: Gateway) -> None:
     cluster = gateway.cluster()
-    gateway.write("proxy.log", "2s nobody")
+    gateway.write("proxy.log", "2s unknown")
     with pytest.raises(NotAGatewayRepository):
         async with cluster:
             pass

@@ -60,7 +60,7 @@ def test_an_expression_that_cannot_be_judged_is_named_and_nothing_is_guessed() -
     assert list(found.problems) == ["u2"]
     with pytest.raises(Undecidable, match=r"n2.*metadata"):
         found.choose(KEY, None, NODES, [])
-    assert found.choose(KEY, b"a.x", {"u1"}, []) == {"u1"}, "where it has no say, it is in nobody's way"
+    assert found.choose(KEY, b"a.x", {"u1"}, []) == {"u1"}, "an expression for another node does not count"
 
 
 def test_required_content_that_cannot_be_judged_counts_too() -> None:

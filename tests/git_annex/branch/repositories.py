@@ -10,7 +10,7 @@ from tests.support.git import git
 
 
 def push(repository: Path, path: bytes, text: bytes) -> None:
-    """Change the branch as `git push` does: the ref moves, and nobody looks at journal or index."""
+    """Change the branch as `git push` does: the ref moves, and journal and index are not read."""
     old = git(repository, "rev-parse", "git-annex").strip()
     blob = git(repository, "hash-object", "-w", "--stdin", stdin=text).strip()
     environment = {**os.environ, "GIT_INDEX_FILE": str(repository / "pushing")}

@@ -26,7 +26,7 @@ def test_the_pure_parts_do_not_load_trio() -> None:
 
 
 async def test_a_change_is_read_back_before_and_after_its_commit(repository: Path) -> None:
-    async with Branch(repository) as branch:
+    async with Branch(BlockingBranch(repository)) as branch:
         assert await branch.read(b"uuid.log") == b""
         assert await branch.locations(KEY) == set()
         assert await branch.commit() is False
@@ -49,11 +49,11 @@ async def test_a_change_is_read_back_before_and_after_its_commit(repository: Pat
 
 
 async def test_logs_of_any_path(repository: Path) -> None:
-    async with Branch(repository) as branch:
+    async with Branch(BlockingBranch(repository)) as branch:
         await branch.log_location(KEY, A, True)
         await branch.commit()
         push(repository, b"uuid.log", b"x\n")
-        assert await branch.uuid_log() == b"x\n"
+        assert await branch.read(b"uuid.log") == b"x\n"
         for path in (
             b"",
             b"none",
@@ -67,7 +67,11 @@ async def test_logs_of_any_path(repository: Path) -> None:
 
 
 async def test_tasks_that_change_one_log_lose_nothing(repository: Path) -> None:
-    async with Branch(repository) as one, Branch(repository) as other, trio.open_nursery() as nursery:
+    async with (
+        Branch(BlockingBranch(repository)) as one,
+        Branch(BlockingBranch(repository)) as other,
+        trio.open_nursery() as nursery,
+    ):
         uuids = {f"u{n}" for n in range(40)}
 
         async def change(uuid: str, branch: Branch) -> None:
@@ -76,7 +80,7 @@ async def test_tasks_that_change_one_log_lose_nothing(repository: Path) -> None:
 
         for n, uuid in enumerate(sorted(uuids)):
             nursery.start_soon(change, uuid, one if n % 2 else other)
-    async with Branch(repository) as branch:
+    async with Branch(BlockingBranch(repository)) as branch:
         assert await branch.locations(KEY) == uuids
     assert os.listdir(repository / "annex/journal") == []
 

@@ -43,7 +43,7 @@ def locked_by_another(repository: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.parametrize("way", [InThreads, Inline, Batched])
 async def test_a_journal_locked_by_others(repository: Path, way: type[DiskWork]) -> None:
-    async with Branch(repository, lock_timeout=0.05, disk_work=way()) as branch:
+    async with Branch(BlockingBranch(repository, lock_timeout=0.05), disk_work=way()) as branch:
         await branch.log_location(KEY, A, True)
         with locked_by_another(repository):
             with pytest.raises(RemoteError, match="busy"):
@@ -56,7 +56,10 @@ async def test_a_journal_locked_by_others(repository: Path, way: type[DiskWork])
 
 @pytest.mark.parametrize("way", [InThreads, Inline, Batched])
 async def test_the_loop_goes_on_while_others_have_the_lock(repository: Path, way: type[DiskWork]) -> None:
-    async with Branch(repository, lock_timeout=60, disk_work=way()) as branch, trio.open_nursery() as nursery:
+    async with (
+        Branch(BlockingBranch(repository, lock_timeout=60), disk_work=way()) as branch,
+        trio.open_nursery() as nursery,
+    ):
         assert await branch.log_location(KEY, A, True)
         with locked_by_another(repository) as process:
             nursery.start_soon(branch.log_location, KEY, B, True)
@@ -66,7 +69,7 @@ async def test_the_loop_goes_on_while_others_have_the_lock(repository: Path, way
             assert process.stdin is not None
             process.stdin.close()
             process.stdin = None
-            with trio.fail_after(30):
+            with trio.fail_after(50):
                 while await branch.locations(KEY) != {A, B}:  # noqa: ASYNC110 - a file has no event
                     await trio.sleep(0.01)
 

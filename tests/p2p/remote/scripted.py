@@ -10,8 +10,9 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.remote import Remote
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.service import Service
 from p2pannex.stores.memory import MemoryStore
@@ -54,10 +55,10 @@ class Scripted:
         self.dialled += 1
         script = next(self._scripts, None)
         if script is None:
-            raise ConnectionLost("nobody is there")
+            raise ConnectionLost("connection refused")
         one, other = trio.testing.memory_stream_pair()
         self._nursery.start_soon(self._run, other, script)
-        return StreamPeer(one, Side.CLIENT, timeout=5)
+        return StreamPeer(one, Side.CLIENT, timeout=60)
 
     async def _run(self, stream: trio.abc.Stream, script: Script) -> None:
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -93,7 +94,7 @@ GETTIMESTAMP = b"GETTIMESTAMP\n"
 async def scripted(*scripts: Script, **settings: object) -> AsyncIterator[tuple[Remote, Scripted]]:
     async with trio.open_nursery() as nursery:
         server = Scripted(nursery, *scripts)
-        async with Remote(server.dial, "u", timeout=5, **settings) as remote:  # type: ignore[arg-type]
+        async with Remote(server.dial, "u", timeout=60, **settings) as remote:  # type: ignore[arg-type]
             yield remote, server
         nursery.cancel_scope.cancel()
 

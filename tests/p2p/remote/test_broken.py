@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.testing.faults import Fault, FaultyStream
 from p2pannex.testing.pair import Pair

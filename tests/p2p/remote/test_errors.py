@@ -48,9 +48,9 @@ async def test_a_server_that_never_answers(name: str, autojump_clock: trio.testi
     request, _, call = requests[name]
     async with scripted([(request, b"")]) as (remote, _):
         began = trio.current_time()
-        with pytest.raises(ConnectionLost, match="5 s"):
+        with pytest.raises(ConnectionLost, match="60 s"):
             await call(remote)
-        assert trio.current_time() - began == pytest.approx(5)
+        assert trio.current_time() - began == pytest.approx(60)
         assert free_slots(remote) == CONNECTIONS
 
 

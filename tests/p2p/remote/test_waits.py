@@ -11,8 +11,9 @@ import trio.testing
 
 from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
-from p2pannex.p2p.peer import Peer, StreamPeer
+from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.remote import UNKNOWN_SIZE, Remote
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.service import HASHING_RATE, Upload
 

@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from p2pannex.access import Mode
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.protocol.messages import LATEST_VERSION
 from p2pannex.service import Service
@@ -42,7 +42,7 @@ class Talk:
     async def hear(self, expected: bytes) -> None:
         """The next bytes that the server says are these."""
         got = self.heard
-        with trio.fail_after(10):
+        with trio.fail_after(50):
             while len(got) < len(expected) and expected.startswith(got):
                 data = await self.stream.receive_some(65536)
                 if not data:
@@ -59,7 +59,7 @@ class Talk:
         """The server is between requests: the next one is answered."""
         await self.ask(b"CHECKPRESENT " + ABSENT + b"\n", b"FAILURE\n")
 
-    async def closed(self, within: float = 10) -> None:
+    async def closed(self, within: float = 50) -> None:
         """The server says no more, and closes."""
         with trio.fail_after(within), contextlib.suppress(trio.BrokenResourceError):
             while data := await self.stream.receive_some(65536):
@@ -69,7 +69,7 @@ class Talk:
     async def end(self) -> None:
         """The client leaves, and the server has ended."""
         await self.stream.aclose()
-        with trio.fail_after(10):
+        with trio.fail_after(50):
             await self.done.wait()
 
 
@@ -79,7 +79,7 @@ async def talking(
     *,
     version: int | None = LATEST_VERSION,
     mode: Mode = Mode.READ_WRITE,
-    timeout: float | None = 5,
+    timeout: float | None = 60,
     **settings: float,
 ) -> AsyncIterator[Talk]:
     one, other = trio.testing.memory_stream_pair()
@@ -101,7 +101,7 @@ async def talking(
             await talk.ask(b"VERSION %d\n" % version, b"VERSION %d\n" % version)
         yield talk
         await talk.stream.aclose()
-        with trio.move_on_after(10) as scope:
+        with trio.move_on_after(50) as scope:
             await talk.done.wait()
         assert not scope.cancelled_caught, "the server does not end when its client leaves"
 

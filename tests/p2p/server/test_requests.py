@@ -110,7 +110,7 @@ async def test_requests_that_fail(error: Exception, point: str, request_: bytes)
 
 @each_error
 @pytest.mark.parametrize("point", ["receipt", "release"])
-async def test_failures_that_nobody_waits_for_are_not_told(error: Exception, point: str) -> None:
+async def test_failures_after_the_reply_are_not_sent(error: Exception, point: str) -> None:
     here = Failing(error, point)
     async with talking(here) as talk:
         await talk.ask(line(b"GET 0 ", RAW), b"DATA 5\nhelloVALID\n")

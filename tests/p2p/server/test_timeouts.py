@@ -7,11 +7,18 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.peer import StreamPeer
+from p2pannex.p2p import client_watch
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.testing.samples import key_of, sample
 from tests.p2p.server.talk import ABSENT, RAW, line, store, talking
+
+
+@pytest.fixture(autouse=True)
+def _rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that looks for its client every second would do so 36,000 times in ten simulated hours."""
+    monkeypatch.setattr(client_watch, "INTERVAL", 600.0)
 
 
 async def test_a_client_that_stops_in_the_middle_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:

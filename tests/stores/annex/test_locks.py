@@ -29,7 +29,7 @@ sys.stdin.read()
 """Locks a file as git-annex does, and waits for it."""
 
 UNPRIVILEGED = 65534
-"""The user ID of "nobody", who may not write to a read-only directory as root may."""
+"""A user ID without privileges. Unlike root, it cannot write to a read-only directory."""
 
 
 @pytest.fixture

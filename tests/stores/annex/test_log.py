@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from p2pannex.errors import RemoteError
+from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Stored, Upload
@@ -43,7 +44,7 @@ async def test_changes_are_logged_before_they_are_reported_and_committed_at_the_
 async def test_the_log_is_committed_when_nothing_happens_any_more(repository: Path) -> None:
     async with AnnexStore(repository) as one:
         await store(one, CONTENT, KEY)
-        with trio.fail_after(30):
+        with trio.fail_after(50):
             while [*(annex(repository) / "journal").iterdir()]:  # noqa: ASYNC110 - git works in a process of its own
                 await trio.sleep(0.1)
         assert UUID in git(repository, "show", f"git-annex:{os.fsdecode(KEY.hashdir_lower)}/{KEY}.log")
@@ -60,14 +61,14 @@ async def test_committed_without_a_block(repository: Path) -> None:
 @pytest.mark.parametrize("way", [InThreads, Inline])
 async def test_a_line_of_others_that_came_late_is_corrected(repository: Path, way: type[DiskWork]) -> None:
     """git-annex logs after having stored or removed the content, and then both may not be true any more."""
-    async with AnnexStore(repository, disk_work=way()) as one, Branch(one.config.git_dir) as late:
+    async with AnnexStore(repository, disk_work=way()) as one, Branch(BlockingBranch(one.config.git_dir)) as late:
         await store(one, CONTENT, KEY)
         await late.log_location(KEY, UUID, False)
         await store(one, b"more", MORE)
         assert (await one.remove(MORE)).ok
         await late.log_location(MORE, UUID, True)
         await late.commit()
-    async with Branch(one.config.git_dir) as branch:
+    async with Branch(BlockingBranch(one.config.git_dir)) as branch:
         assert await branch.locations(KEY) == {UUID}
         assert await branch.locations(MORE) == set()
 
@@ -139,7 +140,7 @@ async def test_what_could_not_be_logged_is_logged_later(repository: Path, remova
                         await upload.send_all(memoryview(CONTENT))
                         assert isinstance(await upload.finish(True), Stored)
 
-        async with Branch(one.config.git_dir) as branch:
+        async with Branch(BlockingBranch(one.config.git_dir)) as branch:
             lock = branch.blocking.journal.lock()
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(one._branch.blocking.journal, "timeout", 0.01)

@@ -29,8 +29,8 @@ async def test_files_of_a_lock(repository: Path) -> None:
             assert Path(os.fsdecode(path + b".rtm")).read_bytes() == b"%.6fs" % (clock.wall() + 600)
             assert mode(os.path.dirname(path)) == 0o555
             with open(path + b".lck", "rb+") as file:
-                assert try_range(file.fileno(), fcntl.F_RDLCK), "others may keep it too"
-                assert not try_range(file.fileno(), fcntl.F_WRLCK), "nobody may remove it"
+                assert try_range(file.fileno(), fcntl.F_RDLCK), "other clients can lock it too"
+                assert not try_range(file.fileno(), fcntl.F_WRLCK), "no client can remove it"
         assert beside(one) == {""}
         assert mode(os.path.dirname(path)) == 0o555
 
@@ -81,7 +81,7 @@ async def test_what_others_keep_is_kept_and_what_they_remove_is_not_locked(repos
             assert not (await one.remove(KEY)).ok
             async with await locked(one):
                 pass
-            assert beside(one) == {"", ".lck", ".rtm", ".rtl"}, "whoever still keeps it may have relied on it"
+            assert beside(one) == {"", ".lck", ".rtm", ".rtl"}, "a client that still locks it may rely on it"
             assert try_range(file.fileno(), fcntl.F_WRLCK)
             with pytest.raises(NotLocked):
                 await one.lock(KEY)

@@ -10,6 +10,7 @@ from p2pannex.stores.external.spool import Spool
 from p2pannex.stores.external.store import ExternalStore
 from p2pannex.system.clock import SystemClock
 from tests.support.special_remotes import PLAIN
+from tests.support.waiting import until
 
 UUID = "0c0c0c0c-1111-2222-3333-444444444444"
 
@@ -24,7 +25,7 @@ class Remote:
         self.clock = Clock()
         (path / "trouble").mkdir(parents=True)
 
-    def open(self, spool: Spool | None = None, timeout: float = 5, **config: str) -> ExternalStore:
+    def open(self, spool: Spool | None = None, timeout: float = 60, **config: str) -> ExternalStore:
         return ExternalStore(
             UUID,
             [sys.executable, "-I", "-S", str(PLAIN), *self.words],
@@ -41,6 +42,10 @@ class Remote:
 
     def trouble(self, verb: str, how: str, *, always: bool = False) -> None:
         (self.path / "trouble" / verb).write_text(f"{how} {'always' if always else 'once'}")
+
+    async def has_begun(self, verb: str) -> None:
+        """Wait until the program has begun the request that gets into trouble once."""
+        await until(lambda: not (self.path / "trouble" / verb).exists())
 
     @property
     def prepared(self) -> int:

@@ -34,8 +34,10 @@ async def test_nothing_is_left_running(remote: Remote) -> None:
     async with remote.open() as external:
         await store(external, b"content")
         remote.trouble("CHECKPRESENT", "hang")
-        with trio.move_on_after(0.2) as scope:
-            await external.check_present(key_of(b"x"))
-        assert scope.cancelled_caught
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(external.check_present, key_of(b"x"))
+            await remote.has_begun("CHECKPRESENT")
+            nursery.cancel_scope.cancel()
+        assert nursery.cancel_scope.cancelled_caught
         assert not await external.check_present(key_of(b"x"))
     assert (set(os.listdir("/proc/self/fd")), children()) == before

@@ -92,7 +92,7 @@ async def test_the_disk_reserve_is_kept(remote: Remote) -> None:
             await external.get(key)
 
 
-def test_files_in_the_spool_that_nobody_waits_for_are_removed(tmp_path: Path) -> None:
+def test_unused_files_in_the_spool_are_removed(tmp_path: Path) -> None:
     Spool(tmp_path)
     for name in ("up/old", "up/used", "up/new", "down/old", "down/new"):
         (tmp_path / name).write_bytes(b"x")

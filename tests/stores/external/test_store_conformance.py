@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from p2pannex.access import Mode
-from p2pannex.p2p.peer import StreamPeer
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol import ConnectionLost, Side
 from p2pannex.service import Service
 from p2pannex.stores.external.store import ExternalStore
@@ -69,7 +69,7 @@ async def playing_with(service: Service, run: str) -> AsyncIterator[Player]:
 
     async def serve_one(end: socket.socket, mode: str) -> None:
         with contextlib.suppress(ConnectionLost):
-            peer = StreamPeer(DescriptorStream.over_socket(end), Side.SERVER, timeout=5)
+            peer = StreamPeer(DescriptorStream.over_socket(end), Side.SERVER, timeout=60)
             await serve(peer, service, mode=Mode(mode))
 
     async def open_stream(mode: str) -> DescriptorStream:
@@ -78,7 +78,7 @@ async def playing_with(service: Service, run: str) -> AsyncIterator[Player]:
         return DescriptorStream.over_socket(ours)
 
     async with trio.open_nursery() as nursery:
-        player = Player(open_stream, run=run, timeout=5)
+        player = Player(open_stream, run=run, timeout=60)
         yield player
         await player.aclose()
 

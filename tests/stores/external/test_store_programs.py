@@ -31,7 +31,7 @@ async def use(external: ExternalStore) -> None:
             for key, content in zip(keys, contents, strict=True):
                 assert await remote.check_present(key)
                 assert await fetch(remote, key, 2) == content[2:]
-            absent = key_of(b"nobody has this")
+            absent = key_of(b"never stored")
             assert await fetch(remote, absent) is None
             assert await remote.remove(absent) == Removal(True)
             with pytest.raises(NotLocked):

@@ -32,7 +32,7 @@ async def step(store: DirectoryStore, chance: random.Random) -> None:
             rest = memoryview(content)[upload.offset :]
             await upload.send_all(rest[:70_000])
             if chance.random() < 0.2:
-                return  # interrupted: the partial stays, for anybody to resume
+                return  # interrupted: the partial stays, and any later upload resumes from it
             await upload.send_all(rest[70_000:])
             assert isinstance(await upload.finish(True), Stored)
     elif action == "lock":

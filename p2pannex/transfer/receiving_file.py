@@ -1,13 +1,11 @@
-"""Files as the two ends of a transfer: a `ReceivingFile` receives content, a `SendingFile` sends it.
+"""A `ReceivingFile`: the file that a transfer receives content into.
 
-A `ReceivingFile` writes to a partial file beside the requested file, and hashes the content as it writes. If the
-transfer is interrupted, the partial file stays, and the next transfer resumes from it. The name of the partial file
-contains a digest of the key, so that the bytes of one key are never continued with bytes of another. Only verified
-content gets the name that the user requested.
+It writes to a partial file beside the requested file, and hashes the content as it writes. If the transfer is
+interrupted, the partial file stays, and the next transfer resumes from it. The name of the partial file contains a
+digest of the key, so that the bytes of one key are never continued with bytes of another. Only verified content gets
+the name that the user requested.
 
-A `SendingFile` reads a file, and detects whether the file changed meanwhile.
-
-Large blocks are read, written and hashed in a thread. Errors are OSError, with the file name that the user gave.
+Errors are OSError, with the file name that the user gave.
 """
 
 from __future__ import annotations
@@ -16,10 +14,8 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import trio
 
@@ -29,16 +25,11 @@ from p2pannex.system.durability import directory_durable, file_durable
 from p2pannex.system.file_locks import NoFileLocks, try_lock
 from p2pannex.system.fsync_batch import run_blocking
 from p2pannex.system.unsupported import is_unsupported
-from p2pannex.transfer.errors import WrongContent
+from p2pannex.transfer.file_work import Path, named, work
 from p2pannex.transports.pump import BLOCK, SMALL_BODY
-
-Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 SUFFIX = b".p2pannex-partial"
 _NAME_MAX = 255
-
-A = TypeVar("A")
-R = TypeVar("R")
 
 
 def partial_path(path: bytes, key: Key) -> bytes:
@@ -55,20 +46,7 @@ def partial_path(path: bytes, key: Key) -> bytes:
     return os.path.join(directory, name + ending)
 
 
-class _Closeable:
-    def close(self) -> None:
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class ReceivingFile(_Closeable):
+class ReceivingFile:
     """A file that receives content of `key`. Created by `open`; `commit` gives it its name; the caller closes it.
 
     reached: how many bytes of the content the partial file has.
@@ -94,9 +72,9 @@ class ReceivingFile(_Closeable):
         """
         wanted = os.fsencode(path)
         if os.path.isdir(wanted):
-            raise _named(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), wanted)
+            raise named(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), wanted)
         if not overwrite and os.path.lexists(wanted):
-            raise _named(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)), wanted)
+            raise named(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)), wanted)
         partial = partial_path(wanted, key)
         try:
             resumable = True
@@ -114,7 +92,7 @@ class ReceivingFile(_Closeable):
             file = cls(wanted, partial, fd, key, overwrite=overwrite)
             file._resumable = resumable
         except OSError as error:
-            raise _named(error, wanted) from error
+            raise named(error, wanted) from error
         try:
             await file._resume()
         except BaseException:
@@ -131,7 +109,7 @@ class ReceivingFile(_Closeable):
             return
         block = memoryview(bytearray(min(size, BLOCK)))
         while self.reached < size:
-            count = await _work(self._hash, block, self.path)
+            count = await work(self._hash, block, self.path)
             if not count:
                 return
         if size and self.verifier.received == self.verifier.size and self.wrong:
@@ -150,7 +128,7 @@ class ReceivingFile(_Closeable):
 
     async def send_all(self, view: memoryview) -> None:
         """Write and hash the next bytes of the content. If writing fails, `reached` does not change."""
-        await _work(self._write, view, self.path, in_thread=len(view) >= SMALL_BODY)
+        await work(self._write, view, self.path, in_thread=len(view) >= SMALL_BODY)
 
     def _write(self, view: memoryview) -> None:
         written = 0
@@ -172,7 +150,7 @@ class ReceivingFile(_Closeable):
         With `durable` the content and its name are on disk when this returns. FileExistsError if another program has
         created a file of that name meanwhile; the complete partial file then stays.
         """
-        await _work(self._commit, durable, self.path)
+        await work(self._commit, durable, self.path)
 
     def _commit(self, durable: bool) -> None:
         if durable:
@@ -245,62 +223,3 @@ def _open_locked(partial: bytes, wanted: bytes) -> int:
             os.close(fd)
             raise
         os.close(fd)
-
-
-class SendingFile(_Closeable):
-    """A file whose content is sent. `size` is its size in bytes when it was opened. The caller closes it."""
-
-    def __init__(self, path: Path) -> None:
-        """Open the file. OSError if that fails, or if it is not a regular file."""
-        self.path = os.fsencode(path)
-        self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a FIFO must not block
-        self._status = os.fstat(self._fd)
-        if not stat.S_ISREG(self._status.st_mode):
-            os.close(self._fd)
-            raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(self.path))
-        self.size = self._status.st_size
-        self.position = 0
-
-    async def readinto(self, view: memoryview) -> int:
-        """Read the bytes at `position` into `view`. Returns how many, at least one.
-
-        WrongContent if the file has become shorter since it was opened.
-        """
-        count = await _work(self._read, view, self.path, in_thread=len(view) >= SMALL_BODY)
-        if not count and len(view):
-            raise WrongContent(f"{os.fsdecode(self.path)} became shorter while it was sent; send it again")
-        self.position += count
-        return count
-
-    def _read(self, view: memoryview) -> int:
-        return os.preadv(self._fd, [view], self.position)
-
-    def unchanged(self) -> bool:
-        """Whether the path still names the same file, with the same size and modification time."""
-        try:
-            now = os.stat(self.path)
-        except OSError:
-            return False
-        before = self._status
-        return os.path.samestat(now, before) and (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def _named(error: OSError, path: bytes) -> OSError:
-    """The same error, with the file name that the user gave."""
-    return OSError(error.errno, error.strerror, os.fsdecode(path))
-
-
-async def _work(function: Callable[[A], R], argument: A, path: bytes, *, in_thread: bool = True) -> R:
-    """Do disk work: in a thread with `in_thread`, otherwise directly, which is faster for small blocks."""
-    try:
-        if in_thread:
-            return await trio.to_thread.run_sync(function, argument)
-        await trio.lowlevel.checkpoint()
-        return function(argument)
-    except OSError as error:
-        raise _named(error, path) from error

@@ -16,7 +16,7 @@ from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of
-from p2pannex.transfer.files import partial_path
+from p2pannex.transfer.receiving_file import partial_path
 from p2pannex.transfer.transfer import Transferred, retrieve
 from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, Watched, partials, remote_to
 
