@@ -14,6 +14,9 @@ NO_STORE = "is not a p2pannex store; is its disk mounted?"
 """The error for a directory without a store. It does not advise to make one: in the empty mount point of a disk that is
 not mounted, that would be a second store, and content would be stored on the wrong disk."""
 
+CONFIG_MAX = 1 << 20
+"""Bytes of the largest configuration that is read: thousands of nodes."""
+
 
 def config_path(directory: bytes) -> bytes:
     """The path of the directory store's configuration."""
@@ -21,11 +24,17 @@ def config_path(directory: bytes) -> bytes:
 
 
 def read_config(directory: bytes) -> dict[str, object]:
-    """The whole configuration. OSError if the file cannot be read, ValueError if it is not valid TOML."""
+    """The whole configuration. OSError if the file cannot be read, ValueError if it is not valid TOML, or too large."""
     import tomllib
 
     with open(config_path(directory), "rb") as file:
-        return tomllib.load(file)
+        text = file.read(CONFIG_MAX + 1)
+    if len(text) > CONFIG_MAX:
+        raise ValueError(f"it has more than {CONFIG_MAX} bytes")
+    try:
+        return tomllib.loads(text.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def read_uuid(directory: bytes) -> str:

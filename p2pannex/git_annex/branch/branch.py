@@ -12,7 +12,7 @@ import trio
 from p2pannex.git_annex.branch.blocking import BlockingBranch, joined, read_journal
 from p2pannex.git_annex.branch.cat_file import CatFile
 from p2pannex.git_annex.branch.journal import JOURNAL_LOCK_TIMEOUT
-from p2pannex.git_annex.config import AnnexConfig
+from p2pannex.git_annex.config import LOG_MAX, AnnexConfig
 from p2pannex.git_annex.git import GIT_TIMEOUT
 from p2pannex.git_annex.hooks import CommitSettings
 from p2pannex.git_annex.logs.location_log import LocationLog
@@ -41,6 +41,7 @@ class Branch:
 
     locks: how the journal is locked.
     commits: what the owner has set about commits; None commits always.
+    log_max: bytes of the largest log of the branch that is read. LogTooLarge for a larger one.
 
     All methods raise RemoteError, with a text for people, if the disk or git fails, or if another process holds the
     journal's lock for too long. Git processes keep running between calls: use the branch as an ``async with`` block, or
@@ -59,6 +60,7 @@ class Branch:
         private: Collection[str] = (),
         locks: Locks = KERNEL_LOCKS,
         commits: CommitSettings | None = None,
+        log_max: int = LOG_MAX,
     ) -> None:
         self.blocking = BlockingBranch(
             git_dir,
@@ -69,8 +71,9 @@ class Branch:
             private=private,
             locks=locks,
             commits=commits,
+            log_max=log_max,
         )
-        self._cat_file = CatFile(self.blocking.git)
+        self._cat_file = CatFile(self.blocking.git, log_max=log_max)
         self._disk_work = disk_work or InThreads()
         self._turn = trio.Lock()
         self._change = trio.Lock()  # tasks wait for each other here, so that they do not each block a thread
@@ -85,6 +88,7 @@ class Branch:
             private=config.private_uuids,
             locks=locks_of(config),
             commits=CommitSettings(config.git_dir, config.values),
+            log_max=config.log_max,
         )
 
     async def read(self, path: bytes) -> bytes:
