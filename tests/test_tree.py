@@ -43,7 +43,7 @@ TESTED_TOGETHER = {
     "stores/annex/test_log.py": "git_annex.branch.idle_commits",
     "stores/external/test_program.py": "stores.external.stderr",
     "stores/files/test_objects.py": "stores.files.interfaces",
-    "stores/files/test_retention.py": "system.clock",
+    "stores/files/test_retention.py": "stores.files.retention_record system.clock",
     "stores/files/test_uploads_hashing_behind.py": "stores.files.hashing",
     "stores/files/test_vouching.py": "stores.files.lookup",
     "test_service_conformance.py": (

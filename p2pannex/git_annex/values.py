@@ -25,6 +25,12 @@ def is_true(value: str | None) -> bool:
     )
 
 
+def parse_count(text: str | None, default: int) -> int:
+    """A whole number from 1 to below 10**9. `default` if it is missing or invalid."""
+    text = (text or "").strip()
+    return int(text) or default if text.isascii() and text.isdecimal() and len(text) < 10 else default
+
+
 def parse_size(text: str | None, default: int) -> int:
     """A size in git-annex's syntax, in bytes: ``100 megabytes``, ``1.5 GB``, ``512MiB``. `default` if it is invalid."""
     text = (text or "").strip()

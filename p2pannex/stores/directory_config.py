@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 CONFIG = b"p2pannex.toml"
 
 NO_STORE = "is not a p2pannex store; is its disk mounted?"
@@ -49,6 +53,14 @@ def read_uuid(directory: bytes) -> str:
         if name.strip() == b"uuid" and len(value) > 2 and value[:1] == value[-1:] == b'"' and b"\\" not in value:
             return checked_uuid(value[1:-1].decode())
     return checked_uuid(read_config(directory).get("uuid"))
+
+
+def positive(config: Mapping[str, object], name: str, default: int) -> int:
+    """A whole number from 1 to 10**9. ValueError if the value is another."""
+    value = config.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10**9:
+        raise ValueError(f"{name} must be a whole number, at least 1")
+    return value
 
 
 def checked_uuid(value: object) -> str:
