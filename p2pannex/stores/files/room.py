@@ -21,7 +21,7 @@ of the request."""
 class Room:
     """The room for the file that is open as `fd`. `reserve`: bytes of the disk that must stay free.
 
-    All methods raise RemoteError if there is not enough room.
+    The methods raise RemoteError if there is not enough room.
     """
 
     def __init__(self, fd: int, reserve: int) -> None:
@@ -50,9 +50,12 @@ class Room:
             raise
 
     def require_to_write(self, size: int) -> None:
-        """Called before each write of `size` bytes."""
-        if not self._taken:
-            self.require(size)
+        """Called before each write of `size` bytes. Without a reserve, the write itself reports a full disk.
+
+        OSError if the file system does not say what is free.
+        """
+        if not self._taken and self._reserve:
+            require_room(size, os.fstatvfs(self._fd), self._reserve, to="store")
 
     def close(self) -> None:
         """Give back the room that was taken, and to which nothing was written. The file is still open."""

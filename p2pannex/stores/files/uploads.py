@@ -199,8 +199,8 @@ class ObjectUpload(Upload):
 
     def _write(self, view: memoryview) -> None:
         written = 0
-        self._room.require_to_write(len(view))
         try:
+            self._room.require_to_write(len(view))
             while written < len(view):
                 written += os.write(self._fd, view[written:])
         except OSError as error:

@@ -120,13 +120,12 @@ async def test_what_could_not_be_logged_is_not_forgotten_for_more(
     monkeypatch.setattr("p2pannex.stores.annex.log.OWED_MAX", 1)
     async with AnnexStore(repository) as one:
         await store(one, MORE_CONTENT, MORE)
-        upload = await one.put(KEY)
-        assert isinstance(upload, Upload)
-        async with upload:
-            await upload.begin(len(CONTENT))
-            await upload.send_all(memoryview(CONTENT))
-            with unwritable(annex(repository) / "journal"), pytest.raises(RemoteError, match="journal"):
-                await upload.finish(True)
+        await store(one, CONTENT, KEY)
+        async with Branch(one.config.git_dir) as branch:
+            with pytest.MonkeyPatch.context() as patch, branch.blocking.journal.lock():
+                patch.setattr(one._branch.blocking.journal, "timeout", 0.01)
+                with pytest.raises(RemoteError, match="busy"):
+                    await one.remove(KEY)
         with pytest.raises(RemoteError, match="1 changes could not be written to the location log yet"):
             await one.remove(MORE)
         assert await one.check_present(MORE)
