@@ -10,7 +10,7 @@ import re
 import shlex
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from attrs import frozen
+from attrs import astuple, frozen
 
 from p2pannex.errors import RemoteError
 
@@ -86,13 +86,25 @@ class NetworkURL:
     address: str
 
 
+_UNUSABLE = re.compile("[\0\n]")
+
+_NO_LINES = "a URL cannot contain line breaks or NULs, percent-encoded or not"
+
 AnyURL = DirectoryURL | SshURL | ExecURL | UnixURL | TcpURL | NetworkURL
 
 
 def parse_url(url: str) -> AnyURL:
-    """The parts of a URL. InvalidURL, whose text is one line and says what to write instead."""
-    if "\0" in url or "\n" in url:
-        raise InvalidURL("a URL cannot contain line breaks or NULs")
+    """The parts of a URL. InvalidURL, whose text is one line and says what to write instead.
+
+    No part contains a line break or a NUL, percent-encoded or not: parts become paths, arguments and lines.
+    """
+    parsed = None if _UNUSABLE.search(url) else _parse(url)
+    if parsed is None or any(isinstance(part, str) and _UNUSABLE.search(part) for part in astuple(parsed)):
+        raise InvalidURL(_NO_LINES)
+    return parsed
+
+
+def _parse(url: str) -> AnyURL:
     if not url:
         raise InvalidURL(f"empty URL; write {KNOWN}")
     if url.startswith("exec:"):
@@ -144,7 +156,7 @@ def scp_like(url: str) -> SshURL | None:
     host, port, path = match["inside"] or match["host"], None, match["path"]
     if match["inside"] and host.count(":") == 1:
         host, _, number = host.partition(":")
-        if not number.isdecimal() or not 0 < int(number) < 65536:
+        if not number.isdecimal() or len(number) > 5 or not 0 < int(number) < 65536:
             return None
         port = int(number)
     user = match["user"] or match["user_inside"]
@@ -216,6 +228,8 @@ def _socket(url: str, parts: SplitResult, host: str, port: int | None) -> TcpURL
 def _query(url: str, parts: SplitResult, *known: str) -> dict[str, str]:
     query = dict(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
     for name, value in query.items():
+        if _UNUSABLE.search(name + value):
+            raise InvalidURL(_NO_LINES)
         if name not in known or not value:
             allowed = " and ".join(f"?{each}=VALUE" for each in known) or "none"
             raise InvalidURL(f"{url}: {name}={value} is not a valid parameter; allowed parameters: {allowed}")

@@ -23,13 +23,14 @@ TESTED_TOGETHER = {
         "testing.benchmarks.annex testing.benchmarks.client testing.benchmarks.cluster testing.benchmarks.stdio"
         " testing.benchmarks.throttled testing.conformance"
     ),
-    "cluster/preferred/test_judge.py": "cluster.preferred.facts cluster.preferred.glob cluster.preferred.terms",
+    "cluster/preferred/test_judge.py": "cluster.preferred.facts cluster.preferred.terms",
     "cluster/test_cluster_failing_simulated.py": "cluster.ask",
     "cluster/test_uploads_failing_simulated.py": "cluster.open_uploads cluster.upload_target",
     "gateways/directory/test_config.py": "gateways.directory.toml_values",
     "gateways/directory/test_sizes.py": "stores.files.inventory",
     "gateways/repository/test_cluster.py": "gateways.repository.reading git_annex.branch.sizes",
     "git_annex/branch/test_branch.py": "git_annex.branch.blocking",
+    "git_annex/branch/test_cat_file_too_large.py": "git_annex.branch.blobs",
     "git_annex/test_layout.py": "git_annex.sharing",
     "git_annex/logs/test_timed_log.py": (
         "git_annex.logs.cluster_log git_annex.logs.group_log git_annex.logs.maxsize_log git_annex.logs.numcopies_log"
@@ -43,7 +44,7 @@ TESTED_TOGETHER = {
     "stores/annex/test_log.py": "git_annex.branch.idle_commits",
     "stores/external/test_program.py": "stores.external.stderr",
     "stores/files/test_objects.py": "stores.files.interfaces",
-    "stores/files/test_retention.py": "system.clock",
+    "stores/files/test_retention.py": "stores.files.retention_record system.clock",
     "stores/files/test_uploads_hashing_behind.py": "stores.files.hashing",
     "stores/files/test_vouching.py": "stores.files.lookup",
     "test_service_conformance.py": (

@@ -1,6 +1,9 @@
 """URLs of repositories: what each says, and what is refused."""
 
 import pytest
+from attrs import astuple
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from p2pannex.url_syntax import (
     AnyURL,
@@ -99,6 +102,15 @@ def test_a_url_says(url: str, parsed: AnyURL) -> None:
         ("p2p-annex::net:--option", "a command or an option"),
         ("a\nb", "line breaks"),
         ("a\0b", "NULs"),
+        ("ssh://host/a%00b", "NULs"),
+        ("ssh://host/a%0ab", "NULs"),
+        ("ssh://me%0a@host/a", "NULs"),
+        ("ssh://ho%00st/a", "NULs"),
+        ("ssh://host/a?shell=x%00", "NULs"),
+        ("ssh://host/a?uuid=%0Ax", "NULs"),
+        ("ssh://host/a?%0a=x", "NULs"),
+        ("tls://host:1?ca=%00", "NULs"),
+        ("tcp://h%00:1", "NULs"),
     ],
 )
 def test_a_url_that_makes_no_sense_is_refused_in_one_line(url: str, problem: str) -> None:
@@ -122,3 +134,18 @@ def test_a_secret_in_a_url_is_not_repeated(url: str) -> None:
         parse_url(url)
     assert "hunter2" not in str(caught.value)
     assert "0123456789" not in str(caught.value)
+
+
+@given(st.text(), st.sampled_from(["", "ssh://", "tcp://", "tls://h:1?ca=", "exec:", "unix:", "p2p-annex::", "[h:"]))
+@example("9" * 5000 + "]:dir", "[h:")
+@example("[::1%0a]:1", "tcp://")
+def test_any_text_is_parsed_or_refused_in_one_line(text: str, start: str) -> None:
+    try:
+        parsed = parse_url(start + text)
+    except InvalidURL as error:
+        problem = str(error)
+    else:
+        problem = ""
+        parts = [part for part in astuple(parsed) if isinstance(part, str)]
+        assert not any("\0" in part or "\n" in part for part in parts)
+    assert "\n" not in problem

@@ -26,6 +26,16 @@ _LOCAL = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_O
 """Environment variables that would direct git to another repository than the one in the directory."""
 
 
+LOG_MAX = 1 << 20
+"""Bytes of the largest log of the git-annex branch that is read: the lines of some ten thousand repositories. Setting:
+p2pannex.maxLogSize."""
+
+OUTPUT_MAX = 16 << 20
+"""Bytes that a git command may print, unless its caller allows fewer."""
+
+BLOCK = 1 << 16
+
+
 class NotAnAnnex(Exception):
     """The directory cannot be served as a git-annex repository. The text is one line that says what to do."""
 
@@ -38,6 +48,10 @@ class NotInitialised(NotAnAnnex):
         self.git_dir = place.git_dir
         self.named = place.top
         self.values = values
+
+
+class TooMuchOutput(NotAnAnnex):
+    """A git command printed more than its caller reads."""
 
 
 class AnnexConfig:
@@ -60,6 +74,7 @@ class AnnexConfig:
         self.secure_hashes_only = is_true(values.get("annex.securehashesonly"))
         self.shared = values.get("core.sharedrepository")
         self.disk_reserve = parse_size(values.get("annex.diskreserve"), DISK_RESERVE)
+        self.log_max = parse_size(values.get("p2pannex.maxlogsize"), LOG_MAX)
         self.pid_lock = is_true(values.get("annex.pidlock"))
 
     @property
@@ -124,7 +139,7 @@ def read_annex_config(directory: bytes) -> AnnexConfig:
         raise NotAnAnnex(f"{shown} has no usable annex.uuid in its git config")
     version = values.get("annex.version", "")
     if version != str(VERSION):
-        if version.isdecimal() and int(version) > VERSION:
+        if version.isdecimal() and len(version) < 10 and int(version) > VERSION:
             raise NotAnAnnex(f"{shown} is a git-annex repository of version {version}; only {VERSION} is supported")
         raise NotAnAnnex(
             f"{shown} is a git-annex repository of version {version or 'unknown'}; upgrade it to {VERSION} with: "
@@ -164,16 +179,16 @@ def _first_line(path: bytes) -> bytes:
         return b""
 
 
-def git(directory: bytes, *arguments: bytes) -> tuple[int, bytes, bytes]:
+def git(directory: bytes, *arguments: bytes, output_max: int = OUTPUT_MAX) -> tuple[int, bytes, bytes]:
     """Run git in a repository that a client named. The results are those of `run`.
 
     git finds the repository by itself, so that it checks who owns it, and whether safe.directory allows another owner:
     with --git-dir it would not. It does not go on to parent directories. A bare repository is allowed even if
     safe.bareRepository is ``explicit``: that is for those that git finds on its way, and this one was named.
     """
-    parent = os.path.dirname(os.path.realpath(directory))
+    variables = {"GIT_CEILING_DIRECTORIES": os.fsdecode(os.path.dirname(os.path.realpath(directory)))}
     options = (b"-c", b"safe.bareRepository=all", b"-C", directory)
-    return run(b"git", *options, *arguments, variables={"GIT_CEILING_DIRECTORIES": os.fsdecode(parent)})
+    return run(b"git", *options, *arguments, variables=variables, output_max=output_max)
 
 
 def _git_config(top: bytes, shown: str) -> dict[str, str]:
@@ -202,27 +217,46 @@ def _named(errors: bytes) -> str | None:
     return words[-1].strip() if len(words) > 1 else None
 
 
-def run(*command: bytes, variables: Mapping[str, str] | None = None) -> tuple[int, bytes, bytes]:
-    """Run a program that prints little. Returns its exit status, standard output and standard error. It blocks."""
+def run(
+    *command: bytes, variables: Mapping[str, str] | None = None, output_max: int = OUTPUT_MAX
+) -> tuple[int, bytes, bytes]:
+    """Run a program that prints little. Returns its exit status, standard output and standard error. It blocks.
+
+    TooMuchOutput if it prints more than `output_max` bytes. The rest is not read, so the program ends.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in _LOCAL}
     environment |= {"LC_ALL": "C", **(variables or {})}
-    output, errors = os.memfd_create("output"), os.memfd_create("errors")
+    errors = os.memfd_create("errors")
     try:
+        output, written = os.pipe2(os.O_CLOEXEC)
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, b"/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, written, 1),
             (os.POSIX_SPAWN_DUP2, errors, 2),
         ]
         try:
             process = os.posix_spawnp(command[0], command, environment, file_actions=actions)
         except OSError as error:
+            os.close(output)
             raise NotAnAnnex(f"cannot run git: {error.strerror}") from error
+        finally:
+            os.close(written)
+        text = _read_some(output, output_max)
         _, status = os.waitpid(process, 0)
-        return os.waitstatus_to_exitcode(status), _content(output), _content(errors)
+        if len(text) > output_max:
+            raise TooMuchOutput(f"{os.fsdecode(b' '.join(command[-2:]))} prints more than {output_max} bytes")
+        return os.waitstatus_to_exitcode(status), text, os.pread(errors, os.fstat(errors).st_size, 0)
     finally:
-        os.close(output)
         os.close(errors)
 
 
-def _content(fd: int) -> bytes:
-    return os.pread(fd, os.fstat(fd).st_size, 0)
+def _read_some(fd: int, limit: int) -> bytes:
+    """What can be read from a pipe; if there is more than `limit` bytes, some more than that. It closes the pipe."""
+    try:
+        text = block = os.read(fd, BLOCK)
+        while block and len(text) <= limit:
+            block = os.read(fd, BLOCK)
+            text += block
+        return text
+    finally:
+        os.close(fd)

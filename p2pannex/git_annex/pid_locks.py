@@ -34,7 +34,7 @@ from p2pannex.system.unsupported import is_unsupported
 SIDE_LOCKS = b"/dev/shm"
 """Where side locks are: a file system of this machine that every user can write to."""
 
-_CONTENT = re.compile(rb'PidLock \{lockingPid = (\d+), lockingHost = "([^"]*)"\}\s*')
+_CONTENT = re.compile(rb'PidLock \{lockingPid = (\d{1,9}), lockingHost = "([^"]*)"\}\s*')
 
 _Held = tuple[tuple[int, int, str], bool, int, int]
 """The file (and flock or fcntl, which do not exclude each other), whether exclusive, and the first and last byte."""

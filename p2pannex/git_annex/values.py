@@ -5,6 +5,10 @@ from __future__ import annotations
 _PREFIXES = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6, "z": 7, "y": 8}
 
 
+_DIGITS_MAX = 100
+"""A number of more digits is no size, and may be too large for a float."""
+
+
 _NAMES = {"kilo": 1, "mega": 2, "giga": 3, "tera": 4, "peta": 5, "exa": 6, "zetta": 7, "yotta": 8}
 
 
@@ -13,9 +17,18 @@ _BINARY_NAMES = {"kibi": 1, "mebi": 2, "gibi": 3, "tebi": 4, "pebi": 5, "exbi": 
 
 def is_true(value: str | None) -> bool:
     """Whether git reads the value of a boolean setting as true."""
-    return value is not None and (
-        value.lower() in ("true", "yes", "on") or (value.lstrip("+-").isdecimal() and int(value) != 0)
+    if value is None:
+        return False
+    digits = value[1:] if value.startswith(("+", "-")) else value
+    return value.lower() in ("true", "yes", "on") or (
+        digits.isascii() and digits.isdecimal() and digits.strip("0") != ""
     )
+
+
+def parse_count(text: str | None, default: int) -> int:
+    """A whole number from 1 to below 10**9. `default` if it is missing or invalid."""
+    text = (text or "").strip()
+    return int(text) or default if text.isascii() and text.isdecimal() and len(text) < 10 else default
 
 
 def parse_size(text: str | None, default: int) -> int:
@@ -23,7 +36,7 @@ def parse_size(text: str | None, default: int) -> int:
     text = (text or "").strip()
     number = text[: len(text) - len(text.lstrip("0123456789."))]
     try:
-        amount = float(number)
+        amount = float(number if len(number) < _DIGITS_MAX else "")
     except ValueError:
         return default
     unit = text[len(number) :].strip().lower()

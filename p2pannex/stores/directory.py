@@ -21,13 +21,17 @@ import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 
+import trio
+
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
-from p2pannex.stores.directory_config import NO_STORE, checked_uuid, config_path, new_uuid, read_config
+from p2pannex.service import AlreadyHave, Upload
+from p2pannex.stores.directory_config import NO_STORE, checked_uuid, config_path, new_uuid, positive, read_config
 from p2pannex.stores.files.exclusion import Exclusion
 from p2pannex.stores.files.inventory import Contents, count, objects
 from p2pannex.stores.files.objects import ObjectStore
-from p2pannex.stores.files.retention import Retention
+from p2pannex.stores.files.partials import Partials
+from p2pannex.stores.files.retention import LOCKS, LOCKS_PER_KEY, LockLimits, Retention
 from p2pannex.system.clock import Clock, SystemClock
 from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.disk_work import DiskWork
@@ -36,8 +40,13 @@ from p2pannex.system.file_locks import KERNEL_LOCKS
 from p2pannex.system.fsync_batch import run_blocking
 from p2pannex.system.unsupported import chmod, rename
 
+DAY = 24 * 3600
+
 DISK_RESERVE = 100_000_000
 """Default of the bytes that are left free on the disk."""
+
+PARTIAL_DAYS = 30
+"""Default of the days after which content that has not arrived completely is removed."""
 
 CONFIG_TEXT = """\
 # A p2pannex directory store. Its content is in annex/, in the layout of a bare git-annex repository.
@@ -136,6 +145,8 @@ class DirectoryStore(ObjectStore):
             disk_reserve = config.get("disk_reserve", DISK_RESERVE)
             if not isinstance(disk_reserve, int) or disk_reserve < 0:
                 raise ValueError("disk_reserve must be a number of bytes, at least 0")
+            limits = LockLimits(positive(config, "locks_per_key", LOCKS_PER_KEY), positive(config, "locks", LOCKS))
+            partial_days = positive(config, "partial_days", PARTIAL_DAYS)
         except (FileNotFoundError, NotADirectoryError):
             raise NotAStore(f"{shown} {NO_STORE}", missing=not os.path.lexists(directory)) from None
         except OSError as error:
@@ -144,6 +155,7 @@ class DirectoryStore(ObjectStore):
             raise NotAStore(f"cannot use {shown}/p2pannex.toml: {error}") from error
         self.path = directory
         clock = clock or SystemClock()
+        self._partials = Partials(os.path.join(directory, b"annex", b"tmp"), partial_days * DAY, clock)
         annex = os.path.join(directory, b"annex")
         exclusion = Exclusion(os.path.join(annex, b"exclusion"))
         with suppress(OSError):  # a store that can only be read needs no locks
@@ -152,7 +164,7 @@ class DirectoryStore(ObjectStore):
             uuid,
             DirectoryLayout(directory),
             exclusion,
-            Retention(os.path.join(annex, b"retention"), clock, boot=boot),
+            Retention(os.path.join(annex, b"retention"), clock, boot=boot, limits=limits),
             clock=clock,
             disk_reserve=disk_reserve,
             disk_work=disk_work,
@@ -193,6 +205,15 @@ class DirectoryStore(ObjectStore):
         """The keys whose content is present. The iterator reads directories as it goes, and blocks."""
         for key, _ in objects(self.layout.root):
             yield key
+
+    async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
+        if self._partials.due:
+            await trio.to_thread.run_sync(self._partials.sweep)
+        return await super().put(key, file)
+
+    def _tidy(self) -> None:
+        super()._tidy()
+        self._partials.sweep()
 
     def contents(self) -> Contents:
         """How much content the store has. It reads every directory, and blocks."""

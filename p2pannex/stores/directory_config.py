@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 CONFIG = b"p2pannex.toml"
 
 NO_STORE = "is not a p2pannex store; is its disk mounted?"
 """The error for a directory without a store. It does not advise to make one: in the empty mount point of a disk that is
 not mounted, that would be a second store, and content would be stored on the wrong disk."""
+
+CONFIG_MAX = 1 << 20
+"""Bytes of the largest configuration that is read: thousands of nodes."""
 
 
 def config_path(directory: bytes) -> bytes:
@@ -21,11 +28,17 @@ def config_path(directory: bytes) -> bytes:
 
 
 def read_config(directory: bytes) -> dict[str, object]:
-    """The whole configuration. OSError if the file cannot be read, ValueError if it is not valid TOML."""
+    """The whole configuration. OSError if the file cannot be read, ValueError if it is not valid TOML, or too large."""
     import tomllib
 
     with open(config_path(directory), "rb") as file:
-        return tomllib.load(file)
+        text = file.read(CONFIG_MAX + 1)
+    if len(text) > CONFIG_MAX:
+        raise ValueError(f"it has more than {CONFIG_MAX} bytes")
+    try:
+        return tomllib.loads(text.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def read_uuid(directory: bytes) -> str:
@@ -40,6 +53,14 @@ def read_uuid(directory: bytes) -> str:
         if name.strip() == b"uuid" and len(value) > 2 and value[:1] == value[-1:] == b'"' and b"\\" not in value:
             return checked_uuid(value[1:-1].decode())
     return checked_uuid(read_config(directory).get("uuid"))
+
+
+def positive(config: Mapping[str, object], name: str, default: int) -> int:
+    """A whole number from 1 to 10**9. ValueError if the value is another."""
+    value = config.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10**9:
+        raise ValueError(f"{name} must be a whole number, at least 1")
+    return value
 
 
 def checked_uuid(value: object) -> str:

@@ -20,7 +20,7 @@ SHELLS = ("p2pannex-shell", "git-annex-shell")
 """The programs, in the order in which they are tried on a server about which nothing is remembered."""
 
 ENTRIES = 500
-"""How many accounts are remembered. The oldest entries are dropped."""
+"""How many accounts are remembered. The oldest entries are dropped, which costs the next connection a round trip."""
 
 LIFETIME = 30 * 24 * 3600
 """Seconds until p2pannex-shell is tried first again: it may have been installed since."""

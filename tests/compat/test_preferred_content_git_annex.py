@@ -31,6 +31,8 @@ GROUP_WANTED = {"zz": "standard and fullybalanced=g:2", "client": "include=*.txt
 EXPRESSIONS = """
 include=* | include=*.txt | include=*/* | include=dir?b.txt | include=[!a].txt | include=[^a].txt
 include=[[:alnum:]].txt | include=[[]a] | include=x\\*y | include=[a-]* | include=**/y | exclude=*.txt | include={a,b}*
+include=*?r*y* | include=*[/.]*[a-f]?* | include=*a*a* | include=?*?x? | include=**.*t*t
+include=a*?txt | include=a.txt*
 smallerthan=1000 | largerthan=1kb | smallerthan=1KiB | largerthan=1.5 | smallerthan=0.5mb | not largerthan=0
 inbackend=SHA256E | inbackend=WORM | securehash | anything | nothing | anything or nothing and nothing
 not nothing and nothing | nothing or not (include=a* or copies=1) | include=*.txt copies=2 or present

@@ -1,10 +1,10 @@
-"""Sizes as git-annex writes them in settings."""
+"""Sizes and booleans as git-annex writes them in settings."""
 
 from __future__ import annotations
 
 import pytest
 
-from p2pannex.git_annex.values import parse_size
+from p2pannex.git_annex.values import is_true, parse_size
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,32 @@ from p2pannex.git_annex.values import parse_size
         ("20k", 20_000),
         ("5 bytes", 5),
         ("0", 0),
+        ("9" * 400, 7),
+        ("9" * 5000 + " EB", 7),
+        ("1.2.3", 7),
     ],
 )
 def test_sizes(text: str | None, size: int) -> None:
     assert parse_size(text, 7) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "true"),
+    [
+        (None, False),
+        ("", False),
+        ("yes", True),
+        ("ON", True),
+        ("no", False),
+        ("1", True),
+        ("-2", True),
+        ("+3", True),
+        ("00", False),
+        ("-", False),
+        ("+-1", False),
+        ("\u0661", False),
+        ("1" * 5000, True),
+    ],
+)
+def test_booleans(text: str | None, true: bool) -> None:
+    assert is_true(text) is true

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from p2pannex.errors import RemoteError
 from p2pannex.stores.directory import DirectoryStore, NotAStore
-from p2pannex.stores.directory_config import read_uuid
+from p2pannex.stores.directory_config import CONFIG_MAX, is_gateway, read_config, read_uuid
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,20 @@ def test_open_says_what_is_wrong(tmp_path: Path, text: str | None, message: str)
 def test_uuid_is_found_however_it_is_written(tmp_path: Path, text: str) -> None:
     (tmp_path / "p2pannex.toml").write_text(text)
     assert read_uuid(os.fsencode(tmp_path)) == DirectoryStore(tmp_path).uuid == "plain-1"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("#" * (CONFIG_MAX + 1), "more than 1048576 bytes"),
+        ("a = '\xff'".encode("latin-1").decode("utf-8", "surrogateescape"), "utf-8"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_an_error_of_one_line(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "p2pannex.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError, match=problem):
+        read_config(bytes(tmp_path))
+    assert not is_gateway(bytes(tmp_path))
+    with pytest.raises(RemoteError, match=problem):
+        DirectoryStore(tmp_path)

@@ -14,24 +14,24 @@ from fractions import Fraction
 from p2pannex.cluster.preferred.facts import Facts
 
 
-def picked(members: Set[str], number: int, facts: Facts) -> frozenset[str]:
-    """The `number` repositories that the key selects, among the members with enough space for the content."""
+def order_by_key(members: Set[str], facts: Facts) -> list[str]:
+    """The members with enough space for the content, in the order in which the key selects them."""
     group = sorted(members)
     candidates = [uuid for uuid in group if _fits(uuid, facts)]
     if not candidates:
-        return frozenset()
-    digest = hmac.digest("".join(group).encode(), bytes(facts.key), hashlib.sha256)
-    first = int.from_bytes(digest, "big")
-    return frozenset(candidates[(first + i) % len(candidates)] for i in range(number))
+        return []
+    digest = hmac.digest("".join(group).encode("utf-8", "surrogateescape"), bytes(facts.key), hashlib.sha256)
+    first = int.from_bytes(digest, "big") % len(candidates)
+    return candidates[first:] + candidates[:first]
 
 
-def most_room(members: Set[str], number: int, facts: Facts) -> frozenset[str]:
-    """The `number` members that are least full in proportion to their maximum sizes. Of equally full members, the last
-    UUID comes first."""
+def order_by_room(members: Set[str], facts: Facts) -> list[str]:
+    """The members with a maximum size and enough space. Those that are least full in proportion to their maximum sizes
+    come first; of equally full members, the last UUID."""
     limited = [uuid for uuid in members if facts.max_sizes.get(uuid) and _fits(uuid, facts)]
     limited.sort(reverse=True)
     limited.sort(key=lambda uuid: Fraction(_used(uuid, facts), facts.max_sizes[uuid]))
-    return frozenset(limited[:number])
+    return limited
 
 
 def _fits(uuid: str, facts: Facts) -> bool:

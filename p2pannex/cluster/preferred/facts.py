@@ -41,5 +41,10 @@ class Facts:
         """The repositories that have the content, without dead ones: the content of those is gone."""
         return frozenset([uuid for uuid in self.holders if self.trust_in(uuid) is not TrustLevel.DEAD])
 
-    def members(self, group: str) -> frozenset[str]:
-        return frozenset([uuid for uuid, groups in self.groups.items() if group in groups])
+    def by_group(self) -> dict[str, frozenset[str]]:
+        """The members of each group."""
+        members: dict[str, list[str]] = {}
+        for uuid, groups in self.groups.items():
+            for group in groups:
+                members.setdefault(group, []).append(uuid)
+        return {group: frozenset(uuids) for group, uuids in members.items()}

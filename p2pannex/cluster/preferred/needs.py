@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from p2pannex.cluster.preferred.terms import (
-    And,
     Balanced,
     Copies,
     Expression,
     InAllGroup,
     LackingCopies,
-    Not,
     OnlyInGroup,
-    Or,
     Present,
+    leaves,
 )
 
 
@@ -23,7 +21,7 @@ def needs_holders(expression: Expression) -> bool:
     return any(
         isinstance(term, Copies | LackingCopies | InAllGroup | OnlyInGroup | Present)
         or (isinstance(term, Balanced) and not (term.fully and not term.by_size and term.number is not None))
-        for term in leaves(expression)
+        for term, _ in leaves(expression)
     )
 
 
@@ -31,19 +29,7 @@ def balanced_groups(expression: Expression) -> Iterator[tuple[str, str, bool]]:
     """The terms that choose among the repositories of a group. For each term: its text without the number, the group,
     and whether it always depends on how full the repositories are. The other terms depend on that only if repositories
     have a maximum size."""
-    for term in leaves(expression):
+    for term, _ in leaves(expression):
         if isinstance(term, Balanced):
             text = f"{'fully' if term.fully else ''}{'size' if term.by_size else ''}balanced={term.group}"
             yield text, term.group, term.by_size
-
-
-def leaves(expression: Expression) -> Iterator[Expression]:
-    """The terms of an expression, from left to right."""
-    match expression:
-        case Not(operand):
-            yield from leaves(operand)
-        case And(left, right) | Or(left, right):
-            yield from leaves(left)
-            yield from leaves(right)
-        case _:
-            yield expression

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import attrs
@@ -114,19 +115,14 @@ class Not:
 
 
 @attrs.frozen
-class And:
-    """``A and B``, or just ``A B``."""
+class Sequence:
+    """``A and B or C``: `first`, and then, for each further operand, whether ``and`` comes before it, or ``or``.
 
-    left: Expression
-    right: Expression
+    Both group from the left. It is one object for any number of operands, so that only parentheses make a tree deep.
+    """
 
-
-@attrs.frozen
-class Or:
-    """``A or B``."""
-
-    left: Expression
-    right: Expression
+    first: Expression
+    others: tuple[tuple[bool, Expression], ...]
 
 
 Expression: TypeAlias = (
@@ -144,22 +140,33 @@ Expression: TypeAlias = (
     | Present
     | Balanced
     | Not
-    | And
-    | Or
+    | Sequence
 )
 
 
-def is_stable(expression: Expression, *, negated: bool = False) -> bool:
+def leaves(expression: Expression) -> Iterator[tuple[Expression, bool]]:
+    """The terms of an expression, and whether each is below an odd number of ``not``.
+
+    A part that the parser uses several times, for several ``groupwanted``, is visited once.
+    """
+    left: list[tuple[Expression, bool]] = [(expression, False)]
+    visited: set[tuple[int, bool]] = set()
+    while left:
+        each, negated = left.pop()
+        if isinstance(each, Not):
+            left.append((each.operand, not negated))
+        elif not isinstance(each, Sequence):
+            yield each, negated
+        elif (id(each), negated) not in visited:
+            visited.add((id(each), negated))
+            left += [(operand, negated) for _, operand in reversed(each.others)]
+            left.append((each.first, negated))
+
+
+def is_stable(expression: Expression) -> bool:
     """Whether getting the content can never make it unwanted: no ``present``, ``balanced=`` or ``sizebalanced=`` is
     below an odd number of ``not``. In git-annex an expression that is not stable matches nothing."""
-    match expression:
-        case Not(operand):
-            return is_stable(operand, negated=not negated)
-        case And(left, right) | Or(left, right):
-            return is_stable(left, negated=negated) and is_stable(right, negated=negated)
-        case Present():
-            return not negated
-        case Balanced(fully=False):
-            return not negated
-        case _:
-            return True
+    return not any(
+        negated and (isinstance(term, Present) or (isinstance(term, Balanced) and not term.fully))
+        for term, negated in leaves(expression)
+    )

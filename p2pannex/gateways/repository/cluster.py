@@ -35,7 +35,7 @@ from p2pannex.gateways.open_nodes import OpenNodes
 from p2pannex.gateways.repository.locations import LOG_ROOM, LoggedUpload, NodeLog
 from p2pannex.gateways.repository.nodes import Unavailable, cost_of, node_of, open_route
 from p2pannex.gateways.repository.rules import Route, Rules
-from p2pannex.gateways.repository.state import READ, reread, stamp
+from p2pannex.gateways.repository.state import read_logs, reread, stamp
 from p2pannex.gateways.repository.wanted import Preferences
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.branch.sizes import repository_sizes
@@ -126,7 +126,11 @@ class RepositoryCluster(Cluster):
         try:
             return await super().check_present(key)
         except NotAllAsked as error:
-            if error.silent & await self._branch.locations(key):
+            try:
+                holders = await self._branch.locations(key)
+            except RemoteError:
+                raise error from None
+            if error.silent & holders:
                 raise
             return False
 
@@ -155,7 +159,10 @@ class RepositoryCluster(Cluster):
         The others come after them, since content may have reached them without being logged here."""
         if not self._known.elsewhere:
             return nodes
-        holders = await self._branch.locations(key)
+        try:
+            holders = await self._branch.locations(key)
+        except RemoteError:
+            return nodes  # the log only says which order is better
         return sorted(nodes, key=lambda node: (not node.healthy, node.uuid not in holders))
 
     # Choosing nodes for content ---------------------------------------------------------------------------------
@@ -178,7 +185,9 @@ class RepositoryCluster(Cluster):
         async with self._choosing:
             if trio.current_time() > known.sizes_at + SIZES_AGE:
                 blocking = self._branch.blocking
-                known.sizes = await trio.to_thread.run_sync(repository_sizes, blocking.git, blocking.journal)
+                known.sizes = await trio.to_thread.run_sync(
+                    repository_sizes, blocking.git, blocking.journal, blocking.log_max
+                )
                 known.sizes_at = trio.current_time()
         return known.sizes
 
@@ -221,7 +230,7 @@ class RepositoryCluster(Cluster):
     async def _load(self, config: AnnexConfig) -> None:
         known = self._known
         self._branch.blocking.private = config.private_uuids
-        logs = {name: await self._branch.read(name) for name in READ}
+        logs, unreadable = await read_logs(self._branch)
         clusters = parse_cluster_log(logs[names.CLUSTER_LOG])
         proxies = parse_proxy_log(logs[names.PROXY_LOG])
         rules = Rules(config.uuid, config.values, proxies, clusters, self._client)
@@ -235,6 +244,7 @@ class RepositoryCluster(Cluster):
         known.preferences = Preferences.of(
             logs,
             {route.uuid: route.name for route in routes},
+            unreadable=unreadable,
             trust={remote.uuid: remote.trust for remote in rules.remotes if remote.uuid and remote.trust is not None},
             numcopies=int(numcopies) if numcopies.isdecimal() and len(numcopies) < 10 else 1,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from p2pannex.gateways.repository.rules import Route, Rules
-from p2pannex.git_annex.config import AnnexConfig, git
+from p2pannex.git_annex.config import AnnexConfig, NotAnAnnex, TooMuchOutput, git
 from p2pannex.git_annex.logs.cluster_log import parse_cluster_log
 from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
 
@@ -26,7 +26,7 @@ class Served:
 
 def read_served(config: AnnexConfig, uuid: str, client: str | None = None) -> Served:
     """What is served to `client` as `uuid`, which is not the repository's own. NotServed if `client` may not use it.
-    NotAnAnnex if git cannot be run."""
+    NotAnAnnex if git cannot be run, or one of the logs is too large."""
     rules = read_rules(config, client)
     return Served(config, uuid, None if rules.is_cluster(uuid) else rules.node(uuid), client)
 
@@ -41,7 +41,15 @@ def _log(config: AnnexConfig, name: bytes) -> bytes:
     """A log at the top of the branch, as in `Branch.read`: from the journal if it is there; empty if there is none."""
     text = _journaled(config.git_dir, b"journal", name)
     if text is None:
-        status, text, _ = git(config.named, b"cat-file", b"blob", b"refs/heads/git-annex:" + name)
+        threshold = b"core.bigFileThreshold=%d" % config.log_max  # then git does not hold a large log in memory either
+        what = (b"-c", threshold, b"cat-file", b"blob", b"refs/heads/git-annex:" + name)
+        try:
+            status, text, _ = git(config.named, *what, output_max=config.log_max)
+        except TooMuchOutput:
+            raise NotAnAnnex(
+                f"{name.decode()} in the git-annex branch has more than {config.log_max} bytes; "
+                "make it shorter, or raise p2pannex.maxLogSize in the git config"
+            ) from None
         text = b"" if status else text
     return text + (_journaled(config.git_dir, b"journal-private", name) or b"")
 

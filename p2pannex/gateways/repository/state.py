@@ -6,12 +6,31 @@ import os
 
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.repository.wanted import LOGS
+from p2pannex.git_annex.branch.branch import Branch
+from p2pannex.git_annex.branch.cat_file import LogTooLarge
 from p2pannex.git_annex.config import AnnexConfig, NotAnAnnex, read_annex_config
 from p2pannex.git_annex.logs import names
 from p2pannex.git_annex.logs.names import journal_name
 
 READ = (names.PROXY_LOG, names.CLUSTER_LOG, *LOGS)
 """The logs that list the nodes and say what they want."""
+
+
+async def read_logs(branch: Branch) -> tuple[dict[bytes, bytes], str]:
+    """The texts of the logs in `READ`, and why one that only uploads need could not be read; then it counts as empty.
+
+    RemoteError if another log cannot be read.
+    """
+    logs: dict[bytes, bytes] = {}
+    unreadable = ""
+    for name in READ:
+        try:
+            logs[name] = await branch.read(name)
+        except LogTooLarge as error:
+            if name not in LOGS:
+                raise
+            logs[name], unreadable = b"", str(error)
+    return logs, unreadable
 
 
 def reread(path: bytes) -> AnnexConfig:

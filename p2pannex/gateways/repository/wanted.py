@@ -68,16 +68,21 @@ class Preferences:
         nodes: Mapping[str, str],
         *,
         numcopies: int = 1,
+        unreadable: str = "",
         trust: Mapping[str, TrustLevel] | None = None,
     ) -> Self:
         """Parse the texts of `LOGS`. `nodes` are the nodes' names by UUID. `numcopies` is the default if none is
-        logged. `trust` overrides what is logged: the git config's remote.NAME.annex-trustlevel."""
+        logged. `trust` overrides what is logged: the git config's remote.NAME.annex-trustlevel.
+        `unreadable`: why a log could not be read; then it cannot be decided what any node wants."""
+        if unreadable:
+            problems = {uuid: f"cannot evaluate what {name} wants: {unreadable}" for uuid, name in nodes.items()}
+            return cls({}, {}, {}, 1, {}, problems)
         groups = parse_group_log(logs[names.GROUP_LOG])
         group_wanted = parse_group_wanted_log(logs[names.GROUP_PREFERRED_CONTENT_LOG])
         preferred = parse_wanted_log(logs[names.PREFERRED_CONTENT_LOG])
         required = parse_wanted_log(logs[names.REQUIRED_CONTENT_LOG])
         expressions: dict[str, tuple[Expression, ...]] = {}
-        problems: dict[str, str] = {}
+        problems = {}
         for uuid, name in nodes.items():
             if uuid not in preferred:
                 continue

@@ -12,10 +12,11 @@ from p2pannex.errors import RemoteError
 from p2pannex.git_annex.branch.cat_file import CatFile
 from p2pannex.git_annex.branch.commit import commit_journal
 from p2pannex.git_annex.branch.journal import JOURNAL_LOCK_TIMEOUT, Journal
+from p2pannex.git_annex.config import LOG_MAX
 from p2pannex.git_annex.git import GIT_TIMEOUT, Git
 from p2pannex.git_annex.hooks import CommitSettings
 from p2pannex.git_annex.logs.location_log import LocationLog
-from p2pannex.git_annex.logs.names import InvalidName, location_log_path
+from p2pannex.git_annex.logs.names import InvalidName, is_left_out, location_log_path
 from p2pannex.keys.key import Key
 from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.file_locks import KERNEL_LOCKS, Locks
@@ -35,6 +36,7 @@ class BlockingBranch:
         stays in ``annex/journal-private``, which is read with the branch, and is never committed.
     locks: how the journal is locked.
     commits: what the owner has set about commits; None commits always.
+    log_max: bytes of the largest log of the branch that is read. LogTooLarge for a larger one.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class BlockingBranch:
         private: Collection[str] = (),
         locks: Locks = KERNEL_LOCKS,
         commits: CommitSettings | None = None,
+        log_max: int = LOG_MAX,
     ) -> None:
         self.git = Git(os.path.abspath(os.fsencode(git_dir)), timeout=git_timeout)
         self.journal = Journal(self.git.git_dir, timeout=lock_timeout, shared_mode=shared_mode, locks=locks)
@@ -55,7 +58,8 @@ class BlockingBranch:
         self.private = frozenset(private)
         self._commits = commits
         self._clock = clock
-        self._cat_file = CatFile(self.git)
+        self.log_max = log_max
+        self._cat_file = CatFile(self.git, log_max=log_max)
         self._turn = threading.Lock()
 
     def read(self, path: bytes) -> bytes:
@@ -94,10 +98,13 @@ class BlockingBranch:
     def require_writable(self, key: Key, *, room: int = 0) -> None:
         """The same as `Branch.require_writable`."""
         journals = (self.journal, self.private_journal) if self.private else (self.journal,)
+        path = location_log_path(key)
+        if room and is_left_out(path):
+            raise RemoteError("git cannot commit the location log of this key, because the key begins like .git")
         try:
             with disk_errors("cannot write to the journal of the git-annex branch"):
                 for journal in journals:
-                    journal.require_writable(location_log_path(key), room=room)
+                    journal.require_writable(path, room=room)
         except InvalidName as error:
             raise RemoteError(str(error)) from error
 
@@ -174,10 +181,10 @@ class BlockingBranch:
         """The same as `Branch.commit`."""
         settings = self._commits
         if settings is None:
-            return commit_journal(self.git, self.journal, message)
+            return commit_journal(self.git, self.journal, message, log_max=self.log_max)
         if not settings.always or not self.journal.names():
             return False
-        committed = commit_journal(self.git, self.journal, settings.message() or message)
+        committed = commit_journal(self.git, self.journal, settings.message() or message, log_max=self.log_max)
         if committed:
             settings.committed()
         return committed

@@ -37,7 +37,7 @@ class Branch:
 
     def __init__(self, blocking: BlockingBranch, *, disk_work: DiskWork | None = None) -> None:
         self.blocking = blocking
-        self._cat_file = CatFile(blocking.git)
+        self._cat_file = CatFile(blocking.git, log_max=blocking.log_max)
         self._disk_work = disk_work or InThreads()
         self._turn = trio.Lock()
         self._change = trio.Lock()  # tasks wait for each other here, so that they do not each block a thread
@@ -51,6 +51,7 @@ class Branch:
             private=config.private_uuids,
             locks=locks_of(config),
             commits=CommitSettings(config.git_dir, config.values),
+            log_max=config.log_max,
         )
         return cls(blocking, disk_work=disk_work)
 

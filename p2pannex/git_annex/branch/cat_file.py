@@ -1,5 +1,8 @@
 """Reading the branch, with a ``git cat-file --batch`` that keeps running: to start one takes longer than a request.
 
+Git sends the size of an object before its bytes. If it is larger than allowed, the process is killed before it sends
+more: a log of gigabytes takes kilobytes in a pack that somebody pushes.
+
 Each read finds out which commit the branch points to now, so no reply is stale. That commit is read from the ref's own
 file. If there is no such file (the ref is packed, or in a reftable), the same request asks git for it as well; if the
 branch turns out to have moved, the rest of the reply is not used.
@@ -26,6 +29,7 @@ from collections.abc import Generator
 from contextlib import closing
 
 from p2pannex.errors import RemoteError
+from p2pannex.git_annex.config import LOG_MAX
 from p2pannex.git_annex.git import Git
 
 REF = b"refs/heads/git-annex"
@@ -44,6 +48,11 @@ MAX_PATH = 4000
 """Bytes of the longest path. git-annex could not write a longer one, and a request must fit into an empty pipe."""
 
 
+TREE_MAX = 16 << 20
+"""Bytes of the largest commit and top directory that are read. A branch of any number of logs has a top directory of
+about 130 kB."""
+
+
 GitObject = tuple[bytes, bytes, bytes]
 """An object's name, type and content. All three are empty if there is no such object."""
 
@@ -54,11 +63,30 @@ class _Ended(Exception):
     """The process has ended without a reply."""
 
 
-class CatFile:
-    """One process, for one request at a time: the caller must exclude concurrent calls."""
+class _NotRead(_Ended):
+    """A reply that is not the one that was asked for now is too large to be read. A new process can be asked again."""
 
-    def __init__(self, git: Git, *, timeout: float = CAT_FILE_TIMEOUT) -> None:
+
+class LogTooLarge(RemoteError):
+    """A log of the branch is larger than this repository reads."""
+
+    def __init__(self, path: bytes, size: int, limit: int) -> None:
+        name = path.decode("utf-8", "replace")
+        super().__init__(
+            f"{name} in the git-annex branch has {size} bytes, more than {limit}; "
+            "make it shorter, or raise p2pannex.maxLogSize in the git config"
+        )
+
+
+class CatFile:
+    """One process, for one request at a time: the caller must exclude concurrent calls.
+
+    `log_max` is how many bytes a log may have. Reading a larger one raises LogTooLarge.
+    """
+
+    def __init__(self, git: Git, *, timeout: float = CAT_FILE_TIMEOUT, log_max: int = LOG_MAX) -> None:
         self._git = git
+        self._log_max = log_max
         self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._reply_fd = -1
@@ -138,7 +166,7 @@ class CatFile:
                 text += yield from self._look_up(path)
             except (_Ended, BrokenPipeError) as error:
                 self.close()
-                if fresh:
+                if fresh and not isinstance(error, _NotRead):
                     raise RemoteError("git cat-file exited without a reply; try: git fsck") from error
                 try:
                     text += yield from self._look_up(path)
@@ -161,7 +189,12 @@ class CatFile:
             self._start()
         if self._expected is not None:
             expected, self._expected = self._expected, None
-            found = yield from self._read_reply()
+            try:
+                found = yield from self._read_reply(expected)
+            except LogTooLarge:
+                if expected == path:
+                    raise
+                raise _NotRead from None
             if expected == path and self._loose_ref() == self._commit:
                 return found[2] if found[1] == b"blob" else b""
         name, _, rest = path.partition(b"/")
@@ -169,13 +202,19 @@ class CatFile:
         if self._commit and self._loose_ref() == self._commit:
             if directory is None:
                 return b""
-            [found] = yield from self._get_objects([_below(directory, rest)])
+            found = yield from self._get_log(directory, path)
             return found[2] if found[1] == b"blob" else b""
-        if directory is None:
-            [head] = yield from self._get_objects([REF])
-            found = MISSING
-        else:
-            head, found = yield from self._get_objects([REF, _below(directory, rest)])
+        self._put([REF] if directory is None else [REF, _below(directory, rest)])
+        head = yield from self._read_reply()
+        found = MISSING
+        if directory is not None:
+            try:
+                found = yield from self._read_reply(path)
+            except LogTooLarge:
+                if head[0] == self._commit:
+                    raise
+                self._commit, self._top = b"", {}  # it is the log of an earlier commit
+                raise _NotRead from None
         commit, kind, text = head
         if kind != b"commit":
             return b""
@@ -184,7 +223,7 @@ class CatFile:
             directory = self._top.get(name)
             if directory is None:
                 return b""
-            [found] = yield from self._get_objects([_below(directory, rest)])
+            found = yield from self._get_log(directory, path)
         return found[2] if found[1] == b"blob" else b""
 
     def _loose_ref(self) -> bytes | None:
@@ -202,7 +241,8 @@ class CatFile:
 
     def _read_top(self, commit: bytes, text: bytes) -> Generator[int, None, None]:
         tree = text[: text.index(b"\n")].removeprefix(b"tree ")
-        [(_, kind, entries)] = yield from self._get_objects([tree])
+        self._put([tree])
+        _, kind, entries = yield from self._read_reply()
         if kind != b"tree":
             raise RemoteError("the git-annex branch is damaged: its tree is missing")
         size = len(tree) // 2
@@ -219,14 +259,12 @@ class CatFile:
         if os.write(self._request_fd, request) != len(request):
             raise RemoteError("git cat-file does not read its input")
 
-    def _get_objects(self, objects: list[bytes]) -> Generator[int, None, list[GitObject]]:
-        self._put(objects)
-        replies = []
-        for _ in objects:
-            replies.append((yield from self._read_reply()))
-        return replies
+    def _get_log(self, directory: bytes, path: bytes) -> Generator[int, None, GitObject]:
+        self._put([_below(directory, path.partition(b"/")[2])])
+        return (yield from self._read_reply(path))
 
-    def _read_reply(self) -> Generator[int, None, GitObject]:
+    def _read_reply(self, log: bytes | None = None) -> Generator[int, None, GitObject]:
+        """The object that git sends next: the log at the path `log`, or a commit or tree."""
         received = self._received
         while (end := received.find(b"\n")) < 0:
             received += yield from self._receive()
@@ -237,8 +275,13 @@ class CatFile:
         words = header.split(b" ")
         if len(words) != 3 or not words[2].isdigit():
             raise RemoteError(f"git cat-file sent an unexpected reply: {header[:100]!r}")
+        size = int(words[2])
+        if size > (TREE_MAX if log is None else self._log_max):
+            if log is not None:
+                raise LogTooLarge(log, size, self._log_max)
+            raise RemoteError(f"the git-annex branch is damaged: a {words[1].decode()} of it has {size} bytes")
         start = end + 1
-        stop = start + int(words[2])
+        stop = start + size
         while len(received) <= stop:
             received += yield from self._receive()
         content = bytes(received[start:stop])
@@ -268,7 +311,7 @@ class CatFile:
             os.set_blocking(self._reply_fd, False)
             os.set_blocking(self._request_fd, False)
             self._process = subprocess.Popen(
-                self._git.argv("cat-file", "--batch"),
+                self._git.argv("-c", f"core.bigFileThreshold={self._log_max}", "cat-file", "--batch"),
                 stdin=request_for_git,
                 stdout=reply_of_git,
                 stderr=subprocess.DEVNULL,

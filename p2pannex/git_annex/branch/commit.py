@@ -10,25 +10,34 @@ All steps are taken with the journal's lock held, as in git-annex:
 4. Write the commit that the index corresponds to into ``annex/index.lck`` (which is not a lock file, in spite of its
    name). When the branch points to another commit, git-annex and p2pannex merge the branch into the index before they
    use the index.
-5. Remove the journal's files.
+5. Remove the journal's files, except those of logs that are not on the branch now.
+
+git's index accepts no path with a part that some system takes for ``.git``, and leaves it out. And a log on the branch
+that is too large to be read cannot be merged: the branch's version stays as it is. The journal keeps its files of such
+logs, where p2pannex finds them.
 
 A process that is killed before step 5 leaves the journal as it was. The next commit adds the same content again.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from p2pannex.errors import RemoteError
+from p2pannex.git_annex.branch.blobs import read_blobs
 from p2pannex.git_annex.branch.cat_file import REF
 from p2pannex.git_annex.branch.journal import Journal
+from p2pannex.git_annex.config import LOG_MAX
 from p2pannex.git_annex.git import Git, GitFailed
 from p2pannex.git_annex.logs.location_log import merge_lines, merge_location_logs
 from p2pannex.git_annex.logs.names import branch_path, is_location_log
 from p2pannex.system.disk_errors import disk_errors
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 20
 """Attempts to move the ref. An attempt fails if another git process has moved or locked the ref."""
@@ -36,8 +45,8 @@ ATTEMPTS = 20
 ORIGIN = "refs/remotes/origin/git-annex"
 
 
-def commit_journal(git: Git, journal: Journal, message: str) -> bool:
-    """Commit the journal. Returns False if it was empty. It blocks.
+def commit_journal(git: Git, journal: Journal, message: str, *, log_max: int = LOG_MAX) -> bool:
+    """Commit the journal. Returns False if it was empty. It blocks. Logs of more than `log_max` bytes are not merged.
 
     RemoteError if it fails; then everything is still in the journal.
     """
@@ -45,7 +54,7 @@ def commit_journal(git: Git, journal: Journal, message: str) -> bool:
         names = journal.names()
         if not names:
             return False
-        _Commit(git, journal, lock).make(names, message)
+        _Commit(git, journal, lock, log_max).make(names, message)
         return True
 
 
@@ -55,8 +64,10 @@ class _Commit:
     `lock` is its descriptor. Git commands inherit it, so that the lock is held until they end, even if we are killed.
     """
 
-    def __init__(self, git: Git, journal: Journal, lock: int) -> None:
+    def __init__(self, git: Git, journal: Journal, lock: int, log_max: int) -> None:
         self._git = git
+        self._log_max = log_max
+        self._not_merged: set[bytes] = set()
         self._journal = journal
         self._lock = lock
         self._index = os.path.join(journal.annex, b"index")
@@ -71,7 +82,7 @@ class _Commit:
         stale = self._noted() != head
         if not os.path.exists(self._index):
             self._run("read-tree", head)
-        self._stage(names)
+        staged = self._stage(names)
         for attempt in range(ATTEMPTS):
             self._merge(head, stale=stale)
             tree = self._run("write-tree").strip()
@@ -87,7 +98,7 @@ class _Commit:
         else:
             raise RemoteError("other processes are changing the git-annex branch, or have it locked; try again later")
         self._journal.replace(self._note, commit + b"\n")
-        self._journal.remove(names)
+        self._journal.remove([name for name in names if branch_path(name) in staged - self._not_merged])
 
     def _run(self, *arguments: bytes | str, input: bytes = b"") -> bytes:  # noqa: A002
         variables = {"GIT_INDEX_FILE": self._index}
@@ -116,9 +127,15 @@ class _Commit:
         except FileNotFoundError:
             return b""
 
-    def _stage(self, names: list[bytes]) -> None:
+    def _stage(self, names: list[bytes]) -> set[bytes]:
+        """Put the journal's files into the index. Returns the paths of the logs that the index has accepted."""
         blobs = self._store([os.path.join(self._journal.directory, name) for name in names])
-        self._update_index([(blob, branch_path(name)) for blob, name in zip(blobs, names, strict=True)])
+        paths = [branch_path(name) for name in names]
+        output = self._update_index(list(zip(blobs, paths, strict=True)))
+        accepted = {line[len(b"add '") : -1] for line in output.split(b"\n") if line.startswith(b"add '")}
+        for path in sorted(set(paths) - accepted):
+            log.warning("git's index does not accept %s; it stays in the journal", path.decode("utf-8", "replace"))
+        return accepted
 
     def _store(self, paths: list[bytes]) -> list[bytes]:
         stored = self._run("hash-object", "-w", "--no-filters", "--stdin-paths", input=b"".join(_lines(paths))).split()
@@ -126,10 +143,12 @@ class _Commit:
             raise RemoteError("git hash-object did not store all files of the journal")
         return stored
 
-    def _update_index(self, entries: list[tuple[bytes, bytes]]) -> None:
-        if entries:
-            rows = [b"100644 %b\t%b\0" % entry for entry in entries]
-            self._run("update-index", "-z", "--index-info", input=b"".join(rows))
+    def _update_index(self, entries: list[tuple[bytes, bytes]]) -> bytes:
+        """Returns a line ``add 'PATH'`` for each entry that the index has accepted. git ignores the others."""
+        if not entries:
+            return b""
+        rows = [b"100644 %b\t%b\0" % entry for entry in entries]
+        return self._run("update-index", "--verbose", "-z", "--index-info", input=b"".join(rows))
 
     def _merge(self, head: bytes, *, stale: bool) -> None:
         """Merge into the index what `head` has and the index lacks.
@@ -138,6 +157,7 @@ class _Commit:
         lacks in the index were removed on purpose, and are not added again. Location logs are merged in any case,
         because their timestamps show whether a missing line is obsolete.
         """
+        self._not_merged.clear()
         differing: list[tuple[bytes, bytes, bytes]] = []  # path, the blob at head, the blob in the index
         entries: list[tuple[bytes, bytes]] = []
         fields = iter(self._run("diff-index", "--cached", "--raw", "-z", "--no-renames", head).split(b"\0"))
@@ -147,29 +167,23 @@ class _Commit:
                 entries.append((at_head, path))
             elif status == b"M" and (stale or is_location_log(path)):
                 differing.append((path, at_head, in_index))
-        texts = self._blobs([blob for _, at_head, in_index in differing for blob in (at_head, in_index)])
+        blobs = [blob for _, at_head, in_index in differing for blob in (at_head, in_index)]
+        texts = read_blobs(self._run, blobs, self._log_max)
         for path, at_head, _ in differing:
             merge: Callable[[bytes, bytes], bytes] = merge_location_logs if is_location_log(path) else merge_lines
             old, new = next(texts), next(texts)
+            if old is None or new is None:
+                name = path.decode("utf-8", "replace")
+                log.warning("%s in the git-annex branch is too large to be merged; it stays as it is there", name)
+                self._not_merged.add(path)
+                entries.append((at_head, path))
+                continue
             merged = merge(new, old)
             if merged == old:
                 entries.append((at_head, path))
             elif merged != new:
                 entries.append((self._run("hash-object", "-w", "--stdin", input=merged).strip(), path))
         self._update_index(entries)
-
-    def _blobs(self, names: list[bytes]) -> Iterator[bytes]:
-        if not names:
-            return
-        output = self._run("cat-file", "--batch", input=b"".join(_lines(names)))
-        position = 0
-        for name in names:
-            end = output.index(b"\n", position)
-            words = output[position:end].split(b" ")
-            if len(words) != 3:
-                raise RemoteError(f"the git-annex branch is damaged: {name.decode('ascii', 'replace')} is missing")
-            position = end + 1 + int(words[2]) + 1
-            yield output[end + 1 : position - 1]
 
     def _commit_tree(self, tree: bytes, parent: bytes | None, message: str) -> bytes:
         command: list[bytes | str] = ["commit-tree", "--no-gpg-sign", tree, "-m", message]

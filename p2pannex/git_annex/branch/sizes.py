@@ -1,4 +1,5 @@
-"""How many bytes each repository has, computed from all location logs. Keys of unknown size do not count.
+"""How many bytes each repository has, computed from all location logs. Keys of unknown size do not count, and logs that
+are too large to be read do not count either.
 
 This reads the whole branch, which takes about a second for some ten thousand keys.
 """
@@ -7,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from p2pannex.git_annex.branch.blobs import read_blobs
 from p2pannex.git_annex.branch.cat_file import REF
 from p2pannex.git_annex.branch.journal import Journal
+from p2pannex.git_annex.config import LOG_MAX
 from p2pannex.git_annex.git import Git, GitFailed
 from p2pannex.git_annex.logs.location_log import LocationLog
 from p2pannex.git_annex.logs.names import branch_path, is_location_log
 from p2pannex.keys.key import InvalidKey, Key
 
-LOGS_PER_BATCH = 5000
-"""Logs that one run of ``git cat-file`` reads."""
 
-
-def repository_sizes(git: Git, journal: Journal) -> dict[str, int]:
+def repository_sizes(git: Git, journal: Journal, log_max: int = LOG_MAX) -> dict[str, int]:
     """The bytes that each repository has, by its uuid. It blocks. RemoteError if git or the disk fails."""
     sizes: dict[str, int] = {}
-    for path, text in _location_logs(git, journal):
+    for path, text in _location_logs(git, journal, log_max):
         try:
             size = Key.from_file_name(path.rpartition(b"/")[2][: -len(b".log")]).size
         except InvalidKey:
@@ -32,7 +32,7 @@ def repository_sizes(git: Git, journal: Journal) -> dict[str, int]:
     return sizes
 
 
-def _location_logs(git: Git, journal: Journal) -> Iterator[tuple[bytes, bytes]]:
+def _location_logs(git: Git, journal: Journal, log_max: int) -> Iterator[tuple[bytes, bytes]]:
     private = journal.private()
     journaled = {path for name in journal.names() if is_location_log(path := branch_path(name))}
     for name in private.names():
@@ -51,12 +51,7 @@ def _location_logs(git: Git, journal: Journal) -> Iterator[tuple[bytes, bytes]]:
         description, tab, path = entry.partition(b"\t")
         if tab and path not in journaled and is_location_log(path):
             found.append((description.split(b" ")[2], path))
-    for start in range(0, len(found), LOGS_PER_BATCH):
-        batch = found[start : start + LOGS_PER_BATCH]
-        output = git.run("cat-file", "--batch", input=b"".join([name + b"\n" for name, _ in batch]))
-        position = 0
-        for _, path in batch:
-            end = output.index(b"\n", position)
-            length = int(output[position:end].split(b" ")[2])
-            yield path, output[end + 1 : end + 1 + length]
-            position = end + 1 + length + 1
+    names = [name for name, _ in found]
+    for (_, path), text in zip(found, read_blobs(git.run, names, log_max), strict=True):
+        if text is not None:
+            yield path, text

@@ -8,6 +8,8 @@ and no backend does.
 
 from __future__ import annotations
 
+import re
+
 from p2pannex.keys.key import InvalidKey, Key
 
 TRUST_LOG = b"trust.log"
@@ -19,6 +21,10 @@ NUMCOPIES_LOG = b"numcopies.log"
 CLUSTER_LOG = b"cluster.log"
 PROXY_LOG = b"proxy.log"
 MAXSIZE_LOG = b"maxsize.log"
+
+
+_TAKEN_FOR_GIT = re.compile(rb"(?:\.git|git~1)[ .]*(?:[\\:]|$)", re.IGNORECASE)
+"""The start of a file name that Windows takes for ``.git``. git's index leaves out paths with such a part."""
 
 
 class InvalidName(ValueError):
@@ -41,6 +47,11 @@ def branch_path(name: bytes) -> bytes:
 def location_log_path(key: Key) -> bytes:
     """The path, on the branch, of the location log of `key`."""
     return b"%b/%b.log" % (key.hashdir_lower, key.file_name)
+
+
+def is_left_out(path: bytes) -> bool:
+    """Whether git's index leaves out the log at `path`. No commit can have it."""
+    return any(_TAKEN_FOR_GIT.match(part) for part in path.split(b"/"))
 
 
 def is_location_log(path: bytes) -> bool:

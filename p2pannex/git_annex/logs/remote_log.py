@@ -27,4 +27,5 @@ def _plain(word: str) -> str:
 
 def _character(match: re.Match[str]) -> str:
     number = int(match[1])
-    return chr(number) if number <= 0x10FFFF else match[0]
+    # NULs and surrogates cannot be in paths, arguments or files. Such a reference stays as it is written.
+    return chr(number) if 0 < number <= 0x10FFFF and not 0xD800 <= number <= 0xDFFF else match[0]

@@ -2,53 +2,119 @@
 
 This process holds them until the records expire, or until it ends. They keep git-annex from removing the timestamp that
 protects the content (`retention_timestamps.py`): git-annex removes it when it releases the last lock on the content.
+
+One lock is enough for each content: of several, the first is held until the last record expires. None is released
+early for another one. Instead, a client gets no lock on content if there is no place for it here: `enter` reserves the
+place before the lock is given.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import resource
+import threading
 
+import attrs
 import trio
 
-from p2pannex.service import RETENTION
+from p2pannex.service import RETENTION, NotLocked
 from p2pannex.stores.annex.locks import LockFile
 from p2pannex.system.clock import Clock
 
 ABANDONED_LOCKS_MAX = 256
-"""How many locks are held at most. Each is an open file."""
+"""How many contents may be locked at a time, at most, by the clients of this process and by those that were lost. Each
+lock is an open file. A process that may open fewer than 1024 files gives a quarter of that number of locks."""
+
+
+def places() -> int:
+    """How many contents may be locked at a time."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return ABANDONED_LOCKS_MAX if soft == resource.RLIM_INFINITY else min(ABANDONED_LOCKS_MAX, soft // 4)
+
+
+@attrs.define
+class _Place:
+    """The locks on one content: how many clients have one, and the lock of lost clients, if any."""
+
+    clients: int = 0
+    lock: LockFile | None = None
+    expires: float = 0.0
 
 
 class AbandonedLocks:
-    """The locks, in the order in which they expire."""
+    """The locks, by the path of the content. Any thread may call the methods."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._locks: deque[tuple[float, LockFile]] = deque()
+        self._places: dict[bytes, _Place] = {}
+        self._max = places()
+        self._guard = threading.Lock()
         self._added = trio.Event()
 
-    def add(self, lock: LockFile) -> None:
-        """Hold a lock for the time of a retention record, from now on."""
+    def enter(self, path: bytes) -> None:
+        """Reserve a place for the lock of a client. NotLocked if there is none. `leave` or `add` must follow."""
         self.release_expired()
-        self._locks.append((self._clock.monotonic() + RETENTION, lock))
-        if len(self._locks) > ABANDONED_LOCKS_MAX:
-            self._locks.popleft()[1].close()
+        with self._guard:
+            place = self._places.get(path)
+            if place is None:
+                if len(self._places) >= self._max:
+                    raise NotLocked(
+                        f"{self._max} contents are locked already, by clients or for clients that were lost; "
+                        f"try again in {RETENTION:g} seconds"
+                    )
+                place = self._places[path] = _Place()
+            place.clients += 1
+
+    def leave(self, path: bytes) -> None:
+        """A client has no lock any more."""
+        with self._guard:
+            self._places[path].clients -= 1
+            self._remove_if_empty(path)
+
+    def add(self, path: bytes, lock: LockFile) -> None:
+        """Hold the lock of a client that was lost for the time of a retention record, from now on."""
+        with self._guard:
+            place = self._places[path]
+            place.clients -= 1
+            place.expires = self._clock.monotonic() + RETENTION
+            if place.lock is None:
+                place.lock = lock
+            else:
+                lock.close()
         self._added.set()
+
+    def _remove_if_empty(self, path: bytes) -> None:
+        place = self._places[path]
+        if not place.clients and place.lock is None:
+            del self._places[path]
 
     def release_expired(self) -> None:
         """Release the locks that have expired."""
-        while self._locks and self._locks[0][0] <= self._clock.monotonic():
-            self._locks.popleft()[1].close()
+        now = self._clock.monotonic()
+        with self._guard:
+            for path, place in list(self._places.items()):
+                if place.lock is not None and place.expires <= now:
+                    place.lock.close()
+                    place.lock = None
+                    self._remove_if_empty(path)
+
+    def _next(self) -> float | None:
+        with self._guard:
+            return min((place.expires for place in self._places.values() if place.lock is not None), default=None)
 
     async def release_when_expired(self) -> None:
         """Release each lock when it expires, until cancelled. Without this task, the next lock or removal does it."""
         while True:
             await self._added.wait()
             self._added = trio.Event()
-            while self._locks:
-                await trio.sleep(max(1.0, self._locks[0][0] - self._clock.monotonic()))
+            while (expires := self._next()) is not None:
+                await trio.sleep(max(1.0, expires - self._clock.monotonic()))
                 self.release_expired()
 
     def close(self) -> None:
         """Release all of them. The retention records stay, and still protect the content from p2pannex."""
-        while self._locks:
-            self._locks.popleft()[1].close()
+        with self._guard:
+            for path, place in list(self._places.items()):
+                if place.lock is not None:
+                    place.lock.close()
+                    place.lock = None
+                    self._remove_if_empty(path)

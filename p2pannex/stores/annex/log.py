@@ -22,13 +22,18 @@ from collections.abc import Callable
 
 import trio
 
+from p2pannex.errors import RemoteError
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.branch.idle_commits import IdleCommits
 from p2pannex.keys.key import Key
 
 REMEMBERED = 10_000
-"""The number of keys that are compared before a commit: those that changed last."""
+"""Keys that are compared with the disk before a commit: those that changed last. To forget one is harmless: its change
+is in the journal, and only a change of git-annex at the same moment can have made the log wrong since."""
 
+OWED_MAX = 10_000
+"""Keys whose changes could not be written to the journal yet. While there are so many, requests that change content are
+refused: none that was made is forgotten."""
 
 LOG_ROOM = 64 * 1024
 """Bytes that must be free for the log before content is stored."""
@@ -42,11 +47,16 @@ class AnnexLog:
         self._uuid = uuid
         self._present = present
         self._uncommitted: dict[Key, None] = {}  # in the order of their last changes
+        self._owed: dict[Key, None] = {}
         self._idle = IdleCommits(self.commit)
         self._committing = trio.Lock()
 
     def require_writable(self, key: Key, present: bool) -> None:
         """RemoteError if it could not be logged now that the content is present, or not."""
+        if len(self._owed) >= OWED_MAX:
+            raise RemoteError(
+                f"{OWED_MAX} changes could not be written to the location log yet; check the disk and git; try again"
+            )
         self._branch.require_writable(key, room=LOG_ROOM if present else 0)
 
     async def changed(self, key: Key, present: bool) -> None:
@@ -55,8 +65,10 @@ class AnnexLog:
         self._uncommitted[key] = None
         if len(self._uncommitted) > REMEMBERED:
             del self._uncommitted[next(iter(self._uncommitted))]
+        self._owed[key] = None
         try:
             await self._record(key, present)
+            self._owed.pop(key, None)
         finally:
             self._idle.changed()
 
@@ -85,7 +97,7 @@ class AnnexLog:
         """Commit the changes since the last commit, if any. Cancellation waits for the end."""
         with trio.CancelScope(shield=True):
             async with self._committing:
-                keys, self._uncommitted = self._uncommitted, {}
+                keys, self._uncommitted = {**self._owed, **self._uncommitted}, {}
                 if not keys:
                     return
                 try:
@@ -93,6 +105,7 @@ class AnnexLog:
                         present = self._present(key)
                         if (self._uuid in await self._branch.locations(key)) != present:
                             await self._record(key, present)
+                        self._owed.pop(key, None)
                     await self._branch.commit()
                 except BaseException:
                     self._uncommitted = {**keys, **self._uncommitted}

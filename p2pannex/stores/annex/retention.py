@@ -37,7 +37,8 @@ from p2pannex.keys.key import Key
 from p2pannex.stores.annex.abandoned_locks import AbandonedLocks
 from p2pannex.stores.annex.locks import KeyExclusion, LockFile
 from p2pannex.stores.annex.retention_timestamps import TIMESTAMP_LOCK_TIMEOUT, AnnexTimes
-from p2pannex.stores.files.retention import Record, Retention
+from p2pannex.stores.files.retention import LockLimits, Retention
+from p2pannex.stores.files.retention_record import Record
 from p2pannex.system.clock import Clock
 from p2pannex.system.durability import names_durable
 from p2pannex.system.file_locks import KERNEL_LOCKS, Busy, wait_until
@@ -47,8 +48,9 @@ from p2pannex.system.fsync_batch import run_blocking
 class AnnexRetentionRecord:
     """The record of one lock, which a client of this process holds. Made by `AnnexRetention.record`."""
 
-    def __init__(self, retention: AnnexRetention, key: Key, record: Record, lock: LockFile) -> None:
+    def __init__(self, retention: AnnexRetention, key: Key, path: bytes, record: Record, lock: LockFile) -> None:
         self._retention = retention
+        self._path = path
         self._key = key
         self._record = record
         self._lock: LockFile | None = lock
@@ -65,17 +67,18 @@ class AnnexRetentionRecord:
             pass  # git-annex's timestamp stays, and expires
         finally:
             lock.close()
+            self._retention.abandoned.leave(self._path)
 
     def abandon(self) -> None:
         """Leave the record until it expires: the client is lost."""
         lock, self._lock = self._lock, None
         if lock is not None:
             self._record.abandon()
-            self._retention.abandon(lock)
+            self._retention.abandon(self._path, lock)
 
 
 class AnnexRetention:
-    """The locks on content of a repository. `clock` and `boot` are as for `Retention`."""
+    """The locks on content of a repository. `clock`, `boot` and `limits` are as for `Retention`."""
 
     def __init__(
         self,
@@ -84,11 +87,14 @@ class AnnexRetention:
         clock: Clock,
         *,
         boot: str | None = None,
+        limits: LockLimits | None = None,
     ) -> None:
         self._layout = layout
         self._exclusion = exclusion
         self._records_directory = os.path.join(layout.own, b"retention")
-        self._records = Retention(self._records_directory, clock, boot=boot, share=layout.share, locks=layout.locks)
+        self._records = Retention(
+            self._records_directory, clock, boot=boot, share=layout.share, locks=layout.locks, limits=limits
+        )
         self._times = AnnexTimes(layout, clock)
         self._prepared = False
         self.abandoned = AbandonedLocks(clock)
@@ -96,10 +102,19 @@ class AnnexRetention:
     def record(self, key: Key) -> AnnexRetentionRecord | None:
         """Lock `key` durably, for at least ten minutes from now unless it is released.
 
-        None if the content is not present, or another program is removing it.
+        None if the content is not present, or another program is removing it. NotLocked if too much is locked.
         """
-        self.abandoned.release_expired()
         path = self._layout.find(key)
+        self.abandoned.enter(path)
+        record = None
+        try:
+            record = self._record(key, path)
+        finally:
+            if record is None:
+                self.abandoned.leave(path)
+        return record
+
+    def _record(self, key: Key, path: bytes) -> AnnexRetentionRecord | None:
         directory = os.path.dirname(path)
         self._prepare()
         lock = self._shared_lock(path)
@@ -125,7 +140,7 @@ class AnnexRetention:
         finally:
             with suppress(OSError):  # a directory that stays writable is no reason to refuse the lock
                 self._layout.freeze(directory)
-        return AnnexRetentionRecord(self, key, record, lock)
+        return AnnexRetentionRecord(self, key, path, record, lock)
 
     def _prepare(self) -> None:
         """Make the directories of records and timestamps. The names of the former are made durable, up to the git
@@ -143,12 +158,13 @@ class AnnexRetention:
             with suppress(OSError, Busy), self._exclusion.hold(key, 0):
                 self._times.sweep(key, self._layout.find(key))
 
-    def abandon(self, lock: LockFile) -> None:
+    def abandon(self, path: bytes, lock: LockFile) -> None:
         """Keep the lock of a lost client locked, unless that would lock the whole repository (annex.pidlock)."""
         if self._layout.locks is KERNEL_LOCKS:
-            self.abandoned.add(lock)
+            self.abandoned.add(path, lock)
         else:
             lock.close()
+            self.abandoned.leave(path)
 
     @contextmanager
     def removing(self, key: Key, path: bytes, timeout: float) -> Iterator[bool]:

@@ -21,6 +21,7 @@ from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.config import AnnexConfig, NotAnAnnex, read_annex_config
 from p2pannex.git_annex.git import Git
 from p2pannex.git_annex.layout import AnnexLayout
+from p2pannex.git_annex.values import parse_count
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Removal, Upload
 from p2pannex.stores.annex.locks import KeyExclusion, LockFile, TransferClaim, require_file_locks
@@ -28,6 +29,7 @@ from p2pannex.stores.annex.log import AnnexLog
 from p2pannex.stores.annex.retention import AnnexRetention
 from p2pannex.stores.files.inventory import Contents, count, objects
 from p2pannex.stores.files.objects import ObjectStore
+from p2pannex.stores.files.retention import LOCKS, LOCKS_PER_KEY, LockLimits
 from p2pannex.system.background import Background
 from p2pannex.system.clock import Clock, SystemClock
 from p2pannex.system.disk_errors import disk_errors
@@ -70,7 +72,12 @@ class AnnexStore(ObjectStore):
         layout = AnnexLayout(self.config)
         clock = clock or SystemClock()
         exclusion = KeyExclusion(layout)
-        self._annex_retention = AnnexRetention(layout, exclusion, clock, boot=boot)
+        values = self.config.values
+        limits = LockLimits(
+            parse_count(values.get("p2pannex.maxlocksperkey"), LOCKS_PER_KEY),
+            parse_count(values.get("p2pannex.maxlocks"), LOCKS),
+        )
+        self._annex_retention = AnnexRetention(layout, exclusion, clock, boot=boot, limits=limits)
         super().__init__(
             self.config.uuid,
             layout,

@@ -74,9 +74,10 @@ class Process:
                 env=environment,
                 start_new_session=True,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in its name or arguments
             errors.close()
-            raise ProgramFailed(f"{describe} cannot be run: {error.strerror}") from error
+            cause = error.strerror if isinstance(error, OSError) else error
+            raise ProgramFailed(f"{describe} cannot be run: {cause}") from error
         except BaseException:
             errors.close()
             raise

@@ -32,11 +32,12 @@ from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.external.fetched import discard
+from p2pannex.stores.files.partials import remove_unlocked
 from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import NoClaim, ObjectUpload
 from p2pannex.system.disk_errors import disk_errors, require_room
 from p2pannex.system.disk_work import DiskWork, InThreads
-from p2pannex.system.file_locks import KERNEL_LOCKS, try_lock
+from p2pannex.system.file_locks import KERNEL_LOCKS
 from p2pannex.system.fsync_batch import Fsyncs
 
 DISK_RESERVE = 100_000_000
@@ -117,12 +118,7 @@ def _remove_unlocked(path: bytes) -> None:
     if not stat.S_ISREG(os.lstat(path).st_mode):
         discard(path)  # a program has left it, and p2pannex was killed before it could discard it
         return
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if try_lock(fd):  # an upload locks its file, and then checks that the path still is the same file
-            os.unlink(path)
-    finally:
-        os.close(fd)
+    remove_unlocked(path)
 
 
 async def _closing_on_error(upload: ObjectUpload, present: Present) -> bool:

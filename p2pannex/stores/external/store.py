@@ -213,7 +213,8 @@ class ExternalStore(Service):
     async def cost(self) -> int | None:
         """The cost of using the remote, as git-annex's ``annex-cost``; None if the program does not report one."""
         reply = await self._programs.run(messages.get_cost())
-        return int(reply.words) if reply is not None and reply.verb == b"COST" and reply.words.isdigit() else None
+        known = reply is not None and reply.verb == b"COST" and reply.words.isdigit() and len(reply.words) < 10
+        return int(reply.words) if reply is not None and known else None
 
     async def availability(self) -> str:
         """GLOBAL, LOCAL or UNAVAILABLE; GLOBAL if the program does not report it."""

@@ -21,6 +21,9 @@ Why a lock that was refused with an error does not bind: until the rename, the f
 files do not count. If a step after the rename fails, the file is removed. If that fails too, its first bytes are
 overwritten with `RELEASED`, which needs no room on the disk.
 
+The number of records has a bound, for each key and for the store (`LockLimits`): beyond it, no lock is given. A lock
+that was given is never forgotten for another one.
+
 Locks of lost clients leave records. Every lock removes some that have expired, and so do removals and the closing of
 the store: at most `SWEPT_RECORDS` each, so that no request waits for it.
 """
@@ -35,15 +38,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 
+from attrs import frozen
+
 from p2pannex.keys.key import Key
-from p2pannex.service import RETENTION
+from p2pannex.service import RETENTION, NotLocked
+from p2pannex.stores.files.retention_record import RELEASED, Record, remove_record
 from p2pannex.system.clock import Clock, read_boot_id
 from p2pannex.system.durability import file_durable, names_durable
 from p2pannex.system.file_locks import KERNEL_LOCKS, Locks
 from p2pannex.system.fsync_batch import run_blocking
 
-RELEASED = b"released\n"
-"""The first bytes of a record that does not count, although its file could not be removed."""
+_TOO_MANY = "{} locked already, by clients or for clients that were lost; try again in ten minutes"
 
 SWEEP_INTERVAL = 10.0
 """Seconds between two sweeps of one process, as long as sweeps find nothing that has expired."""
@@ -55,27 +60,20 @@ LISTED_KEYS = 1000
 """Locked keys from which one sweep chooses at random."""
 
 
-class Record:
-    """The record of one lock, which a client of this process holds. Made by `Retention.record`."""
+LOCKS_PER_KEY = 1000
+"""Locks on one content at a time, of clients that are connected or lost, unless it is set."""
 
-    def __init__(self, path: bytes, fd: int, locks: Locks = KERNEL_LOCKS) -> None:
-        self._path = path
-        self._fd = fd
-        self._locks = locks
+LOCKS = 10_000
+"""Contents that are locked at a time, unless it is set. The more there are, the fewer locks may each have: so many in
+all, if each has the same number."""
 
-    def release(self) -> None:
-        """Remove the record: the client has unlocked the content, or the lock was not given."""
-        if self._fd >= 0:
-            try:
-                _remove_record(self._path, self._fd)
-            finally:
-                self.abandon()
 
-    def abandon(self) -> None:
-        """Unlock the record's file and leave it until it expires: the client is lost."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            self._locks.close(fd)
+@frozen
+class LockLimits:
+    """How many locks there may be at a time: on one content, and in the store if each content has the same number."""
+
+    per_key: int = LOCKS_PER_KEY
+    locks: int = LOCKS
 
 
 class Retention:
@@ -85,6 +83,7 @@ class Retention:
     boot: the id of this boot of the machine; the kernel's if None.
     share: called with the path of each new file and directory, to set permissions for a shared repository.
     locks: how the files of records are locked.
+    limits: how many locks are given; those of `LockLimits` if None.
     """
 
     def __init__(
@@ -95,7 +94,9 @@ class Retention:
         boot: str | None = None,
         share: Callable[[bytes], None] = lambda path: None,
         locks: Locks = KERNEL_LOCKS,
+        limits: LockLimits | None = None,
     ) -> None:
+        self._limits = limits or LockLimits()
         self._directory = directory
         self._locks = locks
         self._share = share
@@ -106,7 +107,7 @@ class Retention:
     def record(self, key: Key) -> Record:
         """Make a durable record that locks `key`, for at least ten minutes from now unless it is released.
 
-        The caller holds the key's exclusion.
+        The caller holds the key's exclusion. NotLocked if there are as many locks as allowed.
         """
         self.sweep_now_and_then()
         directory = os.path.join(self._directory, key.file_name)
@@ -120,8 +121,9 @@ class Retention:
                     os.mkdir(directory)
                     made.add(directory)
                     self._share(directory)
+                    self._require_fewer_keys()
                 except FileExistsError:
-                    self._sweep_some(directory, SWEPT_RECORDS)
+                    self._require_fewer_locks(directory)
                 try:
                     fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
                     break
@@ -147,6 +149,23 @@ class Retention:
                 record.release()
             raise
         return record
+
+    def _require_fewer_keys(self) -> None:
+        """NotLocked if more keys than allowed have records, after some that have expired were swept."""
+        while len(os.listdir(self._directory)) > self._limits.locks:
+            if not self.sweep():
+                raise NotLocked(_TOO_MANY.format(f"{self._limits.locks} contents are"))
+
+    def _require_fewer_locks(self, directory: bytes) -> None:
+        """NotLocked if the key has as many records as allowed, after those that have expired were swept."""
+        allowed = min(self._limits.per_key, max(1, self._limits.locks // max(1, len(os.listdir(self._directory)))))
+        looked_at, gone, left = self._sweep_some(directory, SWEPT_RECORDS)
+        while left and looked_at == gone:
+            looked_at, gone, left = self._sweep_some(directory, SWEPT_RECORDS)
+        while left >= allowed:
+            _, gone, left = self._sweep_some(directory, left)
+            if not gone:
+                raise NotLocked(_TOO_MANY.format(f"the content is {left} times"))
 
     def is_retained(self, key: Key) -> bool:
         """Whether a lock on `key` is valid now. The caller holds the key's exclusion.
@@ -200,18 +219,18 @@ class Retention:
         for name in random.sample(names, min(len(names), SWEPT_RECORDS)):
             if left <= 0:
                 break
-            looked_at, gone = self._sweep_some(os.path.join(self._directory, name), left)
+            looked_at, gone, _ = self._sweep_some(os.path.join(self._directory, name), left)
             left -= looked_at
             removed += gone
         return removed > 0
 
-    def _sweep_some(self, directory: bytes, limit: int) -> tuple[int, int]:
-        """Remove records of one key that have expired. How many were looked at, and how many were removed."""
+    def _sweep_some(self, directory: bytes, limit: int) -> tuple[int, int, int]:
+        """Remove records of one key that have expired. How many were looked at, were removed, and are left."""
         try:
             names = os.listdir(directory)
             chosen = random.sample(names, min(len(names), limit))
         except OSError:
-            return 1, 0
+            return 1, 0, 0
         gone = 0
         for name in chosen:
             with suppress(OSError):  # what cannot be removed stays, and has expired all the same
@@ -219,7 +238,7 @@ class Retention:
         if gone == len(names):
             with suppress(OSError):
                 os.rmdir(directory)
-        return max(len(chosen), 1), gone
+        return max(len(chosen), 1), gone, len(names) - gone
 
     def _sweep_record(self, path: bytes) -> bool:
         if not os.path.basename(path).startswith(b"."):
@@ -239,7 +258,7 @@ class Retention:
             # do not take each other for it.
             if self._unexpired(fd) or not self._locks.try_lock(fd, shared=True):
                 return True
-            _remove_record(path, fd)
+            remove_record(path, fd)
             return False
         finally:
             self._locks.close(fd)
@@ -256,16 +275,3 @@ class Retention:
         if boot == self._boot:
             return self._clock.monotonic() < until_monotonic
         return self._clock.wall() < until_wall
-
-
-def _remove_record(path: bytes, fd: int) -> None:
-    """Remove the record, which is open as `fd`, and its directory if it was the last. OSError if it still counts."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except OSError:
-        os.pwrite(fd, RELEASED, 0)
-        return
-    with suppress(OSError):
-        os.rmdir(os.path.dirname(path))  # it stays if it has other records

@@ -20,7 +20,8 @@ from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key, Verifier
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.files.hashing import hash_in_steps, hash_to
-from p2pannex.system.disk_errors import disk_errors, disk_full, require_room
+from p2pannex.stores.files.room import ALLOCATE, Room
+from p2pannex.system.disk_errors import disk_errors, disk_full
 from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import file_durable, start_writing_back
 from p2pannex.system.file_locks import Locks, is_at
@@ -98,6 +99,7 @@ class ObjectUpload(Upload):
         """Bytes that the file will have when all that was announced has been written."""
         self._unwritten = 0
         """Bytes at the end of the file that the kernel was not yet told to write to disk."""
+        self._room = Room(fd, store.disk_reserve)
 
     @classmethod
     def open(cls, store: Target, key: Key) -> ObjectUpload | None:
@@ -141,18 +143,19 @@ class ObjectUpload(Upload):
         if self.offset > size:
             os.ftruncate(self._fd, 0)
             self.offset = 0
-        require_room(size - self.offset, os.fstatvfs(self._fd), self._store.disk_reserve, to="store")
+        self._room.require(size - self.offset)
 
     async def begin(self, length: int) -> None:
         size = self._key.size
         if size is not None and self.offset + length > size:
             raise RemoteError(f"{self.offset + length} bytes announced for a key of {size}")
         self._announced = self.offset + length
-        if size is None:  # otherwise `open` has checked it
-            with disk_errors("cannot store the content"):
-                system = os.fstatvfs(self._fd)
-            require_room(length, system, self._store.disk_reserve, to="store")
-        await trio.lowlevel.checkpoint_if_cancelled()
+        if length >= ALLOCATE:
+            await trio.to_thread.run_sync(self._room.take, self.offset, length)
+        else:
+            if size is None:  # otherwise `open` has checked it
+                self._room.require(length)
+            await trio.lowlevel.checkpoint_if_cancelled()
         self._verifier = self._key.verifier()
         self._end = self.offset
         if self.offset:
@@ -197,6 +200,7 @@ class ObjectUpload(Upload):
     def _write(self, view: memoryview) -> None:
         written = 0
         try:
+            self._room.require_to_write(len(view))
             while written < len(view):
                 written += os.write(self._fd, view[written:])
         except OSError as error:
@@ -268,6 +272,7 @@ class ObjectUpload(Upload):
         """Close and unlock the partial. It stays, unless it is empty."""
         try:
             if self._fd >= 0:
+                self._room.close()
                 status = os.fstat(self._fd)
                 if not status.st_size and is_at(status, self._path):
                     os.unlink(self._path)

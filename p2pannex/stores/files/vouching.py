@@ -54,7 +54,12 @@ RACY = 2_000_000_000
 """Nanoseconds. No file system's times are coarser."""
 
 REMEMBERED = 1000
-"""Objects about which this process remembers something, at most."""
+"""Objects whose verification this process remembers, at most: those that were verified last. To forget one is harmless:
+it is verified again."""
+
+SUSPECTS_MAX = 100_000
+"""Suspect objects that this process remembers because it cannot mark their files. None is forgotten before it was
+verified. With so many, another one is not remembered: the next client that receives it finds it wrong again."""
 
 HASH_FIRST = 1 << 20
 """Bytes up to which an object is hashed before it is given out. A wrong one is then reported as absent, not as INVALID,
@@ -113,7 +118,7 @@ class Vouching:
         self._changed = changed
         self._unprotected = _UNPROTECTED if layout.has_permissions else SUSPECT
         self._verdicts: OrderedDict[Identity, tuple[Key, bool]] = OrderedDict()
-        self._suspects: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._suspects: set[tuple[int, int]] = set()
 
     # Without reading the object ---------------------------------------------------------------------------------
 
@@ -150,14 +155,15 @@ class Vouching:
                     return
         if status.st_nlink:
             self._verdicts.pop(identity(status), None)
-            self._suspects[status.st_dev, status.st_ino] = None
-            _limit(self._suspects)
+            if len(self._suspects) < SUSPECTS_MAX:
+                self._suspects.add((status.st_dev, status.st_ino))
 
     def remember(self, key: Key, status: os.stat_result, good: bool, began: int) -> None:
         """Remember the verdict on an object. `began`: the time of day, in nanoseconds, before it was read."""
         if max(status.st_ctime_ns, status.st_mtime_ns) + RACY < began:
             self._verdicts[identity(status)] = key, good
-            _limit(self._verdicts)
+            if len(self._verdicts) > REMEMBERED:
+                self._verdicts.popitem(last=False)
 
     # Reading it -------------------------------------------------------------------------------------------------
 
@@ -225,7 +231,7 @@ class Vouching:
 
     def _accept(self, fd: int, status: os.stat_result) -> os.stat_result:
         """Remove the mark of an object that was found good. Returns its status then."""
-        self._suspects.pop((status.st_dev, status.st_ino), None)
+        self._suspects.discard((status.st_dev, status.st_ino))
         mode = self._layout.verified_mode(stat.S_IMODE(status.st_mode) & ~SUSPECT)
         if status.st_nlink == 1 and mode != stat.S_IMODE(status.st_mode):
             with suppress(OSError):  # not ours, or a read-only file system: it is verified again the next time
@@ -244,7 +250,7 @@ class Vouching:
                 bad = self._layout.quarantine(key, path)
             except OSError:
                 return False  # it keeps its mark
-            self._suspects.pop((status.st_dev, status.st_ino), None)
+            self._suspects.discard((status.st_dev, status.st_ino))
             with suppress(OSError):
                 os.fchmod(fd, stat.S_IMODE(now.st_mode) & ~SUSPECT)
             self._pending_cleanup.add(key, os.path.dirname(path))
@@ -262,8 +268,3 @@ async def _lock(fd: int) -> None:
             pause = min(2 * pause, 0.5)
     except (OSError, NoFileLocks):
         pass  # a file system without flock: verifications may run at the same time, which only takes longer
-
-
-def _limit(remembered: OrderedDict[tuple[int, int], None] | OrderedDict[Identity, tuple[Key, bool]]) -> None:
-    if len(remembered) > REMEMBERED:
-        remembered.popitem(last=False)

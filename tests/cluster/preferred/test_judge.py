@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2pannex.cluster.preferred import Facts, load, wants, wants_to_keep
-from tests.cluster.preferred.expressions import KEY
+from p2pannex.cluster.preferred.judge import FILE_NAME_MAX
+from p2pannex.errors import RemoteError
+from tests.cluster.preferred.expressions import GROUPS, KEY
 
 
 def test_an_empty_expression_wants_everything() -> None:
@@ -21,3 +25,24 @@ def test_keeping_is_judged_without_the_own_copy() -> None:
     assert wants(load("copies=2"), facts, "u1")
     assert not wants_to_keep(load("copies=2"), facts, "u1")
     assert wants_to_keep(load("present"), facts, "u1")
+
+
+def test_a_name_that_no_kernel_accepts_is_an_error_where_globs_depend_on_it() -> None:
+    facts = Facts(KEY, "a" * (FILE_NAME_MAX + 1))
+    assert wants(load("anything or include=a*"), facts, "u1")
+    with pytest.raises(RemoteError, match=r"4097 characters.*use a shorter name"):
+        wants(load("exclude=b*"), facts, "u1")
+
+
+@pytest.mark.parametrize("term", ["balanced", "fullybalanced", "sizebalanced", "fullysizebalanced"])
+def test_a_number_is_clipped_to_what_it_counts(term: str) -> None:
+    facts = Facts(KEY, groups=GROUPS, max_sizes=dict.fromkeys(GROUPS, 1000))
+    for uuid in GROUPS:
+        assert wants(load(f"{term}=g:999999999999999999"), facts, uuid)
+    assert not wants(load("copies=999999999999999999"), facts, "u1")
+
+
+def test_groups_and_uuids_of_any_bytes() -> None:
+    """Logs are decoded with surrogateescape."""
+    facts = Facts(KEY, groups={"u\udcff": frozenset({"g\udcfe"})})
+    assert wants(load("fullybalanced=g\udcfe"), facts, "u\udcff")

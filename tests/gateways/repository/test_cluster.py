@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from p2pannex.cluster.presence import NotAllAsked
+from p2pannex.errors import RemoteError
 from p2pannex.gateways.health_files import HealthFiles
 from p2pannex.gateways.repository.wanted import Undecidable
 from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.sizes import repository_sizes
+from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, key_of, store
 from tests.gateways.repository.gateway import KEY, Gateway
+from tests.git_annex.branch.repositories import push
 from tests.support.waiting import until
 
 
@@ -135,3 +138,44 @@ async def test_a_failure_is_known_to_other_processes(gateway: Gateway) -> None:
                 assert [node.name for node in later.nodes if node.suspended] == ["a"]
                 assert not (await later.remove(KEY)).ok
             await until(lambda: any(node.suspended for node in running.nodes))
+
+
+LARGE = (b"x" * 100 + b"\n") * 20
+
+
+async def test_a_log_that_only_uploads_need_may_be_too_large(gateway: Gateway) -> None:
+    gateway.config("p2pannex.maxLogSize", "1k")
+    async with gateway.cluster() as cluster:
+        await store(cluster, b"content")
+    push(gateway.path / ".git", b"preferred-content.log", LARGE)
+    async with gateway.cluster() as cluster:
+        assert await cluster.check_present(KEY)
+        assert await fetch(cluster, KEY) == b"content"
+        with pytest.raises(Undecidable, match=r"preferred-content\.log .* more than 1000; .*maxLogSize"):
+            await cluster.put(key_of(b"other"))
+        assert (await cluster.remove(KEY)).ok
+        push(gateway.path / ".git", b"preferred-content.log", b"")
+        await cluster.reload()
+        await store(cluster, b"other")
+
+
+async def test_a_location_log_that_is_too_large_refuses_only_its_key(gateway: Gateway) -> None:
+    gateway.config("p2pannex.maxLogSize", "1k")
+    async with gateway.cluster() as cluster:
+        await store(cluster, b"content")
+        await store(cluster, b"other")
+    push(gateway.path / ".git", location_log_path(KEY), LARGE)
+    async with gateway.cluster() as cluster:
+        assert await cluster.check_present(KEY)
+        assert await fetch(cluster, KEY) == b"content"
+        await store(cluster, b"third")
+
+
+@pytest.mark.parametrize("name", ["cluster.log", "proxy.log"])
+async def test_what_names_the_nodes_must_be_readable(gateway: Gateway, name: str) -> None:
+    async with gateway.cluster() as cluster:
+        await store(cluster, b"content")
+    gateway.config("p2pannex.maxLogSize", "1k")
+    push(gateway.path / ".git", name.encode(), LARGE)
+    with pytest.raises(RemoteError, match=f"{name} in the git-annex branch has more than 1000 bytes"):
+        gateway.open()

@@ -96,3 +96,24 @@ async def test_what_could_not_be_logged_is_logged_later(branch: Branch, again: b
         assert await branch.locations(KEY) == set()
     await log.commit()
     assert await branch.locations(KEY) == set()
+
+
+async def test_what_could_not_be_logged_is_not_forgotten_for_more(
+    branch: Branch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pannex.gateways.repository.locations.OWED_MAX", 1)
+    node = MemoryStore("u1")
+    log = NodeLog(branch, ["u1"])
+    service = LoggedRemote(node, log)
+    await store(service, b"content")
+    await store(service, b"more")
+    with pytest.MonkeyPatch.context() as patch, Journal(branch.blocking.git.git_dir).lock():
+        patch.setattr(branch.blocking.journal, "timeout", 0.01)
+        with pytest.raises(RemoteError, match="busy"):
+            await service.remove(KEY)
+    with pytest.raises(RemoteError, match="1 changes could not be written"):
+        await service.remove(key_of(b"more"))
+    assert await node.check_present(key_of(b"more"))
+    await log.commit()
+    assert (await service.remove(key_of(b"more"))).ok
+    assert await branch.locations(KEY) == set()

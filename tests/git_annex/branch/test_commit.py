@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from p2pannex.errors import RemoteError
 from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.commit import commit_journal
-from p2pannex.git_annex.logs.names import location_log_path
+from p2pannex.git_annex.git import Git
+from p2pannex.git_annex.logs.names import is_left_out, location_log_path
 from p2pannex.keys.key import Key
 from tests.git_annex.branch.repositories import push
 from tests.git_annex.logs.examples import KEY, A, B
@@ -91,3 +96,36 @@ def test_the_branch_is_made_of_origins(repository: Path, blocking: BlockingBranc
     blocking.commit()
     assert blocking.locations(KEY) == {A}
     assert git(repository, "rev-list", "--count", "git-annex") == "3\n"
+
+
+@pytest.mark.parametrize("name", [".git\\", "GIT~1 .\\x", ".GIT \\"])
+def test_what_the_index_leaves_out_stays_in_the_journal(
+    repository: Path, blocking: BlockingBranch, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """git takes such a path for ``.git`` on Windows. It ignores the entry, prints that, and reports success."""
+    key = Key(f"{name}--x")
+    blocking.log_location(key, A, True)
+    blocking.log_location(KEY, A, True)
+    with caplog.at_level(logging.WARNING):
+        assert blocking.commit()
+    assert "stays in the journal" in caplog.text
+    assert blocking.locations(key) == {A}
+    assert len(blocking.journal.names()) == 1
+    assert git(repository, "show", f"git-annex:{location_log_path(KEY).decode()}").endswith(f"s 1 {A}\n")
+    blocking.log_location(key, B, True)
+    blocking.commit()
+    assert blocking.locations(key) == {A, B}
+    with pytest.raises(RemoteError, match="cannot commit the location log"):
+        blocking.require_writable(key, room=1)
+    blocking.require_writable(key)
+
+
+@given(st.text(" .:\\gGiIt~1-ab", min_size=1, max_size=9))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_it_is_known_what_the_index_leaves_out(repository: Path, name: str) -> None:
+    path = b"aaa/bbb/" + name.encode() + b".log"
+    blob = git(repository, "hash-object", "-w", "--stdin", stdin=b"").strip().encode()
+    added = Git(bytes(repository)).run(
+        "update-index", "--verbose", "-z", "--index-info", input=b"100644 %b\t%b\0" % (blob, path)
+    )
+    assert is_left_out(path) is not bool(added)

@@ -23,7 +23,8 @@ from p2pannex.testing.samples import key_of, store
 from tests.stores.annex.repository import CONTENT, KEY, UUID, annex
 from tests.support.git import git
 
-MORE = key_of(b"more")
+MORE_CONTENT = b"more"
+MORE = key_of(MORE_CONTENT)
 
 
 async def test_changes_are_logged_before_they_are_reported_and_committed_at_the_end(repository: Path) -> None:
@@ -112,6 +113,25 @@ async def test_content_is_not_touched_if_the_log_cannot_be_written(repository: P
         assert not await one.check_present(KEY)
         await store(one, CONTENT, KEY)
     assert await locations(repository) == {UUID}
+
+
+async def test_what_could_not_be_logged_is_not_forgotten_for_more(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pannex.stores.annex.log.OWED_MAX", 1)
+    async with AnnexStore(repository) as one:
+        await store(one, MORE_CONTENT, MORE)
+        await store(one, CONTENT, KEY)
+        async with Branch(BlockingBranch(one.config.git_dir)) as branch:
+            with pytest.MonkeyPatch.context() as patch, branch.blocking.journal.lock():
+                patch.setattr(one._branch.blocking.journal, "timeout", 0.01)
+                with pytest.raises(RemoteError, match="busy"):
+                    await one.remove(KEY)
+        with pytest.raises(RemoteError, match="1 changes could not be written to the location log yet"):
+            await one.remove(MORE)
+        assert await one.check_present(MORE)
+        await one._log.commit()
+        assert (await one.remove(MORE)).ok
 
 
 async def test_a_key_whose_log_cannot_have_a_name_is_refused(repository: Path) -> None:

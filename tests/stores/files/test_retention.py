@@ -11,7 +11,7 @@ import pytest
 from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION
 from p2pannex.stores.directory import DirectoryStore
-from p2pannex.stores.files.retention import RELEASED
+from p2pannex.stores.files.retention_record import RELEASED
 from p2pannex.testing.samples import key_of
 from tests.stores.directories import upload_all
 from tests.support.clocks import ManualClock
