@@ -122,3 +122,24 @@ def test_a_secret_in_a_url_is_not_repeated(url: str) -> None:
         parse_url(url)
     assert "hunter2" not in str(caught.value)
     assert "0123456789" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hunter2@host/x",
+        "tcp://me:hunter2@[bad:1",
+        "tls://me:hunter2/x@host:1",
+        "tls://host:1?token=hunter2",
+        "tls://host:1#hunter2",
+        "tls://me:hunter2@ho\N{FULLWIDTH SOLIDUS}st:1",
+        "tcp://me:hunter2@host:99999",
+        "tcp://host?hunter2",
+        "exec:'hunter",
+    ],
+)
+def test_a_secret_in_an_invalid_url_is_not_repeated(url: str) -> None:
+    with pytest.raises(InvalidURL) as caught:
+        parse_url(url)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None or "hunter2" not in str(caught.value.__cause__)

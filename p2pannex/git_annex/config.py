@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from p2pannex.child_environment import child_environment
 from p2pannex.git_annex.values import is_true, parse_size
 
 TYPE_CHECKING = False
@@ -204,7 +205,7 @@ def _named(errors: bytes) -> str | None:
 
 def run(*command: bytes, variables: Mapping[str, str] | None = None) -> tuple[int, bytes, bytes]:
     """Run a program that prints little. Returns its exit status, standard output and standard error. It blocks."""
-    environment = {name: value for name, value in os.environ.items() if name not in _LOCAL}
+    environment = {name: value for name, value in child_environment().items() if name not in _LOCAL}
     environment |= {"LC_ALL": "C", **(variables or {})}
     output, errors = os.memfd_create("output"), os.memfd_create("errors")
     try:

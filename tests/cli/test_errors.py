@@ -15,12 +15,13 @@ import trio
 from click.testing import CliRunner
 
 from p2pannex.cli import exit_codes
-from p2pannex.cli.errors import describe, line, one_of
+from p2pannex.cli.errors import describe, one_of
 from p2pannex.cli.program import program
 from p2pannex.errors import AccessDenied, ConnectionLost
 from p2pannex.p2p.dial import open_socket_peer
 from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository
 from p2pannex.service import NotLocked
+from p2pannex.terminal import safe_line
 from p2pannex.transfer.errors import NotStoredError, WrongContent, WrongContentNotStored
 from p2pannex.transports.sockets import TcpAddress, client_tls
 from tests.cli.running import ABSENT, KEY, P2PANNEX, run, run_child
@@ -108,7 +109,7 @@ def test_errors_in_groups() -> None:
     assert isinstance(one_of(inner), ValueError)
     interrupted = BaseExceptionGroup("g", [inner, KeyboardInterrupt()])
     assert describe(one_of(interrupted))[0] == exit_codes.INTERRUPTED
-    assert line("a\n b\x1b[1m\tc") == "a b�[1m c"
+    assert safe_line("a\n b\x1b[1m\tc") == "a b�[1m c"
 
 
 def test_every_exit_code_is_in_the_table() -> None:

@@ -13,9 +13,11 @@ from __future__ import annotations
 import os
 import sys
 
+from p2pannex.child_environment import child_environment
 from p2pannex.cli.shell.command_line import CommandRefused, Given, Uninitialised, is_set, options, resolve, split
 from p2pannex.stores.directory_config import NO_STORE, config_path, read_uuid
 from p2pannex.system.stdio import claim_output
+from p2pannex.terminal import safe_line, safe_lines
 
 TYPE_CHECKING = False  # importing typing takes as long as Python takes to start
 if TYPE_CHECKING:
@@ -67,15 +69,17 @@ def main() -> int:
         return 130
     except Exception as error:
         if os.environ.get("P2PANNEX_DEBUG"):
-            raise
+            import traceback
+
+            os.write(2, safe_lines("".join(traceback.format_exception(error))).encode())
+            return 1
         return complain(f"{type(error).__name__}: {error} (P2PANNEX_DEBUG=1 prints the traceback)")
 
 
 def complain(problem: str) -> int:
     # Parts of the text may come from the client, and the text is shown on the client's terminal.
-    flat = "".join(character if character.isprintable() else "\ufffd" for character in " ".join(problem.split()))
     try:
-        os.write(2, f"p2pannex-shell: {flat}\n".encode())
+        os.write(2, f"p2pannex-shell: {safe_line(problem)}\n".encode())
     except OSError:
         pass  # standard error is closed
     return 1
@@ -141,7 +145,7 @@ def git_shell(command: list[str], words: list[str]) -> NoReturn:
             raise CommandRefused("only git commands on one directory are allowed")
         check_directory(resolve(words[-1]))
     try:
-        os.execvp("git-shell", ["git-shell", "-c", *command])
+        os.execvpe("git-shell", ["git-shell", "-c", *command], child_environment())
     except OSError as error:
         raise CommandRefused(f"cannot run git-shell: {error.strerror}") from error
 
