@@ -35,9 +35,13 @@ from p2pannex.system.durability import file_durable, make_directories, names_dur
 from p2pannex.system.file_locks import KERNEL_LOCKS
 from p2pannex.system.fsync_batch import run_blocking
 from p2pannex.system.unsupported import chmod, rename
+from p2pannex.system.writers_only import limit_to_writers
 
 DISK_RESERVE = 100_000_000
 """Default of the bytes that are left free on the disk."""
+
+WRITERS_ONLY = (b"exclusion", b"retention", b"tmp")
+"""Directories in ``annex/`` with files that are locked: only those who may write to them can open these files."""
 
 CONFIG_TEXT = """\
 # A p2pannex directory store. Its content is in annex/, in the layout of a bare git-annex repository.
@@ -77,6 +81,9 @@ class DirectoryLayout:
 
     def partial(self, key: Key) -> bytes:
         return self._tmp + b"/" + key.file_name
+
+    def share(self, path: bytes) -> None:
+        pass  # the umask decides
 
     def prepare(self, path: bytes) -> bool:
         return False  # `create` makes the directory; if it is missing, the store is damaged
@@ -145,6 +152,8 @@ class DirectoryStore(ObjectStore):
         self.path = directory
         clock = clock or SystemClock()
         annex = os.path.join(directory, b"annex")
+        for name in WRITERS_ONLY:
+            limit_to_writers(os.path.join(annex, name))
         exclusion = Exclusion(os.path.join(annex, b"exclusion"))
         with suppress(OSError):  # a store that can only be read needs no locks
             exclusion.require_locks()
@@ -202,6 +211,8 @@ class DirectoryStore(ObjectStore):
 def _fill(directory: bytes, config: bytes) -> None:
     for name in (b"objects", b"tmp", b"retention", b"exclusion"):
         os.makedirs(os.path.join(directory, b"annex", name))
+    for name in WRITERS_ONLY:
+        limit_to_writers(os.path.join(directory, b"annex", name))
     Exclusion(os.path.join(directory, b"annex", b"exclusion")).prepare()
     # The configuration is written last, and atomically: a directory that has one is a complete store.
     new = config_path(directory) + b".new"

@@ -13,11 +13,9 @@ from __future__ import annotations
 import os
 import sys
 
-from p2pannex.child_environment import child_environment
 from p2pannex.cli.shell.command_line import CommandRefused, Given, Uninitialised, is_set, options, resolve, split
 from p2pannex.stores.directory_config import NO_STORE, config_path, read_uuid
 from p2pannex.system.stdio import claim_output
-from p2pannex.terminal import safe_line, safe_lines
 
 TYPE_CHECKING = False  # importing typing takes as long as Python takes to start
 if TYPE_CHECKING:
@@ -71,6 +69,8 @@ def main() -> int:
         if os.environ.get("P2PANNEX_DEBUG"):
             import traceback
 
+            from p2pannex.terminal import safe_lines
+
             os.write(2, safe_lines("".join(traceback.format_exception(error))).encode())
             return 1
         return complain(f"{type(error).__name__}: {error} (P2PANNEX_DEBUG=1 prints the traceback)")
@@ -78,6 +78,8 @@ def main() -> int:
 
 def complain(problem: str) -> int:
     # Parts of the text may come from the client, and the text is shown on the client's terminal.
+    from p2pannex.terminal import safe_line
+
     try:
         os.write(2, f"p2pannex-shell: {safe_line(problem)}\n".encode())
     except OSError:
@@ -144,6 +146,8 @@ def git_shell(command: list[str], words: list[str]) -> NoReturn:
         if len(words) < 2:
             raise CommandRefused("only git commands on one directory are allowed")
         check_directory(resolve(words[-1]))
+    from p2pannex.child_environment import child_environment
+
     try:
         os.execvpe("git-shell", ["git-shell", "-c", *command], child_environment())
     except OSError as error:

@@ -34,6 +34,7 @@ from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import directory_durable, names_durable
 from p2pannex.system.fsync_batch import Fsyncs, run_blocking
+from p2pannex.system.writers_only import limit_to_writers
 
 
 class UnusableAnnex(RemoteError):
@@ -68,6 +69,8 @@ class AnnexStore(ObjectStore):
             raise UnusableAnnex(str(error)) from None
         require_file_locks(self.config)
         layout = AnnexLayout(self.config)
+        for path in (layout.own, os.path.join(layout.annex, b"journal.lck")):
+            limit_to_writers(path)
         clock = clock or SystemClock()
         exclusion = KeyExclusion(layout)
         self._annex_retention = AnnexRetention(layout, exclusion, clock, boot=boot)

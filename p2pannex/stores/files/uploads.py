@@ -11,7 +11,9 @@ then, before the sender gets its reply. If the file cannot be the content, becau
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 from typing import Protocol
 
 import trio
@@ -48,15 +50,25 @@ class PartialLayout(Protocol):
 
     def prepare(self, path: bytes) -> bool: ...
 
+    def share(self, path: bytes) -> None: ...
+
 
 class Claim(Protocol):
-    """The right to receive a key's content, which only one program at a time has."""
+    """The right to receive a key's content, which only one program at a time has.
+
+    `exclusive` is true if no other upload can have the partial open, so that it needs no lock of its own.
+    """
+
+    @property
+    def exclusive(self) -> bool: ...
 
     def release(self) -> None: ...
 
 
 class NoClaim:
     """The claim of a store whose content only uploads receive. The lock on the partial is enough for them."""
+
+    exclusive = False
 
     def release(self) -> None:
         pass
@@ -80,6 +92,38 @@ class Target(Protocol):
     async def unchanged(self, key: Key, present: bool) -> None: ...
 
     def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]: ...
+
+
+def _open_partial(layout: PartialLayout, path: bytes, *, exclusive: bool) -> int:
+    """Open or make a partial. One that another user has left, and that this one may not write to, is replaced, if no
+    upload has it locked: those who share a store can then all continue. OSError if that is not possible.
+
+    `exclusive` is that of the `Claim`.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    for attempt in range(10):
+        with suppress(FileExistsError):
+            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+            layout.share(path)
+            return fd
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            continue  # another upload has just ended
+        except PermissionError:
+            if attempt:
+                raise
+            if exclusive:
+                os.unlink(path)
+                continue
+            left = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if not layout.locks.try_lock(left):
+                    raise
+                os.unlink(path)
+            finally:
+                layout.locks.close(left)
+    raise OSError(errno.EAGAIN, "others make and remove the partial file all the time")
 
 
 class ObjectUpload(Upload):
@@ -113,7 +157,7 @@ class ObjectUpload(Upload):
             if claim is None:
                 return None
             try:
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+                fd = _open_partial(store.layout, path, exclusive=claim.exclusive)
             except BaseException as error:
                 claim.release()
                 if isinstance(error, FileNotFoundError) and store.layout.prepare(path):
@@ -121,7 +165,7 @@ class ObjectUpload(Upload):
                 raise
             upload = cls(store, key, path, fd, claim)
             try:
-                if not store.layout.locks.try_lock(fd):
+                if not store.layout.locks.try_lock(fd) and not claim.exclusive:
                     upload.abandon()
                     return None
                 status = os.fstat(fd)
