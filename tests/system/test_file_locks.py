@@ -19,7 +19,7 @@ def test_the_holder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = tmp_path / "file.lock"
     path.touch()
     program = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
-    command = [sys.executable, "-c", program, path]
+    command = [sys.executable, "-c", program, str(path)]
     monkeypatch.setattr(file_locks, "LOCK_TIMEOUT", 0.05)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -32,8 +32,9 @@ from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.external.fetched import discard
+from p2pannex.stores.files.partials import NoClaim
 from p2pannex.stores.files.upload_wait import UploadWait
-from p2pannex.stores.files.uploads import NoClaim, ObjectUpload
+from p2pannex.stores.files.uploads import ObjectUpload
 from p2pannex.system.disk_errors import disk_errors, require_room
 from p2pannex.system.disk_work import DiskWork, InThreads
 from p2pannex.system.file_locks import KERNEL_LOCKS, try_lock

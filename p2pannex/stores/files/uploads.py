@@ -11,9 +11,7 @@ then, before the sender gets its reply. If the file cannot be the content, becau
 
 from __future__ import annotations
 
-import errno
 import os
-from contextlib import suppress
 from typing import Protocol
 
 import trio
@@ -22,10 +20,11 @@ from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key, Verifier
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.files.hashing import hash_in_steps, hash_to
+from p2pannex.stores.files.partials import Claim, PartialLayout, open_partial
 from p2pannex.system.disk_errors import disk_errors, disk_full, require_room
 from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import file_durable, start_writing_back
-from p2pannex.system.file_locks import Locks, is_at
+from p2pannex.system.file_locks import is_at
 from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 WRITE_ON_LOOP = 64 * 1024
@@ -38,40 +37,6 @@ CHANGED = "the partial content changed while it was read; try again"
 
 WRITE_BACK = 8 << 20
 """Bytes that may gather in memory before the kernel is told to start writing them to disk."""
-
-
-class PartialLayout(Protocol):
-    """Where partials are."""
-
-    @property
-    def locks(self) -> Locks: ...
-
-    def partial(self, key: Key) -> bytes: ...
-
-    def prepare(self, path: bytes) -> bool: ...
-
-    def share(self, path: bytes) -> None: ...
-
-
-class Claim(Protocol):
-    """The right to receive a key's content, which only one program at a time has.
-
-    `exclusive` is true if no other upload can have the partial open, so that it needs no lock of its own.
-    """
-
-    @property
-    def exclusive(self) -> bool: ...
-
-    def release(self) -> None: ...
-
-
-class NoClaim:
-    """The claim of a store whose content only uploads receive. The lock on the partial is enough for them."""
-
-    exclusive = False
-
-    def release(self) -> None:
-        pass
 
 
 class Target(Protocol):
@@ -92,38 +57,6 @@ class Target(Protocol):
     async def unchanged(self, key: Key, present: bool) -> None: ...
 
     def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]: ...
-
-
-def _open_partial(layout: PartialLayout, path: bytes, *, exclusive: bool) -> int:
-    """Open or make a partial. One that another user has left, and that this one may not write to, is replaced, if no
-    upload has it locked: those who share a store can then all continue. OSError if that is not possible.
-
-    `exclusive` is that of the `Claim`.
-    """
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    for attempt in range(10):
-        with suppress(FileExistsError):
-            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
-            layout.share(path)
-            return fd
-        try:
-            return os.open(path, flags)
-        except FileNotFoundError:
-            continue  # another upload has just ended
-        except PermissionError:
-            if attempt:
-                raise
-            if exclusive:
-                os.unlink(path)
-                continue
-            left = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                if not layout.locks.try_lock(left):
-                    raise
-                os.unlink(path)
-            finally:
-                layout.locks.close(left)
-    raise OSError(errno.EAGAIN, "others make and remove the partial file all the time")
 
 
 class ObjectUpload(Upload):
@@ -157,7 +90,7 @@ class ObjectUpload(Upload):
             if claim is None:
                 return None
             try:
-                fd = _open_partial(store.layout, path, exclusive=claim.exclusive)
+                fd = open_partial(store.layout, path, exclusive=claim.exclusive)
             except BaseException as error:
                 claim.release()
                 if isinstance(error, FileNotFoundError) and store.layout.prepare(path):
