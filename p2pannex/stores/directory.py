@@ -152,8 +152,9 @@ class DirectoryStore(ObjectStore):
         self.path = directory
         clock = clock or SystemClock()
         annex = os.path.join(directory, b"annex")
-        for name in WRITERS_ONLY:
-            limit_to_writers(os.path.join(annex, name))
+        with suppress(OSError):  # stores of earlier versions; the next request reports what is wrong with the disk
+            for name in WRITERS_ONLY:
+                limit_to_writers(os.path.join(annex, name))
         exclusion = Exclusion(os.path.join(annex, b"exclusion"))
         with suppress(OSError):  # a store that can only be read needs no locks
             exclusion.require_locks()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Collection, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -69,8 +70,9 @@ class AnnexStore(ObjectStore):
             raise UnusableAnnex(str(error)) from None
         require_file_locks(self.config)
         layout = AnnexLayout(self.config)
-        for path in (layout.own, os.path.join(layout.annex, b"journal.lck")):
-            limit_to_writers(path)
+        with suppress(OSError):  # the next request reports what is wrong with the disk
+            for path in (layout.own, os.path.join(layout.annex, b"journal.lck")):
+                limit_to_writers(path)
         clock = clock or SystemClock()
         exclusion = KeyExclusion(layout)
         self._annex_retention = AnnexRetention(layout, exclusion, clock, boot=boot)
