@@ -212,6 +212,8 @@ HARMLESS = {
     ("git_annex/config.py", "git annex init"): "for a new repository only; the other case is named",
     ("git_annex/config.py", "git annex reinit"): "gives back the UUID that the repository had",
     ("git_annex/config.py", "git annex upgrade"): "git-annex does it by itself, too",
+    ("cli/errors.py", "p2pannex token"): "saves a token for this user; changes no repository",
+    ("cli/options.py", "p2pannex token"): "saves a token for this user; changes no repository",
     ("git_annex/config.py", "git config --global"): "git's own advice; changes no repository",
     ("keys/verify.py", "git annex migrate"): "keeps the content, under a new key",
     ("stores/annex/store.py", "git annex drop"): "checks other copies",

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from p2pannex.cli.program import program
 from tests.cli.running import ABSENT, P2PANNEX
-from tests.support.token_server import TokenServer
+from tests.support.token_server import TokenServer, no_reply
 
 ESCAPES = "\x1b]0;OWNED\x07\x1b[31m\x9b2J\u202e\u200b"
 EVIL = ESCAPES.encode()
@@ -50,7 +50,7 @@ class Hostile:
 
     def __init__(self) -> None:
         self.reply = b""
-        self.timestamps = False
+        self.honest = False
         self._servers: list[TokenServer] = []
 
     def url(self, uuid: bytes) -> str:
@@ -61,7 +61,9 @@ class Hostile:
     def _answer(self, line: bytes) -> bytes:
         if line.startswith(b"BYPASS"):
             return b""
-        return b"TIMESTAMP 5\n" if self.timestamps and line.startswith(b"GETTIME") else self.reply
+        if self.honest:
+            return b"TIMESTAMP 5\n" if line.startswith(b"GETTIME") else no_reply(line)
+        return self.reply
 
     def close(self) -> None:
         for server in self._servers:
@@ -135,13 +137,13 @@ def on_a_terminal(*command: str) -> str:
 
 
 def test_on_a_terminal(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
-    hostile.timestamps = True
+    hostile.honest = True
     hostile.reply = REPLIES["an ERROR"]
     url, node = hostile.url(WORD), hostile.url(NODE)
     monkeypatch.setenv("P2PANNEX_TOKENS", f"{url} abc\n{node} abc")
     assert CliRunner().invoke(program, ["cluster", "add", "g", "n", node]).exit_code == 0
     assert CliRunner().invoke(program, ["cluster", "add", "g", "[red]m", "store"]).exit_code == 0
-    hostile.timestamps = False
+    hostile.honest = False
     for command in (
         ["cluster", "status", "g"],
         ["info", url],
@@ -183,11 +185,11 @@ def test_keys_with_escapes(tmp_path: Path) -> None:
 
 def test_the_client_of_a_gateway(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
     """ssh shows the standard error of p2pannex-shell, and git-annex the text of ERROR."""
-    hostile.timestamps = True
+    hostile.honest = True
     url = hostile.url(NODE)
     monkeypatch.setenv("P2PANNEX_TOKENS", f"{url} abc")
     assert CliRunner().invoke(program, ["cluster", "add", "g", "n", url]).exit_code == 0
-    hostile.reply = REPLIES["an ERROR"]
+    hostile.honest, hostile.reply = False, REPLIES["an ERROR"]
     requests = f"VERSION 4\nCHECKPRESENT {ABSENT}\nREMOVE {ABSENT}\nGET 0 f\x1b[2J {ABSENT}\nCHECKPRESENT a\x1b[2J\n"
     served = [sys.executable, "-m", "p2pannex.cli.shell.main", "p2pstdio", os.path.abspath("g"), "me"]
     done = subprocess.run(served, input=requests.encode(), capture_output=True, timeout=60, check=False)

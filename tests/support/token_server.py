@@ -6,11 +6,16 @@ import socket
 import threading
 from collections.abc import Callable
 
+from p2pannex.errors import READ_ONLY_ERROR
+from p2pannex.gateways.directory.trial import TRIED_KEY
+
 Reply = Callable[[bytes], bytes]
 
 
 def no_reply(line: bytes) -> bytes:
-    """The replies of a repository that has what is sent to it, and nothing else."""
+    """The replies of a repository that has what is sent to it, and nothing else. It is read-only when it is tried."""
+    if line.startswith(b"PUT") and TRIED_KEY.raw in line:
+        return b"ERROR " + READ_ONLY_ERROR.encode() + b"\n"
     return {b"BYPASS": b"", b"PUT": b"ALREADY-HAVE\n"}.get(line.split()[0], b"FAILURE\n")
 
 
