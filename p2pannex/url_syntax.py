@@ -15,10 +15,7 @@ from attrs import astuple, frozen
 from p2pannex.errors import RemoteError
 
 TOKEN_VARIABLE = "P2PANNEX_TOKEN"  # noqa: S105 - the name of a variable
-"""The environment variable with the token for sockets, used if the caller passes none."""
-
-NETWORK_TOKEN_VARIABLE = "GIT_ANNEX_P2P_AUTHTOKEN"  # noqa: S105 - likewise
-"""git-annex's own variable for the token. It is used for P2P networks only."""
+"""The environment variable with the token for the one server that a command names."""
 
 KNOWN = (
     "a directory, ssh://HOST/DIR, HOST:DIR, exec:COMMAND, unix:PATH, tcp://HOST:PORT, tls://HOST:PORT or "
@@ -93,6 +90,22 @@ _NO_LINES = "a URL cannot contain line breaks or NULs, percent-encoded or not"
 AnyURL = DirectoryURL | SshURL | ExecURL | UnixURL | TcpURL | NetworkURL
 
 
+def server_of(url: AnyURL) -> str | None:
+    """The server of a URL that needs a token, in one spelling: tokens belong to it. None if no token is sent there.
+
+    The scheme is a part of it: a token for ``tls://`` is not sent to ``tcp://``, where others can read it.
+    """
+    if isinstance(url, UnixURL):
+        return f"unix:{os.path.abspath(url.path)}"
+    if isinstance(url, TcpURL):
+        host = url.host.lower()
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'tls' if isinstance(url, TlsURL) else 'tcp'}://{shown}:{url.port}"
+    if isinstance(url, NetworkURL):
+        return f"p2p-annex::{url.net}:{url.address}"
+    return None
+
+
 def parse_url(url: str) -> AnyURL:
     """The parts of a URL. InvalidURL, whose text is one line and says what to write instead.
 
@@ -123,20 +136,33 @@ def _parse(url: str) -> AnyURL:
     if url.startswith(("file:///", "file://localhost/")):
         return DirectoryURL(url.removeprefix("file://").removeprefix("localhost"))
     scheme = url.partition("://")[0]
+    safe = _without_secrets(url)
     if scheme not in ("ssh", "tcp", "tls"):
-        raise InvalidURL(f"{url}: {scheme}:// is not supported; write {KNOWN}")
+        raise InvalidURL(f"{safe}: {scheme}:// is not supported; write {KNOWN}")
     try:
         parts = urlsplit(url)
-        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # for error texts: without a password
-        port = parts.port
         host = _host(parts)
-    except ValueError as error:
-        raise InvalidURL(f"{url}: {error}") from error
+    except ValueError:  # its text may quote a password
+        raise InvalidURL(f"{safe}: the host is neither a name nor an IPv6 address in brackets") from None
+    try:
+        port = parts.port
+    except ValueError:
+        raise InvalidURL(f"{safe}: the port is not a number below 65536") from None
+    url = safe  # for error texts
     if parts.fragment:
         raise InvalidURL(f"{url}: write %23 for a # in a URL")
     if not host or host.startswith("-") or any(character.isspace() for character in host):
         raise InvalidURL(f"{url}: the host is missing or not valid")
     return _ssh(url, parts, host, port) if scheme == "ssh" else _socket(url, parts, host, port)
+
+
+def _without_secrets(url: str) -> str:
+    """The URL for error texts: without what may contain a secret, which is the user's part and the query."""
+    scheme, _, rest = url.partition("#")[0].partition("?")[0].partition("://")
+    authority, slash, path = rest.partition("/")
+    if "@" in path and ":" in authority:  # a password with a / in it
+        authority, slash, path = rest.rpartition("@")[2].partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
 _SCP_LIKE = re.compile(
@@ -232,5 +258,5 @@ def _query(url: str, parts: SplitResult, *known: str) -> dict[str, str]:
             raise InvalidURL(_NO_LINES)
         if name not in known or not value:
             allowed = " and ".join(f"?{each}=VALUE" for each in known) or "none"
-            raise InvalidURL(f"{url}: {name}={value} is not a valid parameter; allowed parameters: {allowed}")
+            raise InvalidURL(f"{url}: {name}= is not a valid parameter; allowed parameters: {allowed}")
     return query

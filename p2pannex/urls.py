@@ -29,13 +29,12 @@ from p2pannex.p2p.dial import dialer
 from p2pannex.p2p.peer import PEER_TIMEOUT
 from p2pannex.p2p.remote import CONNECTIONS, Remote
 from p2pannex.protocol.messages import LATEST_VERSION, Auth
+from p2pannex.server_tokens import checked_token, token_for
 from p2pannex.service import Service
 from p2pannex.stores.opening import open_directory
 from p2pannex.url_syntax import (
-    NETWORK_TOKEN_VARIABLE,
-    TOKEN_VARIABLE,
+    AnyURL,
     DirectoryURL,
-    ExecURL,
     InvalidURL,
     NetworkURL,
     SshURL,
@@ -43,6 +42,7 @@ from p2pannex.url_syntax import (
     TlsURL,
     UnixURL,
     parse_url,
+    server_of,
 )
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ async def open_url(
     A remote repository is connected to at once, unless `uuid` is given. With `uuid` it is connected to at the first
     request, which raises WrongRepository if the repository has another UUID.
 
-    `token` is for sockets and P2P networks. If it is None, the token comes from ``P2PANNEX_TOKEN``. For a P2P network,
-    ``GIT_ANNEX_P2P_AUTHTOKEN`` comes next, then the token that git-annex keeps in the repository of the current
-    directory.
+    `token` is for sockets and P2P networks. If it is None, the token is the one that this user has for the server that
+    `url` names (see `p2pannex.server_tokens`); for a P2P network, the token that git-annex keeps in the repository of
+    the current directory comes next. A token for another server is never sent.
 
     `timeout`, in seconds, limits every wait for a remote repository. `version` is the highest protocol version to use
     with it. `connections` is how many connections may be in use at a time. `client_uuid` is the UUID that the client
@@ -100,12 +100,7 @@ async def open_url(
     if isinstance(parsed, DirectoryURL):
         return open_local(parsed.path, disk_work=disk_work)
     client_uuid = client_uuid or str(uuid_module.uuid4())
-    if isinstance(parsed, SshURL | ExecURL):
-        credentials = None
-    else:
-        credentials = _credentials(token, client_uuid)
-        if credentials is None and isinstance(parsed, NetworkURL):
-            credentials = await _kept_credentials(parsed, client_uuid)
+    credentials = await _credentials(parsed, token, client_uuid)
     dial = dialer(parsed, client_uuid=client_uuid, timeout=timeout, capture_stderr=capture_stderr)
     settings: dict[str, Any] = {
         "version": version,
@@ -119,24 +114,19 @@ async def open_url(
     return await Remote.open(dial, uuid, **settings)
 
 
-def _credentials(token: str | None, client_uuid: str, variable: str = TOKEN_VARIABLE) -> Auth | None:
-    if token is None:
-        token = os.environ.get(variable, "").strip() or None
-    if token is None:
+async def _credentials(url: AnyURL, token: str | None, client_uuid: str) -> Auth | None:
+    """What to authenticate with: `token` or, if it is None, the token of that server. None if there is none."""
+    server = server_of(url)
+    if server is None:
         return None
-    if not token.isascii() or not token.isalnum():
-        raise InvalidURL("this is not a token: a token has letters and digits only")
-    return Auth(client_uuid, token)
+    if token is None:
+        token = token_for(server)
+    if token is None and isinstance(url, NetworkURL):
+        from p2pannex.git_annex.creds import current_git_dir, kept_token
 
-
-async def _kept_credentials(url: NetworkURL, client_uuid: str) -> Auth | None:
-    from p2pannex.git_annex.creds import current_git_dir, kept_token
-
-    credentials = _credentials(None, client_uuid, NETWORK_TOKEN_VARIABLE)
-    if credentials is None and (git_dir := await current_git_dir()) is not None:
-        token = kept_token(git_dir, url.net, url.address)
-        return None if token is None else _credentials(token, client_uuid)
-    return credentials
+        git_dir = await current_git_dir()
+        token = None if git_dir is None else kept_token(git_dir, url.net, url.address)
+    return None if token is None else Auth(client_uuid, checked_token(token))
 
 
 @asynccontextmanager
@@ -191,4 +181,4 @@ async def listen_at(
             listener.close()
 
 
-__all__ = ["TOKEN_VARIABLE", "listen_at", "open_local", "open_url"]
+__all__ = ["listen_at", "open_local", "open_url"]

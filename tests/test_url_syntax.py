@@ -149,3 +149,24 @@ def test_any_text_is_parsed_or_refused_in_one_line(text: str, start: str) -> Non
         parts = [part for part in astuple(parsed) if isinstance(part, str)]
         assert not any("\0" in part or "\n" in part for part in parts)
     assert "\n" not in problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hunter2@host/x",
+        "tcp://me:hunter2@[bad:1",
+        "tls://me:hunter2/x@host:1",
+        "tls://host:1?token=hunter2",
+        "tls://host:1#hunter2",
+        "tls://me:hunter2@ho\N{FULLWIDTH SOLIDUS}st:1",
+        "tcp://me:hunter2@host:99999",
+        "tcp://host?hunter2",
+        "exec:'hunter",
+    ],
+)
+def test_a_secret_in_an_invalid_url_is_not_repeated(url: str) -> None:
+    with pytest.raises(InvalidURL) as caught:
+        parse_url(url)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None or "hunter2" not in str(caught.value.__cause__)

@@ -18,6 +18,7 @@ from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.p2p.listen import serve_listeners
 from p2pannex.p2p.remote import AuthenticationFailed, WrongRepository
+from p2pannex.server_tokens import save_token
 from p2pannex.stores.directory import DirectoryStore, NotAStore
 from p2pannex.transports.listeners import open_listeners, server_tls
 from p2pannex.transports.process import ProcessEnded
@@ -31,9 +32,11 @@ KEY = Key.parse(b"WORM-s3--abc")
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("GIT_SSH", "GIT_SSH_COMMAND", "P2PANNEX_REMOTE_SHELL", "P2PANNEX_TOKEN", "GIT_ANNEX_P2P_AUTHTOKEN"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("P2PANNEX_TOKENS", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 async def test_a_directory_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,10 +134,27 @@ async def test_sockets_are_connected_to(
         async with await open_url(url, token=token) as service:
             assert service.uuid == store.uuid
             assert not await service.check_present(KEY)
-        monkeypatch.setenv("P2PANNEX_TOKEN", f"{token}\n")
+        monkeypatch.setenv("P2PANNEX_TOKENS", f"{url} {token}\n")
         async with await open_url(url) as service:
             assert service.uuid == store.uuid
-        monkeypatch.delenv("P2PANNEX_TOKEN")
+        monkeypatch.delenv("P2PANNEX_TOKENS")
+        save_token(url, token)
+        async with await open_url(url) as service:
+            assert service.uuid == store.uuid
+
+
+async def test_a_token_for_another_server_is_not_sent(
+    serving: tuple[str, str, str], store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, _ = TokenFile(store.path).create()
+    monkeypatch.setenv("P2PANNEX_TOKEN", token)  # it names no server
+    monkeypatch.setenv("GIT_ANNEX_P2P_AUTHTOKEN", token)
+    save_token("unix:/another", token)
+    save_token("tcp://localhost:1", token)
+    monkeypatch.setenv("P2PANNEX_TOKENS", serving[1].replace("tcp:", "tls:") + f" {token}")
+    for url in serving:
+        with pytest.raises(AuthenticationFailed, match="none was given"):
+            await open_url(url)
 
 
 async def test_sockets_want_a_token(serving: tuple[str, str, str]) -> None:
@@ -174,8 +194,8 @@ async def test_the_token_for_a_p2p_network(tmp_path: Path, monkeypatch: pytest.M
     creds.mkdir(parents=True)
     (creds / "net%3Asome%2Ewhere").write_text("kept")
     assert await shown() == "AUTH me kept\n"
-    monkeypatch.setenv("GIT_ANNEX_P2P_AUTHTOKEN", "annexvariable")
-    assert await shown() == "AUTH me annexvariable\n"
-    monkeypatch.setenv("P2PANNEX_TOKEN", "variable")
+    save_token("p2p-annex::net:some.where", "saved")
+    assert await shown() == "AUTH me saved\n"
+    monkeypatch.setenv("P2PANNEX_TOKENS", "p2p-annex::net:some.where variable")
     assert await shown() == "AUTH me variable\n"
     assert await shown("given") == "AUTH me given\n"

@@ -30,4 +30,4 @@ def completion(shell: str, output: Output) -> None:
     # Not completer.source(): it checks the version of the bash in PATH, which may not be the one that runs the script.
     completer = kind(program, {}, "p2pannex", "_P2PANNEX_COMPLETE")
     script = completer.source_template % completer.source_vars()
-    output.result(script, shell=shell, script=script)
+    output.result(script.encode(), shell=shell, script=script)

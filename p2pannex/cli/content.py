@@ -216,7 +216,7 @@ async def _check(url: str, keys: tuple[Key, ...], connection: ConnectionOptions,
     envvar="P2PANNEX_TO_TOKEN",
     show_envvar=True,
     metavar="TOKEN",
-    help="The token for TO_URL, if it is a different one.",
+    help="The token for TO_URL.",
 )
 @connects
 @prints

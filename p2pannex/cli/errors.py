@@ -6,6 +6,7 @@ Tracebacks are printed only with P2PANNEX_DEBUG=1.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from p2pannex.cli import exit_codes
 from p2pannex.keys.key import InvalidKey
+from p2pannex.terminal import safe_line, safe_lines
 
 if TYPE_CHECKING:
     from p2pannex.errors import ConnectionLost, RemoteError
@@ -92,7 +94,7 @@ def _connection_error_text(error: ConnectionLost) -> str:
     # If the URL could not be opened, it is a note of the error (see `p2pannex.cli.options.ConnectionOptions`).
     text = ": ".join([*getattr(error, "__notes__", []), str(error)])
     if isinstance(error, AuthenticationFailed):
-        return f"{text}; set P2PANNEX_TOKEN to a valid token"
+        return f"{text}; save this server's token: p2pannex token save URL"
     if error.permanent or isinstance(error, WrongRepository | ProcessEnded):
         return text
     return f"{text}; try again (transfers resume)"
@@ -113,16 +115,10 @@ def _file_error_text(error: OSError) -> str:
     return f"{os.fsdecode(error.filename)}: {text}" if isinstance(error.filename, str | bytes) else text
 
 
-def line(text: str) -> str:
-    """`text` on one line, without characters that control a terminal: a server may have sent some of it."""
-    flat = " ".join(text.split())
-    return "".join(character if character.isprintable() else "�" for character in flat)
-
-
 def complain(text: str) -> None:
     """Print a line on standard error. Does nothing if standard error is closed."""
     try:
-        sys.stderr.write(f"p2pannex: {line(text)}\n")
+        sys.stderr.write(f"p2pannex: {safe_line(text)}\n")
         sys.stderr.flush()
     except OSError:
         pass
@@ -133,4 +129,6 @@ def show_trace(error: BaseException) -> None:
     if os.environ.get(DEBUG_VARIABLE):
         import traceback
 
-        traceback.print_exception(error)
+        text = "".join(traceback.format_exception(error))
+        with contextlib.suppress(OSError):
+            sys.stderr.write(safe_lines(text))

@@ -7,6 +7,7 @@ from types import FrameType
 
 import click
 
+from p2pannex.child_environment import child_environment
 from p2pannex.cli import exit_codes
 from p2pannex.cli.options import KEY, URL, ConnectionOptions, connects, prints
 from p2pannex.cli.output import Output
@@ -69,7 +70,7 @@ async def _run(command: tuple[str, ...], output: Output) -> int:
     # command as before. It is not ignored with SIG_IGN, because the command would inherit that.
     before = signal.signal(signal.SIGINT, _ignore)
     try:
-        process = await trio.lowlevel.open_process(list(command))
+        process = await trio.lowlevel.open_process(list(command), env=child_environment())
         code = await process.wait()
     except FileNotFoundError:
         return output.problem(exit_codes.NOT_FOUND, f"{command[0]}: command not found")

@@ -9,7 +9,7 @@ import functools
 import itertools
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,7 +54,7 @@ class KeyType(click.ParamType):  # type: ignore[type-arg]
             store = DirectoryStore(str(url))
         except (RemoteError, OSError, ValueError):
             return []
-        keys = map(str, itertools.islice(store.keys(), SEARCHED))
+        keys = filter(str.isprintable, map(str, itertools.islice(store.keys(), SEARCHED)))
         return [CompletionItem(key) for key in itertools.islice((k for k in keys if k.startswith(incomplete)), LISTED)]
 
 
@@ -95,10 +95,17 @@ BACKEND = BackendType()
 
 
 class ConnectionOptions:
-    """Opens URLs with the options of the command line. None means `open_url`'s default; `timeout` is in seconds."""
+    """Opens URLs with the options of the command line. None means `open_url`'s default; `timeout` is in seconds.
 
-    def __init__(self, token: str | None, timeout: float | None, version: int | None) -> None:
+    `token` is for one server: `servers` are those that the command line names and gives no other token for. If they
+    are several, each has to have a token of its own (see `p2pannex.server_tokens`).
+    """
+
+    def __init__(
+        self, token: str | None, timeout: float | None, version: int | None, servers: Collection[str] = ()
+    ) -> None:
         self.token = token
+        self.servers = sorted(set(servers))
         self.settings: dict[str, Any] = {}
         if timeout is not None:
             self.settings["timeout"] = timeout
@@ -115,13 +122,57 @@ class ConnectionOptions:
         # they become part of the error's text, so that an error stays one line.
         capture = not sys.stderr.isatty()
         try:
-            service = await open_url(url, token=token or self.token, capture_stderr=capture, **self.settings, **more)
+            token = token or self._token_for(url)
+            service = await open_url(url, token=token, capture_stderr=capture, **self.settings, **more)
         except ConnectionLost as error:
             if url not in str(error):
                 error.add_note(url if len(url) <= 80 else f"{url[:79]}…")
             raise
         async with service:
             yield service
+
+    def _token_for(self, url: str) -> str | None:
+        from p2pannex.child_environment import NETWORK_TOKEN_VARIABLE
+        from p2pannex.server_tokens import token_for
+        from p2pannex.url_syntax import TOKEN_VARIABLE
+
+        server = _server(url)
+        if server is None:
+            return None
+        if self.servers == [server]:
+            variable = os.environ.get(NETWORK_TOKEN_VARIABLE) if server.startswith("p2p-annex:") else None
+            return self.token or (token_for(server) or variable or "").strip() or None
+        if self.token is not None and token_for(server) is None:
+            raise click.UsageError(
+                f"--token and {TOKEN_VARIABLE} are for one server, and this command names {len(self.servers)}: "
+                f"{', '.join(self.servers)}; save the token of each: p2pannex token save URL"
+            )
+        return None
+
+
+def _server(url: str) -> str | None:
+    """The server that the URL names, if it is one that needs a token."""
+    from p2pannex.url_syntax import InvalidURL, parse_url, server_of
+
+    try:
+        return server_of(parse_url(url))
+    except InvalidURL:
+        return None  # opening it will raise the error
+
+
+OTHER_TOKENS = {"target": "to_token", "holder": "holder_token"}
+"""Parameters of commands that are URLs, and the options with a token for that URL alone."""
+
+
+def _servers() -> list[str]:
+    """The servers that the command line names, but for those with an option that has a token for them alone."""
+    context = click.get_current_context()
+    urls = {param.name: context.params.get(param.name or "") for param in context.command.params if param.type is URL}
+    return [
+        server
+        for name, url in urls.items()
+        if url and not context.params.get(OTHER_TOKENS.get(name or "", "")) and (server := _server(url)) is not None
+    ]
 
 
 def connects(command: F) -> F:
@@ -132,8 +183,8 @@ def connects(command: F) -> F:
         envvar="P2PANNEX_TOKEN",
         show_envvar=True,
         metavar="TOKEN",
-        help="The token to send to a server on a socket or P2P network. Other users can see command lines, so better "
-        "use the variable.",
+        help="The token for the one server on a socket or P2P network that the command names. Other users can see "
+        "command lines, so better use the variable, or save it: p2pannex token save URL.",
     )
     @click.option(
         "--timeout",
@@ -153,7 +204,8 @@ def connects(command: F) -> F:
     def wrapped(
         *args: Any, token: str | None, timeout: float | None, protocol_version: int | None, **rest: Any
     ) -> object:
-        return command(*args, connection=ConnectionOptions(token, timeout, protocol_version), **rest)
+        token = (token or "").strip() or None
+        return command(*args, connection=ConnectionOptions(token, timeout, protocol_version, _servers()), **rest)
 
     return wrapped  # type: ignore[return-value]
 

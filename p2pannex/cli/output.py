@@ -1,5 +1,9 @@
 """What a command prints: text for people or, with --json, one JSON object per line.
 
+All text passes through `p2pannex.terminal`, because servers, nodes and file names may contain what commands a terminal.
+There are two exceptions. Bytes are names that other programs read: they are printed as they are, unless to a terminal.
+With --json, keys, paths and URLs are printed in full; JSON's own escapes make them safe for a terminal.
+
 Results go to standard output. Problems go to standard error, one line each. With --json, a problem is also an object on
 standard output, so that a program that reads only standard output misses nothing.
 """
@@ -7,11 +11,17 @@ standard output, so that a program that reads only standard output misses nothin
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Mapping
 
 import click
 
 from p2pannex.cli.errors import complain, describe, one_of, show_trace
+from p2pannex.terminal import safe, safe_lines
+
+EXACT = ("key", "file", "path", "url", "external", "token", "listening", "script")
+"""JSON fields with names that programs use: what they contain is not changed."""
 
 META = "p2pannex.output"
 """Where a click context keeps the command's `Output`."""
@@ -35,10 +45,12 @@ class Output:
     def result(self, text: bytes | str | None, **fields: object) -> None:
         """Print one result: `text` for people, or nothing if it is None; with --json, `fields`."""
         if self.as_json:
-            # Bytes that are not UTF-8 are printed as \udcXX: they were decoded with Python's surrogateescape.
-            click.echo(json.dumps(fields))
+            self._json(fields)
         elif text is not None and not self.quiet:
-            click.echo(text)
+            if isinstance(text, bytes) and not sys.stdout.isatty():
+                click.echo(text)
+            else:
+                click.echo(safe_lines(os.fsdecode(text)))
 
     def failure(self, error: BaseException, **fields: object) -> int:
         """Report an error. Returns its exit code."""
@@ -52,8 +64,22 @@ class Output:
         if text:
             complain(text)
             if self.as_json:
-                click.echo(json.dumps({**fields, "error": text, "exit_code": code}))
+                self._json({**fields, "error": text, "exit_code": code})
         return code
+
+    @staticmethod
+    def _json(fields: Mapping[str, object]) -> None:
+        # Bytes that are not UTF-8 are printed as \udcXX: they were decoded with Python's surrogateescape.
+        click.echo(json.dumps({name: value if name in EXACT else _safe(value) for name, value in fields.items()}))
+
+
+def _safe(value: object) -> object:
+    """The value of a JSON field, with all text in it made safe: programs print it, too."""
+    if isinstance(value, str):
+        return safe(value)
+    if isinstance(value, Mapping):
+        return {safe(str(name)): _safe(each) for name, each in value.items()}
+    return [_safe(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def current(context: click.Context) -> Output:

@@ -58,6 +58,9 @@ class CommandGroup(click.Group):
         formatter.write("\n" + exit_codes.TABLE + "\n")
 
     def invoke(self, ctx: click.Context) -> Any:
+        from p2pannex.cli.log_lines import use
+
+        use("p2pannex")
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from p2pannex.cli.errors import line
 from p2pannex.cli.output import Output
+from p2pannex.terminal import safe_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -83,5 +83,5 @@ def hashing_bar(output: Output, what: str, total: int) -> Iterator[Callable[[int
 
 
 def _short(what: str) -> str:
-    what = line(what)
+    what = safe_line(what)
     return what if len(what) <= 40 else f"{what[:18]}…{what[-20:]}"

@@ -37,7 +37,7 @@ UNKNOWN_REASON = "the repository gave no reason; usually it is locked there"
     envvar="P2PANNEX_HOLDER_TOKEN",
     show_envvar=True,
     metavar="TOKEN",
-    help="The token for the repository of --while-locked-on, if it is a different one.",
+    help="The token for the repository of --while-locked-on.",
 )
 @connects
 @prints

@@ -9,6 +9,7 @@ import click
 
 from p2pannex.cli.options import URL, ConnectionOptions, connects, prints
 from p2pannex.cli.output import Output
+from p2pannex.terminal import safe
 
 if TYPE_CHECKING:
     from p2pannex.service import Service
@@ -43,7 +44,7 @@ def info(url: str, connection: ConnectionOptions, output: Output) -> None:
 
     facts = trio.run(_facts, url, connection)
     width = max(map(len, facts)) + 2
-    text = "\n".join(f"{name + ':':{width}}{value}" for name, value in facts.items())
+    text = "\n".join(f"{name + ':':{width}}{safe(str(value))}" for name, value in facts.items())
     output.result(text, **{name.replace(" ", "_"): value for name, value in facts.items()})
 
 

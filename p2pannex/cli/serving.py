@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from p2pannex.cli import exit_codes
-from p2pannex.cli.errors import complain, line
+from p2pannex.cli.errors import complain
+from p2pannex.cli.log_lines import LogLine
 from p2pannex.cli.options import URL, ConnectionOptions, connects, prints
 from p2pannex.cli.output import Output
 
@@ -156,14 +158,9 @@ def proxy(
 
 def _log_to_stderr(output: Output) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine())
+    handler.setFormatter(LogLine("p2pannex"))
     logging.getLogger("p2pannex").addHandler(handler)
     logging.getLogger("p2pannex").setLevel(logging.WARNING if output.quiet else logging.INFO)
-
-
-class _OneLine(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"p2pannex: {line(super().format(record).removeprefix('p2pannex: '))}"
 
 
 def _mode(read_only: bool, append_only: bool) -> Mode:
@@ -212,7 +209,7 @@ async def _serve(
                 opened = await stack.enter_async_context(listen_at(url, tls=tls, directory=top))
                 listening.setdefault(accepted, []).extend(opened.values())
                 for shown in opened:
-                    output.result(shown, listening=shown)
+                    output.result(os.fsencode(shown), listening=shown)
             if no_tokens and tokens in listening:
                 log.warning(
                     "there are no tokens, so no client is admitted; make one: p2pannex token create %s", directory

@@ -1,16 +1,20 @@
-"""`p2pannex token`: make, list and revoke the tokens with which clients may use the sockets of a store."""
+"""`p2pannex token`: the tokens that admit clients to a store's sockets, and those that this user has for servers.
+
+`create`, `list` and `revoke` are for the owner of a store; `save` and `forget` for a user of other people's servers.
+"""
 
 from __future__ import annotations
 
 import datetime
 import re
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import click
 
 from p2pannex.cli import exit_codes
-from p2pannex.cli.options import prints
+from p2pannex.cli.options import URL, prints
 from p2pannex.cli.output import Output
 
 if TYPE_CHECKING:
@@ -65,7 +69,8 @@ def _fields(grant: Grant) -> dict[str, object]:
 def token() -> None:
     """Make, list and revoke tokens of a store, a git-annex repository or a gateway directory.
 
-    `p2pannex serve` admits clients that send one of them.
+    `p2pannex serve` admits clients that send one of them. A client saves the token that it was given with
+    `p2pannex token save`: it is then sent to that server, and to no other.
     """
 
 
@@ -118,4 +123,32 @@ def revoke(directory: str, which: str, output: Output) -> int:
             exit_codes.NO, f"there is no token {which}; see: p2pannex token list {directory}", revoked=False
         )
     output.result(f"revoked {grant.id}", revoked=True, **_fields(grant))
+    return exit_codes.DONE
+
+
+@token.command()
+@click.argument("url", type=URL)
+@prints
+def save(url: str, output: Output) -> None:
+    """Save the token for the server at URL, which commands and gateways then send to it.
+
+    It is read from standard input, or asked for on a terminal.
+    """
+    from p2pannex.server_tokens import save_token, tokens_path
+
+    given = click.prompt("token", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
+    server = save_token(url, given.strip())
+    output.result(f"saved the token for {server} in {tokens_path()}", server=server, path=tokens_path())
+
+
+@token.command()
+@click.argument("url", type=URL)
+@prints
+def forget(url: str, output: Output) -> int:
+    """Delete the saved token for the server at URL."""
+    from p2pannex.server_tokens import forget_token, tokens_path
+
+    if not forget_token(url):
+        return output.problem(exit_codes.NO, f"there is no token for {url} in {tokens_path()}", forgotten=False)
+    output.result(f"deleted the token for {url}", forgotten=True)
     return exit_codes.DONE

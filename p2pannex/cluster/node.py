@@ -161,7 +161,7 @@ class Node:
         healthy = not self.health.failures
         self.health.refresh()
         if healthy and self.health.failures and not self.health.healthy:
-            log.warning("p2pannex: node %s is left out for now: %s", self.name, shown(self.health.summary))
+            log.warning("node %s is left out for now: %s", self.name, shown(self.health.summary))
             self._logged = True
         self._log_recovery()
 
@@ -173,7 +173,7 @@ class Node:
     def failed(self, reason: str = "it did not reply in time", *, costly: bool = True) -> None:
         """Record that it did not reply. `costly`: a request waited for it."""
         if not self.health.failures:  # the first one; those that follow are not logged
-            log.warning("p2pannex: node %s failed: %s", self.name, shown(reason))
+            log.warning("node %s failed: %s", self.name, shown(reason))
             self._logged = True
         self.health.failed(reason, costly=costly)
 
@@ -185,12 +185,12 @@ class Node:
         """Record that it refused a request of this kind."""
         if kind not in self._refused:
             self._refused.add(kind)
-            log.warning("p2pannex: node %s reports an error: %s", self.name, shown(reason))
+            log.warning("node %s reports an error: %s", self.name, shown(reason))
 
     def _log_recovery(self) -> None:
         if self._logged and not self.health.failures:
             self._logged = False
-            log.warning("p2pannex: node %s replies again", self.name)
+            log.warning("node %s replies again", self.name)
 
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.uuid}{'' if self.healthy else ', unhealthy'}>"

@@ -57,7 +57,7 @@ class OpenNodes:
         except (RemoteError, ConnectionLost) as error:
             if not opened:
                 raise
-            log.warning("p2pannex: %s: %s", node.name, error)  # an error in closing must not end the other nodes
+            log.warning("%s: %s", node.name, error)  # an error in closing must not end the other nodes
         finally:
             del self._leaving[node], self._closed[node]
             closed.set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from p2pannex.child_environment import child_environment
 from p2pannex.git_annex.values import is_true, parse_size
 
 TYPE_CHECKING = False
@@ -224,7 +225,7 @@ def run(
 
     TooMuchOutput if it prints more than `output_max` bytes. The rest is not read, so the program ends.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _LOCAL}
+    environment = {name: value for name, value in child_environment().items() if name not in _LOCAL}
     environment |= {"LC_ALL": "C", **(variables or {})}
     errors = os.memfd_create("errors")
     try:

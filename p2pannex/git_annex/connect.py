@@ -12,6 +12,7 @@ import trio
 
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.git_annex.git import Git, inherited
+from p2pannex.transports.stderr_relay import StderrRelay
 
 PROGRAMS = {"git-upload-pack": "upload-pack", "git-receive-pack": "receive-pack"}
 """The programs that may be run: the name in CONNECT, and the git command for it."""
@@ -27,7 +28,8 @@ KILLED = 128
 async def connect(git: Git, program: str, stream: trio.abc.HalfCloseableStream) -> int:
     """Run the program with `stream` as its input and output until it exits. Returns its exit code.
 
-    The end of `stream` is the end of the program's input. The program shares our standard error.
+    The end of `stream` is the end of the program's input. What it writes to standard
+    error is shown on ours.
 
     Raises Unsupported if `program` is another one, and RemoteError if git cannot be run. If `stream` raises
     ConnectionLost or RemoteError, that is raised here too, after the program has been ended.
@@ -36,13 +38,15 @@ async def connect(git: Git, program: str, stream: trio.abc.HalfCloseableStream) 
     if command is None:
         raise Unsupported(f"{program} is not supported; only {' and '.join(PROGRAMS)} are")
     try:
-        process = await trio.lowlevel.open_process(
-            [b"git", command.encode(), git.git_dir],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=inherited(),
-            cwd=git.git_dir,
-        )
+        with StderrRelay() as relay:
+            process = await trio.lowlevel.open_process(
+                [b"git", command.encode(), git.git_dir],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=relay.child_end,
+                env=inherited(),
+                cwd=git.git_dir,
+            )
     except OSError as error:
         raise RemoteError(f"cannot run git: {error.strerror}") from error
     try:
@@ -51,6 +55,7 @@ async def connect(git: Git, program: str, stream: trio.abc.HalfCloseableStream) 
     finally:
         with trio.CancelScope(shield=True):
             await _end(process)
+            await relay.drain()
     status = process.returncode
     assert status is not None
     return status if status >= 0 else KILLED - status

@@ -22,6 +22,7 @@ from collections.abc import Collection
 import trio
 
 from p2pannex.access import MAX_FILE, Grant, Mode, TokensUnreadable
+from p2pannex.child_environment import child_environment
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,9 @@ async def current_git_dir() -> bytes | None:
     command = ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"]
     with trio.move_on_after(GIT_TIMEOUT):
         try:
-            done = await trio.run_process(command, capture_stdout=True, stderr=subprocess.DEVNULL, check=False)
+            done = await trio.run_process(
+                command, capture_stdout=True, stderr=subprocess.DEVNULL, check=False, env=child_environment()
+            )
         except OSError:
             return None
         return done.stdout.removesuffix(b"\n") if not done.returncode else None

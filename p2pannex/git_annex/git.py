@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
+from p2pannex.child_environment import child_environment
 from p2pannex.errors import RemoteError
 
 GIT_TIMEOUT = 120.0
@@ -16,8 +17,8 @@ _NOT_INHERITED = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "G
 
 
 def inherited() -> dict[str, str]:
-    """Our environment, without the variables that name the repository of the hook that we may run in."""
-    return {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    """The environment of a child, without the variables that name the repository of the hook that we may run in."""
+    return {name: value for name, value in child_environment().items() if name not in _NOT_INHERITED}
 
 
 class GitFailed(RemoteError):

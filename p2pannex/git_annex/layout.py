@@ -35,6 +35,7 @@ from p2pannex.git_annex.pid_locks import locks_of
 from p2pannex.git_annex.sharing import Sharing
 from p2pannex.keys.key import Key
 from p2pannex.system.unsupported import chmod, rename
+from p2pannex.system.writers_only import limit_to_writers
 
 T = TypeVar("T")
 
@@ -108,6 +109,8 @@ class AnnexLayout:
             made = self.make_directories(os.path.dirname(path))
             return made | self.make_directories(path, attempts - 1)
         self.sharing.directory(path)
+        if path == self.own:
+            limit_to_writers(path)
         return {path}
 
     def prepare(self, path: bytes) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from p2pannex.errors import APPEND_ONLY_ERROR, READ_ONLY_ERROR, AccessDenied, ConnectionLost, RemoteError
 from p2pannex.p2p.peer import Peer
 from p2pannex.protocol import messages as m
@@ -49,14 +51,15 @@ async def handshake(
         if credentials is None:
             raise AuthenticationFailed("this server requires a token, and none was given")
         peer.queue(credentials)
+    secret = credentials.token if credentials is not None else ""
     try:
         reply = await receive(peer)
     except ConnectionLost as error:
         if isinstance(error.__cause__, RemoteProtocolError) and error.__cause__.line:
-            raise NotAServer(error.__cause__.line) from error
+            raise NotAServer(os.fsencode(_without(secret, os.fsdecode(error.__cause__.line)))) from error
         raise
     if isinstance(reply, m.Error):
-        raise ConnectionLost(reply.message)
+        raise ConnectionLost(_without(secret, reply.message))
     if not isinstance(reply, m.AuthSuccess):
         raise AuthenticationFailed("the server does not accept this token")
     if uuid is not None and reply.uuid != uuid:
@@ -67,6 +70,11 @@ async def handshake(
     if bypass and peer.conversation.version >= 2:
         peer.queue(m.Bypass(bypass))
     return reply.uuid
+
+
+def _without(secret: str, text: str) -> str:
+    """`text` for an error. A server that sends the token back must not get it into the logs of this side."""
+    return text.replace(secret, "[token]") if secret else text
 
 
 def remote_error(text: str) -> RemoteError:

@@ -29,7 +29,7 @@ def log_remarks(peer: Peer) -> None:
     """Log what the server wrote on its standard error: a gateway's node has failed, for example, but the request has
     succeeded."""
     for remark in peer.remarks():
-        log.warning("p2pannex: %s", "".join(each if each.isprintable() else " " for each in remark))
+        log.warning("%s", "".join(each if each.isprintable() else " " for each in remark))
 
 
 def reason_of_failure(peer: Peer) -> str:

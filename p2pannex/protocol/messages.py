@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from attrs import fields, frozen
 
 from p2pannex.keys.key import InvalidKey, Key
+from p2pannex.terminal import safe
 
 LATEST_VERSION = 4
 MAX_LINE = 32 * 1024
@@ -80,9 +81,8 @@ def _parse_text(raw: bytes) -> str:
 
 
 def _format_text(value: str) -> bytes:
-    """Text for people. Line breaks and NULs become spaces, and the text is cut after 2048 bytes."""
-    flat = value.replace("\n", " ").replace("\r", " ").replace("\0", " ")
-    return flat.encode("utf-8", "surrogateescape")[:2048]
+    """Text for people, who see it on a terminal: see `safe`. It is cut after 2048 bytes."""
+    return safe(value).encode()[:2048]
 
 
 def parse_associated_file(raw: bytes) -> bytes | None:

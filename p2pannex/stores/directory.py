@@ -30,7 +30,7 @@ from p2pannex.stores.directory_config import NO_STORE, checked_uuid, config_path
 from p2pannex.stores.files.exclusion import Exclusion
 from p2pannex.stores.files.inventory import Contents, count, objects
 from p2pannex.stores.files.objects import ObjectStore
-from p2pannex.stores.files.partials import Partials
+from p2pannex.stores.files.partial_sweep import Partials
 from p2pannex.stores.files.retention import LOCKS, LOCKS_PER_KEY, LockLimits, Retention
 from p2pannex.system.clock import Clock, SystemClock
 from p2pannex.system.disk_errors import disk_errors
@@ -39,6 +39,7 @@ from p2pannex.system.durability import file_durable, make_directories, names_dur
 from p2pannex.system.file_locks import KERNEL_LOCKS
 from p2pannex.system.fsync_batch import run_blocking
 from p2pannex.system.unsupported import chmod, rename
+from p2pannex.system.writers_only import limit_to_writers
 
 DAY = 24 * 3600
 
@@ -47,6 +48,9 @@ DISK_RESERVE = 100_000_000
 
 PARTIAL_DAYS = 30
 """Default of the days after which content that has not arrived completely is removed."""
+
+WRITERS_ONLY = (b"exclusion", b"retention", b"tmp")
+"""Directories in ``annex/`` with files that are locked: only those who may write to them can open these files."""
 
 CONFIG_TEXT = """\
 # A p2pannex directory store. Its content is in annex/, in the layout of a bare git-annex repository.
@@ -86,6 +90,9 @@ class DirectoryLayout:
 
     def partial(self, key: Key) -> bytes:
         return self._tmp + b"/" + key.file_name
+
+    def share(self, path: bytes) -> None:
+        pass  # the umask decides
 
     def prepare(self, path: bytes) -> bool:
         return False  # `create` makes the directory; if it is missing, the store is damaged
@@ -157,6 +164,9 @@ class DirectoryStore(ObjectStore):
         clock = clock or SystemClock()
         self._partials = Partials(os.path.join(directory, b"annex", b"tmp"), partial_days * DAY, clock)
         annex = os.path.join(directory, b"annex")
+        with suppress(OSError):  # stores of earlier versions; the next request reports what is wrong with the disk
+            for name in WRITERS_ONLY:
+                limit_to_writers(os.path.join(annex, name))
         exclusion = Exclusion(os.path.join(annex, b"exclusion"))
         with suppress(OSError):  # a store that can only be read needs no locks
             exclusion.require_locks()
@@ -223,6 +233,8 @@ class DirectoryStore(ObjectStore):
 def _fill(directory: bytes, config: bytes) -> None:
     for name in (b"objects", b"tmp", b"retention", b"exclusion"):
         os.makedirs(os.path.join(directory, b"annex", name))
+    for name in WRITERS_ONLY:
+        limit_to_writers(os.path.join(directory, b"annex", name))
     Exclusion(os.path.join(directory, b"annex", b"exclusion")).prepare()
     # The configuration is written last, and atomically: a directory that has one is a complete store.
     new = config_path(directory) + b".new"

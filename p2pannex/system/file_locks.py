@@ -44,10 +44,53 @@ class NoFileLocks(RemoteError):
 
 
 class Busy(RemoteError):
-    """Other tasks or processes held the lock for too long."""
+    """Other tasks or processes held the lock for too long. `fd` is the lock file, open: the text names its holder."""
 
-    def __init__(self) -> None:
-        super().__init__("the repository is busy; try again later")
+    def __init__(self, fd: int | None = None) -> None:
+        holder = None if fd is None else holder_of(fd)
+        super().__init__(f"the repository is busy{f': {holder} has locked it' if holder else ''}; try again later")
+        self.holder = holder
+
+
+def holder_of(fd: int) -> str | None:
+    """A process that has a lock on the open file, with its user; None if the kernel does not tell."""
+    process = _locking(fd)
+    return None if process is None else f"process {process}{_user_of(process)}"
+
+
+def locked_by_another_user(fd: int) -> bool:
+    """Whether the open file is locked by a process of another user, as far as the kernel tells."""
+    process = _locking(fd)
+    try:
+        return process is not None and os.stat(f"/proc/{process}").st_uid != os.geteuid()
+    except OSError:
+        return False
+
+
+def _locking(fd: int) -> int | None:
+    """The number of another process that has a lock on the open file."""
+    try:
+        status = os.fstat(fd)
+        file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        with open("/proc/locks") as locks:
+            words = [line.split() for line in locks]
+    except OSError:
+        return None
+    for word in words:
+        # NUMBER: KIND ADVISORY MODE PROCESS DEVICE:INODE START END; a lock that waits has -> before KIND.
+        if len(word) == 8 and word[5] == file and int(word[4]) > 0 and int(word[4]) != os.getpid():
+            return int(word[4])
+    return None
+
+
+def _user_of(process: int) -> str:
+    import pwd
+
+    try:
+        user = os.stat(f"/proc/{process}").st_uid
+        return f" of user {pwd.getpwuid(user).pw_name}"
+    except (OSError, KeyError):
+        return ""
 
 
 @contextmanager
@@ -55,15 +98,13 @@ def sole_writer(path: bytes) -> Iterator[None]:
     """Lock the small file at `path` against other callers of this function. The block may read and replace the file.
 
     The lock is on PATH.lock, because the file itself is replaced. Waiting for it blocks, for one fsync of each other
-    caller. OSError if PATH.lock cannot be opened or made.
+    caller. OSError if PATH.lock cannot be opened or made; Busy if others hold it for longer than `LOCK_TIMEOUT`.
     """
-    lock = os.open(path + b".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(path + b".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            if not is_unsupported(error):
-                raise
+            wait_until(lambda: try_lock(lock), LOCK_TIMEOUT, lock)
+        except NoFileLocks:
             with _exclusive_file(path + b".locked"):
                 yield
             return
@@ -95,13 +136,16 @@ def _exclusive_file(path: bytes) -> Iterator[None]:
             os.unlink(path)
 
 
-def wait_until(locked: Callable[[], bool], timeout: float) -> None:
-    """Call `locked` until it returns true. Busy if that takes longer than `timeout` seconds. It blocks."""
+def wait_until(locked: Callable[[], bool], timeout: float, fd: int | None = None) -> None:
+    """Call `locked` until it returns true. Busy if that takes longer than `timeout` seconds. It blocks.
+
+    `fd` is the file that `locked` locks, so that the error can name who holds it.
+    """
     deadline = time.monotonic() + timeout
     pause = 0.0005
     while not locked():
         if time.monotonic() >= deadline:
-            raise Busy
+            raise Busy(fd)
         time.sleep(pause)
         pause = min(2 * pause, 0.02)
 

@@ -21,6 +21,7 @@ from typing import IO, Literal
 import trio
 from attrs import asdict, frozen
 
+from p2pannex.child_environment import child_environment
 from p2pannex.testing.player import Player, Skipped, cases
 from p2pannex.testing.transcripts import VARIANTS, Mismatch, Transcript, load_transcripts
 
@@ -122,7 +123,7 @@ class _Servers:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=self.environment | dict(MODES[mode]),
+            env=child_environment(self.environment) | dict(MODES[mode]),
         )
         return _ServerStream(process, errors, self.complaints)
 

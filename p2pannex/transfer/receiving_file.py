@@ -22,7 +22,7 @@ import trio
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key, Verifier
 from p2pannex.system.durability import directory_durable, file_durable
-from p2pannex.system.file_locks import NoFileLocks, try_lock
+from p2pannex.system.file_locks import NoFileLocks, locked_by_another_user, try_lock
 from p2pannex.system.fsync_batch import run_blocking
 from p2pannex.system.unsupported import is_unsupported
 from p2pannex.transfer.file_work import Path, named, work
@@ -80,12 +80,12 @@ class ReceivingFile:
             resumable = True
             try:
                 fd = _open_locked(partial, wanted)
-            except NoFileLocks:
+            except (NoFileLocks, _OfAnotherUser):
                 with suppress(OSError):
                     if not os.stat(partial).st_size:
                         os.unlink(partial)
-                # Another process could be writing to the same partial file. So it gets a name of its own, and is not
-                # resumed from.
+                # Another process could be writing to the same partial file, or another user could write to it later.
+                # So this one gets a name of its own, and is not resumed from.
                 partial = os.path.join(os.path.dirname(wanted), secrets.token_hex(8).encode() + SUFFIX)
                 fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
                 resumable = False
@@ -197,11 +197,22 @@ class ReceivingFile:
         self._fd = -1
 
 
+class _OfAnotherUser(Exception):
+    """The partial file belongs to another user, who could change what is in it at any time, or has it locked."""
+
+
 def _open_locked(partial: bytes, wanted: bytes) -> int:
     while True:
+        with suppress(FileNotFoundError):
+            if os.lstat(partial).st_uid != os.geteuid():
+                raise _OfAnotherUser
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
+            if os.fstat(fd).st_uid != os.geteuid():
+                raise _OfAnotherUser
             if not try_lock(fd):
+                if locked_by_another_user(fd):
+                    raise _OfAnotherUser
                 raise RemoteError(
                     f"{os.fsdecode(wanted)} is being received by another process; wait for it, or name another file"
                 )

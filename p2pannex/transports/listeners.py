@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
+import secrets
 import socket
 import ssl
 import stat
-from collections.abc import AsyncIterator
 
 import trio
 
@@ -26,8 +25,8 @@ from p2pannex.transports.tls import TlsStream
 BACKLOG = 4096
 """How many connections may wait to be accepted. The system may have a lower limit (net.core.somaxconn)."""
 
-STARTING = 5.0
-"""Seconds to wait for another server that is starting to listen in the same directory."""
+NAMING_ATTEMPTS = 20
+"""How often a unix socket is given its path, while other servers start and stop there."""
 
 _GONE = {
     # accept(2) reports these if a connection failed before it was accepted. The listener is not affected.
@@ -85,54 +84,77 @@ async def open_listeners(
 async def _listen_unix(
     address: UnixAddress, tls: ssl.SSLContext | None, mode: int, authenticated: bool
 ) -> SocketListener:
+    """Listen under a name of our own first, then give the socket its path: so it never has one that nothing listens at.
+
+    No lock is needed for that, and none of the directory is used: in /tmp every user could hold it.
+    """
+    await trio.lowlevel.checkpoint()
     check_path(address.path)
+    directory, name = os.path.split(address.path)
+    at = os.open(directory or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    own = b".p2pannex-" + secrets.token_hex(8).encode()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        async with _directory_lock(os.path.dirname(address.path) or b"."):
-            _remove_stale(address.path)
-            sock.bind(address.path)
+        # Through /proc, because the path of a socket is limited to 107 bytes, and this name may be longer than its own.
+        sock.bind(b"/proc/self/fd/%d/%b" % (at, own))
+        try:
             # The permissions that bind() gave the file do no harm, because no client can connect before listen().
-            os.chmod(address.path, mode)
+            os.chmod(own, mode, dir_fd=at)
             sock.listen(BACKLOG)
+            _name_socket(at, own, name, address.path)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(own, dir_fd=at)
         return SocketListener(sock, address, tls, authenticated=authenticated)
     except BaseException:
         sock.close()
         raise
-
-
-@contextlib.asynccontextmanager
-async def _directory_lock(directory: bytes) -> AsyncIterator[None]:
-    """Lock the directory of a unix socket. Otherwise, of two servers that start at the same time, the second could
-    replace the socket of the first, which does not accept connections yet."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with trio.move_on_after(STARTING) as waiting:
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    await trio.sleep(0.01)
-        if waiting.cancelled_caught:
-            raise OSError(errno.EAGAIN, "another program has locked the socket's directory")
-        yield
     finally:
-        os.close(fd)
+        os.close(at)
 
 
-def _remove_stale(path: bytes) -> None:
+def _name_socket(at: int, own: bytes, name: bytes, path: bytes) -> None:
+    """Link the socket `own` to `name`, both in the directory `at`, after the socket that a dead server left there.
+
+    OSError if another server listens there, or the name is that of another file.
+    """
+    for _ in range(NAMING_ATTEMPTS):
+        try:
+            os.link(own, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+            return
+        except FileExistsError:
+            stale = _stale(at, name, path)
+        if stale is None:
+            continue
+        # Moved away, not deleted: another server may have replaced it since it was looked at. That one gets it back.
+        old = own + b".old"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(name, old, src_dir_fd=at, dst_dir_fd=at)
+            moved = os.stat(old, dir_fd=at, follow_symlinks=False)
+            if (moved.st_dev, moved.st_ino) != stale:
+                with contextlib.suppress(FileExistsError):
+                    os.link(old, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+            os.unlink(old, dir_fd=at)
+    raise OSError(errno.EADDRINUSE, "other servers start there all the time")
+
+
+def _stale(at: int, name: bytes, path: bytes) -> tuple[int, int] | None:
+    """The identity of the socket that a dead server has left; None if there is none. OSError if it is another file, or
+    a server listens there."""
     try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise OSError(errno.EEXIST, "a file that is not a socket has this name")
+        status = os.stat(name, dir_fd=at, follow_symlinks=False)
     except FileNotFoundError:
-        return
+        return None
+    if not stat.S_ISSOCK(status.st_mode):
+        raise OSError(errno.EEXIST, "a file that is not a socket has this name")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            os.unlink(path)
-            return
+            return status.st_dev, status.st_ino
+        except FileNotFoundError:
+            return None
         except BlockingIOError:
             pass  # the queue of its server is full, so the server is alive
     raise OSError(errno.EADDRINUSE, "another server listens there")

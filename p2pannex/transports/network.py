@@ -22,10 +22,12 @@ from collections.abc import AsyncIterator
 import trio
 from attrs import Attribute, field, frozen
 
+from p2pannex.child_environment import child_environment
 from p2pannex.errors import RemoteError
 from p2pannex.transports.listeners import SocketListener, open_listeners
 from p2pannex.transports.process import COMMAND_NOT_FOUND, GRACE, INSIST
 from p2pannex.transports.sockets import UnixAddress
+from p2pannex.transports.stderr_relay import StderrRelay
 
 log = logging.getLogger(__name__)
 
@@ -123,13 +125,16 @@ async def _keep_running(
 
 async def _start(address: NetworkAddress, path: str, directory: str | bytes | os.PathLike[str] | None) -> trio.Process:
     try:
-        return await trio.lowlevel.open_process(
-            [address.program, address.address, path],
-            stdin=subprocess.DEVNULL,
-            stdout=2,  # standard error: the server's own standard output shows the addresses where it listens
-            cwd=directory,
-            start_new_session=True,
-        )
+        with StderrRelay() as relay:
+            return await trio.lowlevel.open_process(
+                [address.program, address.address, path],
+                stdin=subprocess.DEVNULL,
+                stdout=relay.child_end,  # the server's own standard output shows the addresses where it listens
+                stderr=relay.child_end,
+                cwd=directory,
+                env=child_environment(),
+                start_new_session=True,
+            )
     except FileNotFoundError as error:
         raise RemoteError(f"{address}: {address.program}: command not found") from error
     except OSError as error:

@@ -17,8 +17,10 @@ from typing import IO
 
 import trio
 
+from p2pannex.child_environment import child_environment
 from p2pannex.errors import ConnectionLost
 from p2pannex.transports.descriptor import DescriptorStream
+from p2pannex.transports.stderr_relay import StderrRelay
 
 GRACE = 2.0
 """Seconds that a child has to exit after its input was closed, before it is terminated."""
@@ -60,6 +62,7 @@ class ProcessStream(DescriptorStream):
         describe: str,
         unreachable_status: int | None = None,
         errors: IO[bytes] | None = None,
+        relay: StderrRelay | None = None,
     ) -> None:
         super().__init__(read_fd, write_fd)
         self.process = process
@@ -67,6 +70,7 @@ class ProcessStream(DescriptorStream):
         self._unreachable_status = unreachable_status
         self._errors = errors
         self._errors_read = 0
+        self._relay = relay
         self._has_received = False
 
     async def receive_into(self, view: memoryview) -> int:
@@ -161,6 +165,8 @@ class ProcessStream(DescriptorStream):
                     break
                 if insist is not None:
                     insist()
+            if self._relay is not None:
+                await self._relay.drain()
         if self._errors is not None:
             self._errors.close()
             self._errors = None
@@ -193,19 +199,21 @@ async def open_process(
 ) -> ProcessStream:
     """Start a program. Returns the stream of its standard input and output, which the caller closes with ``aclose()``.
 
-    `env` is the child's whole environment; that of this process if it is None. `describe` is the program's name in
-    errors; by default its file name. `unreachable_status` is the exit status by which the program reports that it could
-    not connect (ssh's is 255).
+    `env` is the child's whole environment; that of this process if it is None. Tokens are taken out of it.
+    `describe` is the program's name in errors; by default its file name. `unreachable_status` is the exit status by
+    which the program reports that it could not connect (ssh's is 255).
 
-    The program writes to the standard error of this process. With `capture_stderr` nothing of that is shown, and its
-    last lines are quoted in the error if the program fails. They are captured in an unlinked temporary file, not in a
-    pipe, so that the program never has to wait until its output is read.
+    What the program writes to standard error is shown on that of this process, without characters that command a
+    terminal. With `capture_stderr` nothing of that is shown, and its last lines are quoted in the error if the program
+    fails. They are captured in an unlinked temporary file, not in a pipe, so that the program never has to wait until
+    its output is read.
 
     ProcessEnded if the program cannot be started.
     """
     if describe is None:
         describe = os.path.basename(os.fsdecode(argv[0]))
     errors = _capture() if capture_stderr else None
+    relay = None if capture_stderr else StderrRelay()
     fds: list[int] = []
     try:
         with contextlib.ExitStack() as ends_of_child:
@@ -215,8 +223,11 @@ async def open_process(
             from_child, child_out = os.pipe()
             ends_of_child.callback(os.close, child_out)
             fds.append(from_child)
+            if relay is not None:
+                ends_of_child.enter_context(relay)
+            child_errors = errors if relay is None else relay.child_end
             process = await trio.lowlevel.open_process(
-                list(argv), stdin=child_in, stdout=child_out, stderr=errors, env=env
+                list(argv), stdin=child_in, stdout=child_out, stderr=child_errors, env=child_environment(env)
             )
     except BaseException as error:
         for fd in fds:
@@ -230,7 +241,13 @@ async def open_process(
         raise
     # No await between here and the start of the child: cancellation would leave a child that no stream owns.
     return ProcessStream(
-        process, from_child, to_child, describe=describe, unreachable_status=unreachable_status, errors=errors
+        process,
+        from_child,
+        to_child,
+        describe=describe,
+        unreachable_status=unreachable_status,
+        errors=errors,
+        relay=relay,
     )
 
 

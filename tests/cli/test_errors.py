@@ -15,12 +15,13 @@ import trio
 from click.testing import CliRunner
 
 from p2pannex.cli import exit_codes
-from p2pannex.cli.errors import describe, line, one_of
+from p2pannex.cli.errors import describe, one_of
 from p2pannex.cli.program import program
 from p2pannex.errors import AccessDenied, ConnectionLost
 from p2pannex.p2p.dial import open_socket_peer
 from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository
 from p2pannex.service import NotLocked
+from p2pannex.terminal import safe_line
 from p2pannex.transfer.errors import NotStoredError, WrongContent, WrongContentNotStored
 from p2pannex.transports.sockets import TcpAddress
 from p2pannex.transports.tls import client_tls
@@ -109,7 +110,7 @@ def test_errors_in_groups() -> None:
     assert isinstance(one_of(inner), ValueError)
     interrupted = BaseExceptionGroup("g", [inner, KeyboardInterrupt()])
     assert describe(one_of(interrupted))[0] == exit_codes.INTERRUPTED
-    assert line("a\n b\x1b[1m\tc") == "a b�[1m c"
+    assert safe_line("a\n b\x1b[1m\tc") == "a b�[1m c"
 
 
 def test_every_exit_code_is_in_the_table() -> None:
@@ -212,6 +213,8 @@ HARMLESS = {
     ("git_annex/config.py", "git annex init"): "for a new repository only; the other case is named",
     ("git_annex/config.py", "git annex reinit"): "gives back the UUID that the repository had",
     ("git_annex/config.py", "git annex upgrade"): "git-annex does it by itself, too",
+    ("cli/errors.py", "p2pannex token"): "saves a token for this user; changes no repository",
+    ("cli/options.py", "p2pannex token"): "saves a token for this user; changes no repository",
     ("git_annex/config.py", "git config --global"): "git's own advice; changes no repository",
     ("keys/verify.py", "git annex migrate"): "keeps the content, under a new key",
     ("stores/annex/store.py", "git annex drop"): "checks other copies",

@@ -113,11 +113,11 @@ def test_a_failure_and_its_end_are_logged_once(caplog: pytest.LogCaptureFixture)
 
     simulate(scenario)
     assert [record.getMessage() for record in caplog.records if record.name.startswith("p2pannex")] == [
-        "p2pannex: node a failed: a did not reply within 20 s",
-        "p2pannex: node a replies again",
-        "p2pannex: node a failed: a died",
-        "p2pannex: node a replies again",
-        "p2pannex: node a reports an error: a refuses",
+        "node a failed: a did not reply within 20 s",
+        "node a replies again",
+        "node a failed: a died",
+        "node a replies again",
+        "node a reports an error: a refuses",
     ]
 
 
@@ -126,7 +126,7 @@ def test_a_logged_reason_is_one_line_without_control_characters(caplog: pytest.L
         node("a").failed("bad\nline\x1b[2J")
 
     simulate(scenario)
-    assert [record.getMessage() for record in caplog.records] == ["p2pannex: node a failed: bad line [2J"]
+    assert [record.getMessage() for record in caplog.records] == ["node a failed: bad line [2J"]
 
 
 def test_refusals_of_each_kind_are_logged_once_until_one_is_fulfilled(caplog: pytest.LogCaptureFixture) -> None:
@@ -145,7 +145,7 @@ def test_refusals_of_each_kind_are_logged_once_until_one_is_fulfilled(caplog: py
 
     simulate(scenario)
     lines = [record.getMessage() for record in caplog.records]
-    assert lines == ["p2pannex: node a reports an error: a refuses"] * 2
+    assert lines == ["node a reports an error: a refuses"] * 2
 
 
 def test_content_that_a_node_does_not_store_without_an_error_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -157,7 +157,7 @@ def test_content_that_a_node_does_not_store_without_an_error_is_logged(caplog: p
 
     simulate(scenario)
     assert [record.getMessage() for record in caplog.records] == [
-        "p2pannex: node a reports an error: it did not store the content, and gave no reason"
+        "node a reports an error: it did not store the content, and gave no reason"
     ]
 
 

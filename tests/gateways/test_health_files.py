@@ -247,7 +247,7 @@ async def test_what_is_left_out_is_logged_once(tmp_path: Path, caplog: pytest.Lo
     for _ in range(3):
         node.refresh()
     assert [record.message for record in caplog.records] == [
-        "p2pannex: node attic is left out for now: no request was sent, because it failed 0 s ago: it hung"
+        "node attic is left out for now: no request was sent, because it failed 0 s ago: it hung"
     ]
 
 

@@ -6,6 +6,8 @@ import fcntl
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,22 +94,51 @@ async def test_of_servers_that_start_at_once_over_a_stale_socket_one_wins(tmp_pa
     winners[0].close()
 
 
-async def test_who_is_about_to_listen_in_the_same_directory_goes_first(tmp_path: Path) -> None:
-    """Two processes, in truth; the lock belongs to the open directory, so one can play both."""
+async def test_another_user_who_locks_the_directory(tmp_path: Path) -> None:
+    """Every user can do that to /tmp: it does not keep a server from starting, and no file but the socket is left."""
     other = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
-    started: list[SocketListener] = []
+    (listener,) = await open_listeners(UnixAddress(tmp_path / "s"))
+    assert os.listdir(tmp_path) == ["s"]
+    listener.close()
+    assert os.listdir(tmp_path) == []
+    os.close(other)
 
-    async def start() -> None:
-        started.extend(await open_listeners(UnixAddress(tmp_path / "s")))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(start)
-        await trio.testing.wait_all_tasks_blocked(0.005)
-        assert not started
-        assert not (tmp_path / "s").exists()
-        os.close(other)
-    started[0].close()
+async def test_one_of_many_servers_replaces_what_a_dead_one_left(tmp_path: Path) -> None:
+    """They are processes, and start at the same time; the one that has the path accepts connections."""
+    program = (
+        "import sys, trio\n"
+        "from p2pannex.transports.listeners import open_listeners\n"
+        "from p2pannex.transports.sockets import UnixAddress\n"
+        "async def main():\n"
+        "    (listener,) = await open_listeners(UnixAddress(sys.argv[1]))\n"
+        "    print('listening', flush=True)\n"
+        "    await trio.to_thread.run_sync(sys.stdin.read)\n"
+        "    listener.close()\n"
+        "try:\n    trio.run(main)\nexcept Exception as error:\n    print(error, flush=True)\n"
+    )
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    servers = [subprocess.Popen([sys.executable, "-c", program, path], **pipes) for _ in range(4)]  # type: ignore[call-overload]
+    first = [server.stdout.readline() for server in servers if server.stdout is not None]
+    assert first.count(b"listening\n") == 1, first
+    assert all(b"another server listens there" in line for line in first if line != b"listening\n"), first
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    for server in servers:
+        server.communicate()
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_path_that_is_as_long_as_it_may_be(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * (107 - len(str(tmp_path)) - 1))
+    (listener,) = await open_listeners(UnixAddress(long))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(long))
+    listener.close()
 
 
 async def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:

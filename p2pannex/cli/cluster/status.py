@@ -11,6 +11,7 @@ from p2pannex.cli import exit_codes
 from p2pannex.cli.errors import complain
 from p2pannex.cli.options import prints
 from p2pannex.cli.output import Output
+from p2pannex.terminal import safe, safe_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -111,13 +112,19 @@ def _table(report: ClusterStatus) -> RenderableType:
         table.caption += f"; at least {report.copies} copies"
     for row in map(_row, report.nodes):
         problem = row.get("problem")
-        reply = Text(str(problem), style="red") if problem else Text(f"{row['milliseconds']} ms", style="green")
+        reply = Text(safe_line(problem), style="red") if problem else Text(f"{row['milliseconds']} ms", style="green")
         offset = row.get("clock_offset")
         clock = "" if problem else "no deadlines" if offset is None else f"{offset:+d} s"
         limit = f" of {row['limit']}" if "limit" in row else ""
         keys = "" if problem else "unknown" if row["keys"] is None else str(row["keys"])
         cost = f"{row['cost']:g}" if "cost" in row else ""
         table.add_row(
-            Text(str(row["name"])), reply, clock, f"{row['transfers']}{limit}", keys, cost, str(row.get("uuid", ""))
+            Text(safe(row["name"])),
+            reply,
+            clock,
+            f"{row['transfers']}{limit}",
+            keys,
+            cost,
+            Text(safe(row.get("uuid", ""))),
         )
     return table

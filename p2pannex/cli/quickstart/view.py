@@ -8,7 +8,7 @@ from typing import Protocol
 
 import click
 
-from p2pannex.cli.errors import line
+from p2pannex.terminal import safe_line
 
 
 class View(Protocol):
@@ -97,8 +97,8 @@ class RichView:
         styles = ("default", "cyan", "magenta")
         for index, cell in enumerate(cells[:-1]):
             width = self.WIDTHS[index]
-            text.append(f"{shortened(line(cell), width):{width}}  ", style=styles[index])
-        text.append(line(cells[-1]), style="green" if len(cells) > 1 else "default")
+            text.append(f"{shortened(safe_line(cell), width):{width}}  ", style=styles[index])
+        text.append(safe_line(cells[-1]), style="green" if len(cells) > 1 else "default")
         self._console.print(text, soft_wrap=True)
 
     def end(self, text: str, commands: Sequence[tuple[str, str]], **fields: object) -> None:
@@ -109,7 +109,7 @@ class RichView:
         self._console.print(Panel(Text(text), border_style="green", width=self._width))
         self._console.print(Text("   Next", style="bold"))
         for command, what in commands:
-            self._console.print(Text.assemble(("   $ ", "dim"), (line(command), "bold cyan")), soft_wrap=True)
+            self._console.print(Text.assemble(("   $ ", "dim"), (safe_line(command), "bold cyan")), soft_wrap=True)
             self._console.print(Text(f"     {what}", style="dim"), soft_wrap=True)
 
 

@@ -7,13 +7,14 @@ git-annex branch already. It runs `git annex init`, because only git-annex knows
 
 from __future__ import annotations
 
-import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 from p2pannex.cli.shell.command_line import CommandRefused, is_set
 from p2pannex.git_annex.config import NotAnAnnex, NotInitialised, git, read_annex_config, work_tree
 from p2pannex.git_annex.values import is_true
+from p2pannex.system.file_locks import Busy, sole_writer
 
 
 def initialise(directory: str, *, requested: bool) -> bool:
@@ -35,19 +36,37 @@ def initialise(directory: str, *, requested: bool) -> bool:
         return False
     if is_set("GIT_ANNEX_SHELL_READONLY"):
         raise CommandRefused("action blocked by GIT_ANNEX_SHELL_READONLY")
-    lock = os.open(git_dir, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks: git annex init may run twice, which does no harm
-            fcntl.flock(lock, fcntl.LOCK_EX)  # of several clients at the same time, only one initialises it
+    with _only_one(git_dir):
         try:
             read_annex_config(path)
         except NotInitialised:
             _git_annex_init(directory, work_tree(git_dir, named))
         except NotAnAnnex:
             pass  # the caller reads the configuration again, and reports what is wrong with it
-    finally:
-        os.close(lock)
     return True
+
+
+@contextmanager
+def _only_one(git_dir: bytes) -> Iterator[None]:
+    """Of several clients at the same time, only one initialises the repository. CommandRefused if that takes too long.
+
+    The lock is on a file that only this account can open: all who may read the git directory could lock that. Without
+    the file, git annex init may run twice, which does no harm.
+    """
+    path = os.path.join(git_dir, b"p2pannex.init")
+    with ExitStack() as stack:
+        try:
+            with suppress(OSError):
+                stack.enter_context(sole_writer(path))
+                stack.callback(lambda: _unlink(path + b".lock"))
+        except Busy as error:
+            raise CommandRefused(str(error)) from error
+        yield
+
+
+def _unlink(path: bytes) -> None:
+    with suppress(OSError):
+        os.unlink(path)
 
 
 def _has_branch(named: bytes) -> bool:

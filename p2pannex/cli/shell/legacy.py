@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from p2pannex.cli.log_lines import use
 from p2pannex.cli.shell.command_line import CommandRefused, Given, is_set
 from p2pannex.cli.shell.session import OPEN
 from p2pannex.errors import RemoteError
@@ -61,6 +62,7 @@ def _keys(given: Given) -> list[Key]:
 
 
 async def _with_store(kind: str, directory: str, do: Callable[[Service], Awaitable[bool]]) -> bool:
+    use("p2pannex-shell")
     async with OPEN[kind](directory) as service:
         return await do(service)
 

@@ -67,15 +67,21 @@ def main() -> int:
         return 130
     except Exception as error:
         if os.environ.get("P2PANNEX_DEBUG"):
-            raise
+            import traceback
+
+            from p2pannex.terminal import safe_lines
+
+            os.write(2, safe_lines("".join(traceback.format_exception(error))).encode())
+            return 1
         return complain(f"{type(error).__name__}: {error} (P2PANNEX_DEBUG=1 prints the traceback)")
 
 
 def complain(problem: str) -> int:
     # Parts of the text may come from the client, and the text is shown on the client's terminal.
-    flat = "".join(character if character.isprintable() else "\ufffd" for character in " ".join(problem.split()))
+    from p2pannex.terminal import safe_line
+
     try:
-        os.write(2, f"p2pannex-shell: {flat}\n".encode())
+        os.write(2, f"p2pannex-shell: {safe_line(problem)}\n".encode())
     except OSError:
         pass  # standard error is closed
     return 1
@@ -140,8 +146,10 @@ def git_shell(command: list[str], words: list[str]) -> NoReturn:
         if len(words) < 2:
             raise CommandRefused("only git commands on one directory are allowed")
         check_directory(resolve(words[-1]))
+    from p2pannex.child_environment import child_environment
+
     try:
-        os.execvp("git-shell", ["git-shell", "-c", *command])
+        os.execvpe("git-shell", ["git-shell", "-c", *command], child_environment())
     except OSError as error:
         raise CommandRefused(f"cannot run git-shell: {error.strerror}") from error
 

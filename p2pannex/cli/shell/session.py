@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2pannex.access import Mode
+from p2pannex.cli.log_lines import use
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p.server import serve
 from p2pannex.p2p.stream_peer import StreamPeer
@@ -110,6 +111,7 @@ def run_notifychanges(directory: str, *, descriptors: tuple[int, int]) -> str | 
 
 
 def _run(session: Callable[[], Awaitable[None]]) -> str | None:
+    use("p2pannex-shell")
     try:
         trio.run(session)
     except (ConnectionLost, RemoteError) as error:

@@ -214,10 +214,10 @@ class GatewayDirectory(Cluster):
             except (RemoteError, ConnectionLost) as error:
                 self.problems[name] = str(error)
                 if before.get(name) != str(error):
-                    log.warning("p2pannex: node %s cannot be opened: %s", name, shown(str(error)))
+                    log.warning("node %s cannot be opened: %s", name, shown(str(error)))
                 node = Node(name, Unavailable(wanted.uuid, str(error)), cost=wanted.cost)
             if name in before and name not in self.problems:
-                log.warning("p2pannex: node %s was opened", name)
+                log.warning("node %s was opened", name)
             if known is not None:
                 self._remove_node(name)
             self._opened[name] = _Opened(wanted, node)

@@ -299,7 +299,7 @@ class RepositoryCluster(Cluster):
         found = tuple(sorted(problems)) + tuple(sorted(known.preferences.problems.values()))
         for problem in found:
             if problem not in known.problems:
-                log.warning("p2pannex: %s", problem)
+                log.warning("%s", problem)
         known.problems = found
 
     async def __aexit__(

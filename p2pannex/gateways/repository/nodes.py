@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from p2pannex.child_environment import child_environment
 from p2pannex.cluster import Node
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.repository.rules import Route
@@ -159,7 +160,11 @@ async def cost_of(remote: GitRemote) -> float:
     with trio.move_on_after(COST_TIMEOUT):
         try:
             done = await trio.run_process(
-                ["sh", "-c", command], capture_stdout=True, stderr=subprocess.DEVNULL, check=False
+                ["sh", "-c", command],
+                capture_stdout=True,
+                stderr=subprocess.DEVNULL,
+                check=False,
+                env=child_environment(),
             )
             cost = float(done.stdout)
         except (OSError, ValueError):

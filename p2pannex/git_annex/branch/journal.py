@@ -27,6 +27,7 @@ from p2pannex.git_annex.logs.names import InvalidName, journal_name
 from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.file_locks import KERNEL_LOCKS, Busy, Locks, wait_until
 from p2pannex.system.unsupported import chmod
+from p2pannex.system.writers_only import limit_to_writers
 
 JOURNAL_LOCK_TIMEOUT = 60.0
 """Seconds to wait for the lock. Commits hold it for a second at most, merges of git-annex for some seconds."""
@@ -86,7 +87,7 @@ class Journal:
             with disk_errors("cannot lock the journal of the git-annex branch"):
                 fd = self._open_lock()
                 try:
-                    wait_until(lambda: self._locks.try_range(fd, fcntl.F_WRLCK), timeout)
+                    wait_until(lambda: self._locks.try_range(fd, fcntl.F_WRLCK), timeout, fd)
                 except BaseException:
                     self._locks.close(fd)
                     raise
@@ -203,6 +204,7 @@ class Journal:
         except FileNotFoundError:
             self._make_directory(self.annex)
             self._make_directory(os.path.dirname(self._new))
+            limit_to_writers(os.path.dirname(self._new))
             fd = os.open(self._new, flags, 0o666)
         try:
             try:
@@ -227,6 +229,7 @@ class Journal:
                 self._make_directory(self.annex)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             self._share(fd)
+            limit_to_writers(path)
             return fd
 
     def _make_directory(self, path: bytes) -> None:

@@ -91,6 +91,8 @@ class LockFile:
 class TransferClaim:
     """The right to receive a key's content. git-annex takes the same lock before it receives content."""
 
+    exclusive = True
+
     def __init__(self, lock: LockFile) -> None:
         self._lock: LockFile | None = lock
 
@@ -124,7 +126,7 @@ class KeyExclusion:
         fd = self._open()
         try:
             if not locks.try_range(fd, fcntl.F_WRLCK, byte, 1):
-                wait_until(lambda: locks.try_range(fd, fcntl.F_WRLCK, byte, 1), timeout)
+                wait_until(lambda: locks.try_range(fd, fcntl.F_WRLCK, byte, 1), timeout, fd)
             yield
         finally:
             with suppress(OSError):  # nothing was written to it, and the lock is released in any case

@@ -69,7 +69,7 @@ class AnnexTimes:
             if os.fstat(fd).st_uid == os.geteuid():
                 sharing.file(path + b".rtl")
             locks = self._layout.locks
-            wait_until(lambda: locks.try_range(fd, fcntl.F_WRLCK), TIMESTAMP_LOCK_TIMEOUT)
+            wait_until(lambda: locks.try_range(fd, fcntl.F_WRLCK), TIMESTAMP_LOCK_TIMEOUT, fd)
             current = _read(path + b".rtm")
             own, earlier = self._read_written(key)
             if current is not None and current not in own:

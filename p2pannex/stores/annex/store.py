@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Collection, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -36,6 +37,7 @@ from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import directory_durable, names_durable
 from p2pannex.system.fsync_batch import Fsyncs, run_blocking
+from p2pannex.system.writers_only import limit_to_writers
 
 
 class UnusableAnnex(RemoteError):
@@ -70,6 +72,9 @@ class AnnexStore(ObjectStore):
             raise UnusableAnnex(str(error)) from None
         require_file_locks(self.config)
         layout = AnnexLayout(self.config)
+        with suppress(OSError):  # the next request reports what is wrong with the disk
+            for path in (layout.own, os.path.join(layout.annex, b"journal.lck")):
+                limit_to_writers(path)
         clock = clock or SystemClock()
         exclusion = KeyExclusion(layout)
         values = self.config.values

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import trio
 
+from p2pannex.child_environment import child_environment
 from p2pannex.errors import RemoteError
 from p2pannex.stores.external.stderr import StderrFile
 
@@ -71,7 +72,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=errors.fileno(),
                 cwd=cwd,
-                env=environment,
+                env=child_environment(environment),
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in its name or arguments

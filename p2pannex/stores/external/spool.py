@@ -32,9 +32,10 @@ from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.external.fetched import discard
-from p2pannex.stores.files.partials import remove_unlocked
+from p2pannex.stores.files.partial_sweep import remove_unlocked
+from p2pannex.stores.files.partials import NoClaim
 from p2pannex.stores.files.upload_wait import UploadWait
-from p2pannex.stores.files.uploads import NoClaim, ObjectUpload
+from p2pannex.stores.files.uploads import ObjectUpload
 from p2pannex.system.disk_errors import disk_errors, require_room
 from p2pannex.system.disk_work import DiskWork, InThreads
 from p2pannex.system.file_locks import KERNEL_LOCKS
@@ -151,6 +152,9 @@ class _Target:
 
     def prepare(self, path: bytes) -> bool:
         return False
+
+    def share(self, path: bytes) -> None:
+        pass  # only this user uses the spool
 
     async def check_present(self, key: Key) -> bool:
         await trio.lowlevel.checkpoint()

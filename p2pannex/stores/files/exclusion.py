@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 
 from p2pannex.keys.key import Key
 from p2pannex.system.file_locks import LOCK_TIMEOUT, try_lock, wait_until
+from p2pannex.system.writers_only import limit_to_writers
 
 
 class Exclusion:
@@ -28,7 +29,11 @@ class Exclusion:
         self._directory = directory
 
     def prepare(self) -> None:
-        """Make all lock files, so that no request has to. If one is missing later, `hold` makes it."""
+        """Make all lock files, so that no request has to. If one is missing later, `hold` makes it.
+
+        Only those who may write to the directory can lock them: it is closed to all others.
+        """
+        limit_to_writers(self._directory)
         for number in range(256):
             os.close(os.open(os.path.join(self._directory, b"%02x" % number), os.O_CREAT | os.O_CLOEXEC, 0o666))
         self.require_locks()
@@ -51,7 +56,7 @@ class Exclusion:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             if not try_lock(fd):
-                wait_until(lambda: try_lock(fd), timeout)
+                wait_until(lambda: try_lock(fd), timeout, fd)
             yield
         finally:
             with suppress(OSError):  # nothing was written to it, and the lock is released in any case

@@ -47,6 +47,10 @@ class Layout(Protocol):
         """Make the missing directory of a partial. False if it is not made when it is missing."""
         ...
 
+    def share(self, path: bytes) -> None:
+        """Give a new file the permissions with which those who share the store can use it."""
+        ...
+
     def install(self, partial: bytes, path: bytes) -> Collection[bytes]:
         """Rename a partial to the path of its object. Returns the paths of the directories that were made for it."""
         ...

@@ -38,9 +38,12 @@ def objects(root: bytes) -> Iterator[tuple[Key, os.DirEntry[bytes]]]:
 
 
 def count(root: bytes, partials: bytes) -> Contents:
-    """Count the objects below `root` and the files in `partials`. Files that are removed meanwhile do not count."""
+    """Count the objects below `root` and the files in `partials`. Files that are removed meanwhile do not count, and
+    partials that this user may not see."""
+    partial: list[int] = []
     present = [size for _, entry in objects(root) if (size := _size(entry)) is not None]
-    partial = [size for entry in _entries(partials) if (size := _size(entry)) is not None]
+    with suppress(PermissionError):  # only those who may write to a store can read the partials
+        partial = [size for entry in _entries(partials) if (size := _size(entry)) is not None]
     return Contents(len(present), sum(present), len(partial), sum(partial))
 
 

@@ -40,8 +40,9 @@ from p2pannex.stores.files.downloads import open_download
 from p2pannex.stores.files.interfaces import Exclusive, Layout, RetentionRecord, RetentionRecords
 from p2pannex.stores.files.lookup import NAME_MAX as NAME_MAX
 from p2pannex.stores.files.lookup import find, is_whole, look
+from p2pannex.stores.files.partials import Claim, NoClaim
 from p2pannex.stores.files.upload_wait import UploadWait
-from p2pannex.stores.files.uploads import Claim, NoClaim, ObjectUpload
+from p2pannex.stores.files.uploads import ObjectUpload
 from p2pannex.stores.files.vouching import Finding, Verified, Vouching
 from p2pannex.system.clock import Clock
 from p2pannex.system.disk_errors import disk_errors

@@ -1,69 +1,90 @@
-"""Removal of partials: content that has not arrived completely, and that no client has continued for long."""
+"""Partials: the files with content that has not arrived completely. How they are opened, and who may write to one."""
 
 from __future__ import annotations
 
+import errno
 import os
-import random
-import stat
 from contextlib import suppress
-from itertools import islice
+from typing import Protocol
 
-from p2pannex.system.clock import Clock
-from p2pannex.system.file_locks import NoFileLocks, is_at, try_lock
+from p2pannex.keys.key import Key
+from p2pannex.system.file_locks import Locks, is_at
 
-INTERVAL = 600.0
-"""Seconds between two sweeps of a process that has clients all the time."""
-
-LISTED = 1000
-"""Partials from which one sweep chooses at random, so that none is left out for ever."""
-
-SWEPT = 100
-"""Partials that one sweep looks at."""
+ATTEMPTS = 10
+"""How often a partial is opened or made, while other uploads make and remove it."""
 
 
-class Partials:
-    """The partials in `directory`. They are removed `age` seconds after the last byte was written to them."""
-
-    def __init__(self, directory: bytes, age: float, clock: Clock) -> None:
-        self._directory = directory
-        self._age = age
-        self._clock = clock
-        self._next = clock.monotonic() + INTERVAL
+class PartialLayout(Protocol):
+    """Where partials are."""
 
     @property
-    def due(self) -> bool:
-        """Whether it is time for another sweep."""
-        return self._clock.monotonic() >= self._next
+    def locks(self) -> Locks: ...
 
-    def sweep(self) -> int:
-        """Remove some partials that are old, and that no upload has locked. How many. It blocks, and does not raise."""
-        self._next = self._clock.monotonic() + INTERVAL
-        oldest = self._clock.wall() - self._age
-        removed = 0
-        try:
-            with os.scandir(self._directory) as entries:
-                paths = [entry.path for entry in islice(entries, LISTED)]
-        except OSError:
-            return 0
-        for path in random.sample(paths, min(len(paths), SWEPT)):
-            with suppress(OSError, NoFileLocks):  # what cannot be removed stays
-                if os.lstat(path).st_mtime < oldest:
-                    removed += remove_unlocked(path)
-        return removed
+    def partial(self, key: Key) -> bytes: ...
+
+    def prepare(self, path: bytes) -> bool: ...
+
+    def share(self, path: bytes) -> None: ...
 
 
-def remove_unlocked(path: bytes) -> bool:
-    """Remove a partial unless an upload has it locked. Whether it was removed.
+class Claim(Protocol):
+    """The right to receive a key's content, which only one program at a time has.
 
-    An upload that locks its file afterwards notices that it is not at its path any more.
+    `exclusive` is true if no other upload can have the partial open, so that it needs no lock of its own.
     """
-    if not stat.S_ISREG(os.lstat(path).st_mode):
-        return False
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if not try_lock(fd) or not is_at(os.fstat(fd), path):
-            return False
-        os.unlink(path)
-        return True
-    finally:
-        os.close(fd)
+
+    @property
+    def exclusive(self) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+class NoClaim:
+    """The claim of a store whose content only uploads receive. The lock on the partial is enough for them."""
+
+    exclusive = False
+
+    def release(self) -> None:
+        pass
+
+
+def open_partial(layout: PartialLayout, path: bytes, *, exclusive: bool) -> int:
+    """Open or make a partial. One that another user has left, and that this one may not write to, is replaced, if no
+    upload has it locked: those who share a store can then all continue. OSError if that is not possible.
+
+    `exclusive` is that of the `Claim`.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    replaced = False
+    for _ in range(ATTEMPTS):
+        with suppress(FileExistsError):
+            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                layout.share(path)
+            except BaseException:
+                os.close(fd)
+                raise
+            return fd
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            continue  # another upload has just ended
+        except PermissionError:
+            if replaced:
+                raise
+            replaced = True
+            if exclusive:
+                os.unlink(path)
+                continue
+            left = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if not layout.locks.try_lock(left):
+                    raise
+                if is_at(os.fstat(left), path):  # otherwise it is another upload's by now
+                    os.unlink(path)
+            finally:
+                layout.locks.close(left)
+    raise OSError(errno.EAGAIN, "others make and remove the partial file all the time")
+
+
+__all__ = ["Claim", "NoClaim", "PartialLayout", "open_partial"]

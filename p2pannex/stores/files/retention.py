@@ -125,7 +125,7 @@ class Retention:
                 except FileExistsError:
                     self._require_fewer_locks(directory)
                 try:
-                    fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+                    fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
                     break
                 except FileNotFoundError:
                     continue  # a release or a sweep has just removed the directory

@@ -20,11 +20,12 @@ from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key, Verifier
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.files.hashing import hash_in_steps, hash_to
+from p2pannex.stores.files.partials import Claim, PartialLayout, open_partial
 from p2pannex.stores.files.room import ALLOCATE, Room
 from p2pannex.system.disk_errors import disk_errors, disk_full
 from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import file_durable, start_writing_back
-from p2pannex.system.file_locks import Locks, is_at
+from p2pannex.system.file_locks import is_at
 from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 WRITE_ON_LOOP = 64 * 1024
@@ -37,30 +38,6 @@ CHANGED = "the partial content changed while it was read; try again"
 
 WRITE_BACK = 8 << 20
 """Bytes that may gather in memory before the kernel is told to start writing them to disk."""
-
-
-class PartialLayout(Protocol):
-    """Where partials are."""
-
-    @property
-    def locks(self) -> Locks: ...
-
-    def partial(self, key: Key) -> bytes: ...
-
-    def prepare(self, path: bytes) -> bool: ...
-
-
-class Claim(Protocol):
-    """The right to receive a key's content, which only one program at a time has."""
-
-    def release(self) -> None: ...
-
-
-class NoClaim:
-    """The claim of a store whose content only uploads receive. The lock on the partial is enough for them."""
-
-    def release(self) -> None:
-        pass
 
 
 class Target(Protocol):
@@ -115,7 +92,7 @@ class ObjectUpload(Upload):
             if claim is None:
                 return None
             try:
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+                fd = open_partial(store.layout, path, exclusive=claim.exclusive)
             except BaseException as error:
                 claim.release()
                 if isinstance(error, FileNotFoundError) and store.layout.prepare(path):
@@ -123,7 +100,7 @@ class ObjectUpload(Upload):
                 raise
             upload = cls(store, key, path, fd, claim)
             try:
-                if not store.layout.locks.try_lock(fd):
+                if not store.layout.locks.try_lock(fd) and not claim.exclusive:
                     upload.abandon()
                     return None
                 status = os.fstat(fd)

@@ -259,11 +259,19 @@ class Vouching:
             return True
 
 
+LONGEST_WAIT = 60.0
+"""Seconds to wait for another verification of the same object."""
+
+
 async def _lock(fd: int) -> None:
-    """Wait until no other verification of the file runs. Closing `fd` ends ours."""
+    """Wait until no other verification of the file runs. Closing `fd` ends ours.
+
+    The lock only saves work. All who may read the object can take it, so the wait for it ends after `LONGEST_WAIT`.
+    """
     pause = 0.01
+    deadline = trio.current_time() + LONGEST_WAIT
     try:
-        while not try_lock(fd):
+        while not try_lock(fd) and trio.current_time() < deadline:
             await trio.sleep(pause)
             pause = min(2 * pause, 0.5)
     except (OSError, NoFileLocks):

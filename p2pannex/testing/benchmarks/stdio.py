@@ -20,6 +20,7 @@ from functools import partial
 
 from attrs import frozen
 
+from p2pannex.child_environment import child_environment
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.stores.directory import DirectoryStore
@@ -70,7 +71,7 @@ def find_git_annex() -> str:
 def environment(directory: str) -> dict[str, str]:
     """The environment of both servers, with `directory` as HOME, so that the user's configuration has no effect."""
     return {
-        **os.environ,
+        **child_environment(),
         "HOME": directory,
         "PATH": find_git_annex() + os.pathsep + os.environ.get("PATH", ""),
         "GIT_AUTHOR_NAME": "bench",

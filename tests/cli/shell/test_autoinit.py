@@ -1,5 +1,7 @@
 """Git repositories that become git-annex repositories when a client asks."""
 
+import fcntl
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -40,6 +42,17 @@ def test_initialisation_without_git_annex(shell: Shell, home: Path) -> None:
     assert shell.run("configlist", "@/bare.git", PATH=path).returncode == 0
     commit(home / "bare.git", "refs/heads/git-annex", "branch created")
     assert shell.refuses("configlist", "@/bare.git", PATH=path) == problem
+
+
+def test_another_user_who_locks_the_git_directory(shell: Shell, home: Path) -> None:
+    """All who may read the directory can lock it: that does not stop configlist, and no file is left."""
+    directory = os.open(home / "bare.git", os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    before = set(os.listdir(home / "bare.git"))
+    wanted = ("configlist", "@/bare.git", "--", "autoinit=1", "--")
+    assert "is not installed here" in shell.refuses(*wanted, PATH=without_git_annex(home))
+    assert set(os.listdir(home / "bare.git")) == before
+    os.close(directory)
 
 
 def test_an_owner_who_wants_no_initialisation(shell: Shell, home: Path) -> None:

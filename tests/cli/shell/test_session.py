@@ -94,7 +94,12 @@ sys.exit(main())
         "p2pannex.system",
         "p2pannex.system.stdio",
         *(
-            ["p2pannex.git_annex", "p2pannex.git_annex.config", "p2pannex.git_annex.values"]
+            [
+                "p2pannex.child_environment",
+                "p2pannex.git_annex",
+                "p2pannex.git_annex.config",
+                "p2pannex.git_annex.values",
+            ]
             if name == "bare.git"
             else []
         ),

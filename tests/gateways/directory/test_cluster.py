@@ -115,9 +115,9 @@ async def test_a_node_that_cannot_be_opened_is_logged_once(
         (tmp_path / "unplugged").rename(tmp_path / "b")
         await trio.sleep(10)
     first, second = [record.getMessage() for record in caplog.records if record.name.startswith("p2pannex")]
-    assert first.startswith("p2pannex: node b cannot be opened: ")
+    assert first.startswith("node b cannot be opened: ")
     assert str(tmp_path / "b") in first
-    assert second == "p2pannex: node b was opened"
+    assert second == "node b was opened"
 
 
 async def test_a_failure_is_known_to_other_processes(tmp_path: Path) -> None:

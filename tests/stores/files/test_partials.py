@@ -1,82 +1,83 @@
-"""Partials that no client continues."""
+"""How a partial is opened: made with O_EXCL, continued, or replaced where another user of the store left it."""
 
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
-import trio
+import pytest
 
-from p2pannex.service import Upload
-from p2pannex.stores.directory import DirectoryStore
-from p2pannex.stores.files.partials import INTERVAL
-from p2pannex.testing.samples import key_of
-from tests.stores.directories import upload_all
-from tests.support.clocks import ManualClock
-
-DAY = 24 * 3600
+from p2pannex.keys.key import Key
+from p2pannex.stores.files.partials import open_partial
+from p2pannex.system.file_locks import KERNEL_LOCKS, try_lock
 
 
-async def interrupted(store: DirectoryStore, content: bytes, days: float) -> Path:
-    """The partial of an upload that was interrupted some days ago."""
-    upload = await store.put(key_of(content))
-    assert isinstance(upload, Upload)
-    await upload.begin(len(content))
-    await upload.send_all(memoryview(content)[:2])
-    await upload.aclose()
-    path = Path(os.fsdecode(store.layout.partial(key_of(content))))
-    then = time.time() - days * DAY
-    os.utime(path, (then, then))
-    return path
+class Layout:
+    locks = KERNEL_LOCKS
+
+    def __init__(self) -> None:
+        self.shared: list[bytes] = []
+
+    def partial(self, key: Key) -> bytes:
+        raise NotImplementedError
+
+    def prepare(self, path: bytes) -> bool:
+        raise NotImplementedError
+
+    def share(self, path: bytes) -> None:
+        self.shared.append(path)
 
 
-async def test_old_partials_are_removed_when_the_store_is_closed(directory: Path) -> None:
-    async with DirectoryStore(directory) as store:
-        old, young = await interrupted(store, b"old", 31), await interrupted(store, b"young", 29)
-    assert not old.exists()
-    assert young.read_bytes() == b"yo"
+@pytest.fixture
+def path(tmp_path: Path) -> bytes:
+    return os.fsencode(tmp_path / "partial")
 
 
-async def test_old_partials_are_removed_while_clients_store_content(directory: Path) -> None:
-    clock = ManualClock()
-    clock.wall_now = time.time()
-    store = DirectoryStore(directory, clock=clock)
-    old = await interrupted(store, b"old", 31)
-    await upload_all(store, key_of(b"other"), b"other")
-    assert old.exists()
-    clock.monotonic_now += INTERVAL + 1
-    await upload_all(store, key_of(b"another"), b"another")
-    assert not old.exists()
+def test_a_new_one_is_shared_and_an_old_one_continued(path: bytes) -> None:
+    layout = Layout()
+    fd = open_partial(layout, path, exclusive=False)
+    os.write(fd, b"abc")
+    os.close(fd)
+    assert layout.shared == [path]
+    fd = open_partial(layout, path, exclusive=False)
+    assert os.read(fd, 9) == b"abc"
+    os.close(fd)
+    assert layout.shared == [path]
 
 
-async def test_the_age_is_a_setting(directory: Path) -> None:
-    config = directory / "p2pannex.toml"
-    config.write_text(f"{config.read_text()}partial_days = 2\n")
-    async with DirectoryStore(directory) as store:
-        old, young = await interrupted(store, b"old", 2.1), await interrupted(store, b"young", 1.9)
-    assert [old.exists(), young.exists()] == [False, True]
+def test_a_link_is_not_followed(path: bytes, tmp_path: Path) -> None:
+    os.symlink(tmp_path / "elsewhere", path)
+    with pytest.raises(OSError, match="symbolic links"):
+        open_partial(Layout(), path, exclusive=False)
+    assert not (tmp_path / "elsewhere").exists()
 
 
-async def test_a_partial_that_is_being_received_stays(directory: Path) -> None:
-    store = DirectoryStore(directory)
-    old = await interrupted(store, b"old", 31)
-    upload = await store.put(key_of(b"old"))
-    assert isinstance(upload, Upload)
-    os.utime(old, (0, 0))
-    await trio.to_thread.run_sync(store._partials.sweep)
-    assert old.exists()
-    (directory / "annex" / "tmp" / "a-directory").mkdir()
-    os.utime(directory / "annex" / "tmp" / "a-directory", (0, 0))
-    await upload.aclose()
-    os.utime(old, (0, 0))
-    assert store._partials.sweep() == 1
+def test_the_directory_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_partial(Layout(), os.fsencode(tmp_path / "no" / "partial"), exclusive=False)
 
 
-async def test_many_old_partials_are_removed_by_several_sweeps(directory: Path) -> None:
-    store = DirectoryStore(directory)
-    for number in range(250):
-        path = directory / "annex" / "tmp" / f"WORM-s9--{number}"
-        path.write_bytes(b"x")
-        os.utime(path, (0, 0))
-    assert [store._partials.sweep() for _ in range(4)] == [100, 100, 50, 0]
+def test_one_that_cannot_be_written_to(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is replaced, unless an upload has it locked. Only a claim that excludes all others goes without the lock."""
+    really = os.open
+    refused = True
+
+    def refusing(name: bytes, flags: int, mode: int = 0o777) -> int:
+        if refused and flags & os.O_RDWR and not flags & os.O_CREAT:
+            raise PermissionError
+        return really(name, flags, mode)
+
+    monkeypatch.setattr(os, "open", refusing)
+    Path(os.fsdecode(path)).write_bytes(b"abc")
+    held = really(path, os.O_RDONLY)
+    assert try_lock(held)
+    with pytest.raises(PermissionError):
+        open_partial(Layout(), path, exclusive=False)
+    assert Path(os.fsdecode(path)).read_bytes() == b"abc"
+    fd = open_partial(Layout(), path, exclusive=True)
+    assert os.fstat(fd).st_size == 0
+    os.close(fd)
+    os.close(held)
+    fd = open_partial(Layout(), path, exclusive=False)
+    assert os.fstat(fd).st_size == 0
+    os.close(fd)
