@@ -70,10 +70,14 @@ def test_create_refuses_what_is_there(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "full" / "thesis.tex").write_text("years of work")
     with pytest.raises(RemoteError, match="not empty"):
         DirectoryStore.create(tmp_path / "full")
-    for bad in ("two words", 'quo"te', ""):
-        if bad:
-            with pytest.raises(RemoteError, match="cannot be a uuid"):
-                DirectoryStore.create(tmp_path / "bad", uuid=bad)
+    assert [*(tmp_path / "full").iterdir()] == [tmp_path / "full" / "thesis.tex"]
+
+
+@pytest.mark.parametrize("bad", ["two words", 'quo"te', "line\nfeed", ""])
+def test_create_refuses_what_cannot_be_a_uuid(tmp_path: Path, bad: str) -> None:
+    with pytest.raises(RemoteError, match="cannot be a uuid"):
+        DirectoryStore.create(tmp_path / "bad", uuid=bad)
+    assert not (tmp_path / "bad").exists()
 
 
 async def test_layout_is_that_of_a_bare_repository(directory: Path) -> None:

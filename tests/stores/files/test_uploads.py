@@ -107,9 +107,13 @@ async def test_what_fsync_could_not_write_is_not_trusted(
 
 
 @pytest.mark.parametrize(("operation", "at_least"), [("put", 15), ("remove", 5), ("lock", 10)])
-def test_kill_9_at_every_system_call(tmp_path: Path, operation: str, at_least: int) -> None:
+@pytest.mark.parametrize("kind", ["directory", "repository"])
+def test_kill_9_at_every_system_call(memory: Path, kind: str, operation: str, at_least: int) -> None:
+    program = Path(__file__).parent / "crash_points.py"
+    root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "crash_points.py"), operation, str(tmp_path)],
+        [sys.executable, str(program), kind, operation, str(memory)],
+        env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
         timeout=120,
