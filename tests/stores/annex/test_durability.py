@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,11 +20,11 @@ from tests.system.mounts import pretended_file_systems
 @pytest.fixture(params=["btrfs", "xfs"])
 def file_system(
     request: pytest.FixtureRequest, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
+) -> str:
     """One of which only POSIX is known, and one where the innermost fsync is enough."""
     systems = pretended_file_systems(tmp_path / "pretended", repository, request.param, journal=False)
     monkeypatch.setattr(durability, "SYSTEM", systems)
-    yield request.param
+    return request.param
 
 
 def place(one: AnnexStore) -> Path:

@@ -1,6 +1,6 @@
 """Run an operation on a store on disk and die by SIGKILL at its nth system call; for every n until it completes.
 
-A program of its own, because it forks: ``crash_points.py KIND OPERATION DIRECTORY``. For each n it copies a fresh store,
+A program of its own, because it forks: ``crash_points.py KIND OPERATION DIRECTORY``. For each n it copies a new store,
 forks a child that kills itself just before its nth call into the file system, checks what the child has left, and
 lets an ordinary client finish the job. It prints the number of crash points that were tried.
 """

@@ -227,3 +227,26 @@ async def test_a_removal_that_failed_leaves_the_old_or_the_new(kind: str, memory
             await store(stores.elsewhere, CONTENT, KEY)
 
         await every_fault(stores, prepare, remove, check)
+
+
+@pytest.mark.parametrize("client", ["connected", "lost"])
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_no_fault_lets_locked_content_be_removed(kind: str, client: str, memory: Path) -> None:
+    """A record that cannot be read, or listed, is not taken for none."""
+    async with opened(kind, memory) as stores:
+        await store(stores.here, CONTENT, KEY)
+        lock = await stores.elsewhere.lock(KEY)
+        if client == "lost":
+            await lock.aclose()
+
+        async def remove() -> object:
+            return (await stores.here.remove(KEY)).ok
+
+        async def check(result: object) -> None:
+            assert result is not True
+            assert await stores.elsewhere.check_present(KEY)
+
+        async def prepare() -> None:
+            pass
+
+        assert await every_fault(stores, prepare, remove, check) > 5
