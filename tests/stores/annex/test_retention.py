@@ -164,6 +164,7 @@ async def test_our_records_protect_when_the_files_of_git_annex_are_gone(reposito
             assert not (await each.remove(KEY)).ok
         clock.advance(2)
         assert (await other.remove(KEY)).ok == (client == "lost")
+        await lock.aclose()
 
 
 @pytest.mark.parametrize("client", ["connected", "lost"])
@@ -181,6 +182,7 @@ async def test_the_files_of_git_annex_protect_when_our_records_are_gone(reposito
             assert not (await each.remove(KEY)).ok
         clock.advance(2)
         assert (await one.remove(KEY)).ok == (client == "lost")
+        await lock.aclose()
 
 
 async def test_the_file_lock_of_a_lost_client_stays(repository: Path) -> None:

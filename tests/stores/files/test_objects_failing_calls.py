@@ -250,3 +250,4 @@ async def test_no_fault_lets_locked_content_be_removed(kind: str, client: str, m
             pass
 
         assert await every_fault(stores, prepare, remove, check) > 5
+        await lock.aclose()
