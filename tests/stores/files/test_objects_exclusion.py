@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pannex.service import AlreadyHave, Lock, Removal, Stored, Upload
+from p2pannex.keys.key import Key
+from p2pannex.service import AlreadyHave, Lock, NotLocked, Removal, Stored, Upload
 from p2pannex.stores.files.objects import ObjectStore
 from p2pannex.stores.opening import open_directory
 from p2pannex.testing.samples import fetch, key_of, store
@@ -119,3 +120,22 @@ async def test_an_upload_that_waited_for_the_partial_looks_again(stores: Two, mo
     monkeypatch.setattr(one, "_vouched", vouched)
     assert await one.put(KEY) == AlreadyHave()
     assert await fetch(one, KEY) == CONTENT
+
+
+async def test_content_that_goes_before_the_lock_is_recorded_is_not_locked(
+    stores: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was vouched for, and is looked at again with the exclusion held."""
+    one, _ = stores
+    await store(one, CONTENT, KEY)
+    real_vouched = one._vouched
+
+    async def vouched(key: Key) -> os.stat_result | None:
+        found = await real_vouched(key)
+        place(one).parent.chmod(0o755)
+        place(one).unlink()  # the directory stays
+        return found
+
+    monkeypatch.setattr(one, "_vouched", vouched)
+    with pytest.raises(NotLocked):
+        await one.lock(KEY)

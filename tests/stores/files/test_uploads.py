@@ -256,3 +256,15 @@ async def test_an_error_of_a_write_is_reported_while_an_earlier_part_is_hashed(
             with pytest.raises(RemoteError, match="input/output"):
                 await upload.send_all(memoryview(content)[100_000:])
     assert not await store.check_present(key)
+
+
+async def test_without_a_digest_what_the_sender_calls_invalid_is_not_stored(directory: Path) -> None:
+    """Nothing else could tell, although the size is right. The bytes are not resumed from."""
+    store = DirectoryStore(directory)
+    key = Key(b"WORM-s7-m1--name")
+    assert await upload_all(store, key, b"content", valid=False) == NotStored()
+    assert not await store.check_present(key)
+    upload = await store.put(key)
+    assert isinstance(upload, Upload)
+    async with upload:
+        assert upload.offset == 0
