@@ -38,11 +38,8 @@ TESTED_TOGETHER = {
     "p2p/remote/test_put.py": "p2p.remote_transfers",
     "p2p/test_peer.py": "testing.pair",
     "protocol/test_conversation.py": "protocol.errors",
-    "stores/annex/test_locks.py": "system.file_locks",
-    "stores/annex/test_log.py": "git_annex.branch.idle_commits",
     "stores/external/test_program.py": "stores.external.stderr",
     "stores/files/test_objects.py": "stores.files.interfaces",
-    "stores/files/test_retention.py": "system.clock",
     "stores/files/test_uploads_hashing_behind.py": "stores.files.hashing",
     "stores/files/test_vouching.py": "stores.files.lookup",
     "test_service_conformance.py": (

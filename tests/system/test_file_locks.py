@@ -27,12 +27,17 @@ def fds(tmp_path: Path) -> Iterator[tuple[int, int]]:
 
 def test_a_wait_ends_with_busy() -> None:
     calls: list[None] = []
+
+    def never() -> bool:
+        calls.append(None)
+        return False
+
     with pytest.raises(Busy):
-        wait_until(lambda: bool(calls.append(None)), 0.01)
+        wait_until(never, 0.01)
     assert len(calls) > 1
     calls.clear()
     with pytest.raises(Busy):
-        wait_until(lambda: bool(calls.append(None)), 0)
+        wait_until(never, 0)
     assert len(calls) == 1, "no wait, but one attempt"
 
 

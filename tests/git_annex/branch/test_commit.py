@@ -143,7 +143,9 @@ def test_a_commit_holds_the_lock_and_so_does_each_git(
     def observed(*arguments: bytes | str, **options: object) -> bytes:
         with (repository / "annex/journal.lck").open("r+b") as other:
             assert not try_range(other.fileno(), fcntl.F_RDLCK)
-        (inherited,) = options["pass_fds"]  # type: ignore[misc]
+        fds = options["pass_fds"]
+        assert isinstance(fds, list)
+        inherited: int = fds[0]
         assert os.path.samestat(os.fstat(inherited), os.stat(repository / "annex/journal.lck"))
         commands.append(arguments[0])
         return run(*arguments, **options)  # type: ignore[arg-type]

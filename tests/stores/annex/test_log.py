@@ -209,13 +209,13 @@ async def test_the_log_is_told_nothing_of_what_was_refused(repository: Path, mon
             await real_changed(key, present)
 
         monkeypatch.setattr(one, "changed", changed)
-        async with await begun(one) as upload:
+        async with await begun(one):
             pass
-        upload = await one.put(KEY)
-        assert isinstance(upload, Upload)
-        async with upload:
-            await upload.begin(len(CONTENT) - upload.offset)
-            assert await upload.finish(False) == Stored(), "the digest tells"
+        again = await one.put(KEY)
+        assert isinstance(again, Upload)
+        async with again:
+            await again.begin(len(CONTENT) - again.offset)
+            assert await again.finish(False) == Stored(), "the digest tells"
         assert changes == [True]
         wrong = await one.put(MORE)
         assert isinstance(wrong, Upload)

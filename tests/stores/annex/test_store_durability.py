@@ -24,7 +24,7 @@ def file_system(
     """One of which only POSIX is known, and one where the innermost fsync is enough."""
     systems = pretended_file_systems(tmp_path / "pretended", repository, request.param, journal=False)
     monkeypatch.setattr(durability, "SYSTEM", systems)
-    return request.param
+    return str(request.param)
 
 
 def place(one: AnnexStore) -> Path:
