@@ -150,3 +150,10 @@ def mutation(session: nox.Session) -> None:
     session.run("mutmut", "export-cicd-stats", silent=True, log=False)
     counts = json.loads(Path("mutants/mutmut-cicd-stats.json").read_text())
     session.log(", ".join(f"{count} {status}" for status, count in counts.items() if count))
+
+
+@nox.session
+def harmful(session: nox.Session) -> None:
+    """Which changes of tools/harmful/ do the fast tests miss? It takes hours. `-- TEXT` for some of them."""
+    session.install("-e", ".[test]")
+    session.run("python", "tools/harmful_changes.py", *session.posargs)

@@ -40,7 +40,6 @@ TESTED_TOGETHER = {
     "p2p/server/test_notifychange.py": "p2p.ref_changes",
     "p2p/test_peer.py": "p2p.stream_peer testing.pair",
     "protocol/test_conversation.py": "protocol.errors",
-    "stores/annex/test_log.py": "git_annex.branch.idle_commits",
     "stores/external/test_program.py": "stores.external.stderr",
     "stores/files/test_objects.py": "stores.files.interfaces",
     "stores/files/test_retention.py": "stores.files.retention_record system.clock",

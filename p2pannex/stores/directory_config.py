@@ -77,7 +77,7 @@ def new_uuid(given: str | None = None) -> str:
     from p2pannex.errors import RemoteError
 
     try:
-        return checked_uuid(given or str(uuid4()))
+        return checked_uuid(str(uuid4()) if given is None else given)
     except ValueError:
         raise RemoteError(f"{given!r} cannot be a uuid: a uuid has no spaces or quotes") from None
 

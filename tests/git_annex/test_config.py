@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pannex.git_annex.config import NotAnAnnex, read_annex_config
+from p2pannex.git_annex.config import AnnexConfig, NotAnAnnex, read_annex_config
 from p2pannex.stores.annex.store import AnnexStore, UnusableAnnex
 from tests.stores.annex.repository import make
 from tests.support.git import git
@@ -143,3 +143,10 @@ def test_a_repository_of_another_user(tmp_path: Path, monkeypatch: pytest.Monkey
     message = refused(repository)
     assert message.startswith("git refuses to read @/r: detected dubious ownership")
     assert "git config --global --add safe.directory" in message
+
+
+@pytest.mark.parametrize(("value", "private"), [("true", {"u"}), ("false", set()), (None, set())])
+def test_a_private_repository(value: str | None, private: set[str]) -> None:
+    """Nothing about it is recorded in the git-annex branch."""
+    values = {"annex.uuid": "u"} | ({} if value is None else {"annex.private": value})
+    assert AnnexConfig(b"/nowhere", values).private_uuids == private

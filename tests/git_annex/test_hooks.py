@@ -15,6 +15,7 @@ from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.hooks import CommitSettings, Hook
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.stores.annex.store import AnnexStore
+from p2pannex.system.file_locks import try_lock
 from p2pannex.testing.samples import key_of, store
 from tests.support.git import git
 
@@ -116,6 +117,23 @@ async def test_a_process_killed_while_it_erases_leaves_no_content_that_is_vouche
         other = await store(annex, b"something else")
         assert (await annex.remove(other)).ok
     assert not list((path / "annex/p2pannex/erasing").iterdir()), "the next removal erases what was left"
+
+
+async def test_content_that_is_erased_at_this_moment_is_not_taken_for_what_a_killed_process_left(path: Path) -> None:
+    git(path, "config", "annex.secure-erase-command", f"echo %file >> {path.parent}/erased")
+    async with AnnexStore(path) as annex:
+        key = await store(annex, b"content")
+        erasing = path / "annex/p2pannex/erasing"
+        erasing.mkdir(parents=True)
+        (erasing / "of-another-process").write_bytes(b"other content")
+        with (erasing / "of-another-process").open("r+b") as file:
+            assert try_lock(file.fileno())
+            assert (await annex.remove(key)).ok
+            assert (erasing / "of-another-process").exists()
+        assert len((path.parent / "erased").read_text().splitlines()) == 1
+        await store(annex, b"content")
+        assert (await annex.remove(key)).ok
+    assert not list(erasing.iterdir())
 
 
 async def test_the_deadline_is_checked_after_the_commands(path: Path) -> None:

@@ -17,7 +17,7 @@ from p2pannex.git_annex import pid_locks
 from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.pid_locks import PidLocks, locks_of, side_lock_path
 from p2pannex.stores.annex.store import AnnexStore
-from p2pannex.system.file_locks import KERNEL_LOCKS
+from p2pannex.system.file_locks import KERNEL_LOCKS, try_range
 from p2pannex.testing.samples import fetch, store
 from tests.support.git import git
 
@@ -135,6 +135,47 @@ def test_two_processes_do_not_both_hold_it(tmp_path: Path, locks: PidLocks, fds:
     assert locks.try_lock(fds[0]), "the holder was killed"
     done = subprocess.run(command, input="", capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_lock_file_of_another_users_process_stays(
+    tmp_path: Path, locks: PidLocks, fds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_ours(pid: int, signal: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", not_ours)
+    path = lock_file(tmp_path, 1)
+    before = path.read_text()
+    assert not locks.try_lock(fds[0])
+    assert path.read_text() == before
+
+
+def test_without_the_side_lock_no_lock_file_is_replaced(tmp_path: Path, locks: PidLocks, fds: list[int]) -> None:
+    """Another process that has it may be replacing the file at this moment."""
+    path = lock_file(tmp_path, ended_process())
+    before = path.read_text()
+    with open(side_lock_path(os.fsencode(path)), "w+b") as side:
+        assert try_range(side.fileno(), fcntl.F_WRLCK)
+        assert not locks.try_lock(fds[0])
+        assert path.read_text() == before
+    assert locks.try_lock(fds[0])
+
+
+def test_a_side_lock_that_was_removed_meanwhile_is_none(
+    tmp_path: Path, locks: PidLocks, fds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder removes it. Who opened it before would lock a file that no other process finds."""
+    side = side_lock_path(os.fsencode(tmp_path / "pidlock"))
+
+    def late(fd: int, kind: int) -> bool:
+        monkeypatch.undo()
+        os.unlink(side)
+        return try_range(fd, kind)
+
+    monkeypatch.setattr(pid_locks, "try_range", late)
+    assert not locks.try_lock(fds[0])
+    assert not (tmp_path / "pidlock").exists()
+    assert locks.try_lock(fds[0]), "the next attempt gets it"
 
 
 def test_side_locks_are_named_as_git_annex_names_them() -> None:

@@ -18,6 +18,7 @@ from p2pannex.stores.directory_config import read_uuid
 from p2pannex.system import durability
 from p2pannex.testing.samples import key_of
 from tests.stores.directories import files_below, upload_all
+from tests.support.disk_order import disk_order
 from tests.support.failing_calls import failing_at
 from tests.system.mounts import pretended_file_systems
 
@@ -63,6 +64,41 @@ def test_the_directories_of_a_new_store_are_durable(tmp_path: Path, monkeypatch:
     assert {str(tmp_path), *(str(tmp_path / name) for name in ("new", "new/below", "new/below/store"))} <= set(fsynced)
 
 
+def test_the_configuration_comes_last_and_is_durable(tmp_path: Path) -> None:
+    """A directory that has one is a complete store."""
+    place = tmp_path / "store"
+    with disk_order() as order:
+        DirectoryStore.create(place)
+    order.check_durable(place / "p2pannex.toml")
+
+
+async def test_a_store_whose_partials_are_gone_makes_nothing(directory: Path) -> None:
+    """Perhaps its disk is not mounted."""
+    (directory / "annex" / "tmp").rmdir()
+    store = DirectoryStore(directory)
+    with pytest.raises(RemoteError, match="is its disk mounted"):
+        await store.put(key_of(b"content"))
+    assert not (directory / "annex" / "tmp").exists()
+
+
+async def test_a_disk_that_fails_is_not_taken_for_absent_content(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DirectoryStore(directory)
+    key = key_of(b"content")
+    await upload_all(store, key, b"content")
+
+    def broken(path: bytes) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", broken)
+        for request in (store.check_present, store.lock, store.remove, store.put):
+            with pytest.raises(RemoteError, match="input/output error"):
+                await request(key)
+    assert await store.check_present(key)
+
+
 def test_create_refuses_what_is_there(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="is already a p2pannex store"):
         DirectoryStore.create(directory)
@@ -70,10 +106,14 @@ def test_create_refuses_what_is_there(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "full" / "thesis.tex").write_text("years of work")
     with pytest.raises(RemoteError, match="not empty"):
         DirectoryStore.create(tmp_path / "full")
-    for bad in ("two words", 'quo"te', ""):
-        if bad:
-            with pytest.raises(RemoteError, match="cannot be a uuid"):
-                DirectoryStore.create(tmp_path / "bad", uuid=bad)
+    assert [*(tmp_path / "full").iterdir()] == [tmp_path / "full" / "thesis.tex"]
+
+
+@pytest.mark.parametrize("bad", ["two words", 'quo"te', "line\nfeed", ""])
+def test_create_refuses_what_cannot_be_a_uuid(tmp_path: Path, bad: str) -> None:
+    with pytest.raises(RemoteError, match="cannot be a uuid"):
+        DirectoryStore.create(tmp_path / "bad", uuid=bad)
+    assert not (tmp_path / "bad").exists()
 
 
 async def test_layout_is_that_of_a_bare_repository(directory: Path) -> None:

@@ -20,6 +20,7 @@ from p2pannex.stores.directory_config import CONFIG_MAX, is_gateway, read_config
         ("uuid = 3\n", "no usable uuid"),
         ('uuid = "a b"\n', "no usable uuid"),
         ("uuid = \n", "cannot use"),
+        ('uuid = "u"\ncluster = "c"\n', "it is the gateway of a cluster, not a store"),
         ('uuid = "u"\ndisk_reserve = "lots"\n', "disk_reserve must be a number of bytes, at least 0"),
     ],
 )

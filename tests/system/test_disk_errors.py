@@ -16,6 +16,7 @@ from p2pannex.keys.key import Key
 from p2pannex.service import Upload
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.system.disk_errors import require_room
 from p2pannex.testing.samples import key_of
 from p2pannex.testing.samples import store as store_content
 from tests.stores.annex.repository import make
@@ -84,3 +85,16 @@ async def test_a_lock_that_failed_on_a_full_disk_does_not_bind(small_disk: Path,
         filler.unlink()
     async with open_store(place) as store:
         assert (await store.remove(key)).ok
+
+
+def test_room_is_what_other_users_than_root_may_use(tmp_path: Path) -> None:
+    """File systems reserve blocks for root. What an owner wants to stay free is not used either."""
+    fields = list(os.statvfs(tmp_path))
+    block, blocks, free, available = 1, 2, 3, 4
+    fields[block], fields[blocks], fields[free], fields[available] = 100, 1000, 500, 30
+    system = os.statvfs_result(fields)
+    require_room(2000, system, 1000, to="store")
+    with pytest.raises(RemoteError, match="2001 bytes to store, 2000 free beyond the reserve of 1000"):
+        require_room(2001, system, 1000, to="store")
+    with pytest.raises(RemoteError, match="1 bytes to fetch, 0 free"):
+        require_room(1, system, 5000, to="fetch")

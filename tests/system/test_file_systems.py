@@ -61,3 +61,24 @@ def test_what_an_fsync_reaches(tmp_path: Path, kind: str, journal: bool, reach: 
         assert FileSystems("/nowhere", "/nowhere").reach(fd, os.fsencode(tmp_path)) is Reach.NOTHING
     finally:
         os.close(fd)
+
+
+def test_a_device_number_that_is_given_away_brings_nothing_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A USB disk with xfs is unplugged, and another one gets its number."""
+    systems = pretended_file_systems(tmp_path / "pretended", tmp_path, "xfs", journal=False)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert systems.reach(fd, os.fsencode(tmp_path)) is Reach.EVERYTHING_EARLIER
+        mountinfo = tmp_path / "pretended/proc/self/mountinfo"
+        mountinfo.write_text(mountinfo.read_text().replace("xfs", "btrfs"))
+        fields = list(os.fstatvfs(fd))
+
+        class Another:
+            f_fsid = fields[-1] + 1
+
+        monkeypatch.setattr(os, "fstatvfs", lambda fd: Another)
+        assert systems.reach(fd, os.fsencode(tmp_path)) is Reach.NOTHING
+    finally:
+        os.close(fd)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -94,6 +95,34 @@ async def test_each_is_told_of_its_own_failure_only(fd: int) -> None:
         nursery.start_soon(batch.run, work(seen, [fd, fd], "good"))
         nursery.start_soon(batch.run, work(seen, [1_000_000, fd], "bad"))
     assert sorted(seen) == ["bad0", "bad1", "badEBADF", "good0", "good1"]
+
+
+async def test_a_batch_waits_for_its_slowest_fsync(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each task gets the error of its own, in whatever order they return."""
+    returned: list[int] = []
+
+    def fsync(number: int) -> None:
+        time.sleep(0.05 if number else 0)
+        returned.append(number)
+        if number == 2:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    seen: list[str] = []
+
+    def one(number: int) -> Fsyncs[None]:
+        try:
+            yield number
+        except OSError:
+            seen.append(f"error {number}")
+        assert sorted(returned) == [0, 1, 2], "all have returned"
+        seen.append(f"done {number}")
+
+    batch = FsyncBatch()
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(batch.run, one(number))
+    assert sorted(seen) == ["done 0", "done 1", "done 2", "error 2"]
 
 
 async def test_no_thread_is_needed(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:

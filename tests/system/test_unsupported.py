@@ -20,10 +20,11 @@ from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.files.objects import ObjectStore
 from p2pannex.system.file_locks import NoFileLocks
-from p2pannex.system.unsupported import UNSUPPORTED, rename
+from p2pannex.system.unsupported import UNSUPPORTED, chmod, is_unsupported, rename
 from p2pannex.testing.samples import fetch, key_of, store
 from p2pannex.transfer.receiving_file import ReceivingFile
 from tests.stores.annex.repository import make
+from tests.support.disk_order import disk_order
 
 CONTENT = b"content on a file system that lacks something"
 KEY = key_of(CONTENT)
@@ -165,6 +166,40 @@ def test_a_copy_that_fails_leaves_the_source(tmp_path: Path, elsewhere: Path, la
         rename(os.fsencode(source), os.fsencode(elsewhere / "target"), os.fsencode(elsewhere / "new"))
     assert source.read_bytes() == CONTENT
     assert not list(elsewhere.iterdir())
+
+
+def test_a_copy_is_whole_and_durable_before_the_source_is_removed(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", elsewhere / "target"
+    source.write_bytes(CONTENT)
+    real_write, real_rename = os.write, os.rename
+
+    def short(fd: int, data: bytes) -> int:
+        return real_write(fd, data[:10])
+
+    def checked(one: bytes, other: bytes) -> None:
+        assert source.read_bytes() == CONTENT, "a crash at any moment leaves it"
+        real_rename(one, other)
+
+    monkeypatch.setattr(os, "write", short)
+    monkeypatch.setattr(os, "rename", checked)
+    with disk_order() as order:
+        rename(os.fsencode(source), os.fsencode(target), os.fsencode(elsewhere / "new"))
+    assert target.read_bytes() == CONTENT
+    assert not source.exists()
+    assert order.fsynced(elsewhere / "new")[0] < order.renamed(target)
+
+
+def test_an_error_of_the_disk_at_chmod_is_one(tmp_path: Path, lacking: Shim) -> None:
+    lacking("chmod", always, errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        chmod(os.fsencode(tmp_path), 0o755)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_errors_that_do_not_mean_lacking_support(number: int) -> None:
+    assert not is_unsupported(OSError(number, os.strerror(number)))
 
 
 @pytest.mark.parametrize("error", sorted(set(ERRORS) - {"EPERM"}))

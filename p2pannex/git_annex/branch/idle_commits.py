@@ -32,11 +32,11 @@ class IdleCommits:
         """Commit when idle, until cancelled."""
         while True:
             await self._change.wait()
-            self._change = trio.Event()
             last = None
             while last != self._last_change:
                 last = self._last_change
                 await trio.sleep_until(last + IDLE)
+            self._change = trio.Event()  # only changes during the commit, or after it, need another one
             try:
                 await self._commit()
             except (RemoteError, OSError):  # the changes stay in the journal, and the next commit includes them

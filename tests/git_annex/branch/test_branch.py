@@ -89,3 +89,17 @@ async def test_tasks_that_change_one_log_lose_nothing(repository: Path) -> None:
 def test_what_is_no_uuid(blocking: BlockingBranch, uuid: str) -> None:
     with pytest.raises(ValueError, match="uuid"):
         blocking.log_location(KEY, uuid, True)
+
+
+async def test_a_change_is_logged_though_the_task_is_cancelled(repository: Path, blocking: BlockingBranch) -> None:
+    """What it says has already happened."""
+    async with Branch(repository, lock_timeout=20) as branch, trio.open_nursery() as nursery:
+        with blocking.journal.lock():
+            nursery.start_soon(branch.log_location, KEY, A, True)
+            await trio.sleep(0.1)
+            nursery.start_soon(branch.log_location, KEY, B, True)  # it waits for the other task
+            await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.05)
+    assert blocking.locations(KEY) == {A, B}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 from p2pannex.errors import RemoteError
 from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.commit import commit_journal
-from p2pannex.git_annex.git import Git
+from p2pannex.git_annex.git import Git, GitFailed
 from p2pannex.git_annex.logs.names import is_left_out, location_log_path
 from p2pannex.keys.key import Key
+from p2pannex.system.file_locks import try_range
 from tests.git_annex.branch.repositories import push
 from tests.git_annex.logs.examples import KEY, A, B
 from tests.support.git import git
@@ -129,3 +132,92 @@ def test_it_is_known_what_the_index_leaves_out(repository: Path, name: str) -> N
         "update-index", "--verbose", "-z", "--index-info", input=b"100644 %b\t%b\0" % (blob, path)
     )
     assert is_left_out(path) is not bool(added)
+
+
+# What a failure or a kill in the middle leaves --------------------------------------------------------------------
+
+
+GIT_STEPS = ["hash-object", "update-index", "diff-index", "write-tree", "commit-tree", "update-ref"]
+
+
+@pytest.mark.parametrize("step", GIT_STEPS)
+def test_a_commit_that_fails_leaves_everything_in_the_journal(
+    blocking: BlockingBranch, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    blocking.log_location(KEY, A, True)
+    blocking.commit()
+    blocking.log_location(KEY, B, True)
+    before = blocking.journal.names()
+    run = blocking.git.run
+
+    def failing(*arguments: bytes | str, **options: object) -> bytes:
+        assert blocking.journal.names() == before, "it is emptied after the commit"
+        if step in arguments:
+            raise GitFailed(f"git {step}: killed", 1)
+        return run(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(blocking.git, "run", failing)
+        with pytest.raises(RemoteError):
+            blocking.commit()
+    assert blocking.journal.names() == before
+    assert blocking.locations(KEY) == {A, B}
+    blocking.commit()
+    assert blocking.journal.names() == []
+    assert blocking.locations(KEY) == {A, B}
+
+
+def test_a_commit_holds_the_lock_and_so_does_each_git(
+    blocking: BlockingBranch, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A git that outlives us keeps the lock, until it has ended."""
+    blocking.log_location(KEY, A, True)
+    run = blocking.git.run
+    commands: list[object] = []
+
+    def observed(*arguments: bytes | str, **options: object) -> bytes:
+        with (repository / "annex/journal.lck").open("r+b") as other:
+            assert not try_range(other.fileno(), fcntl.F_RDLCK)
+        fds = options["pass_fds"]
+        assert isinstance(fds, list)
+        inherited: int = fds[0]
+        assert os.path.samestat(os.fstat(inherited), os.stat(repository / "annex/journal.lck"))
+        commands.append(arguments[0])
+        return run(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(blocking.git, "run", observed)
+    assert blocking.commit()
+    assert commands
+
+
+def test_blobs_that_git_did_not_store_are_an_error(blocking: BlockingBranch, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocking.log_location(KEY, A, True)
+    blocking.change(b"uuid.log", lambda _: b"x\n")
+    run = blocking.git.run
+
+    def short(*arguments: bytes | str, **options: object) -> bytes:
+        output = run(*arguments, **options)  # type: ignore[arg-type]
+        return output.splitlines(keepends=True)[0] if arguments[0] == "hash-object" else output
+
+    monkeypatch.setattr(blocking.git, "run", short)
+    with pytest.raises(RemoteError, match="did not store all files"):
+        blocking.commit()
+    assert len(blocking.journal.names()) == 2
+
+
+def test_after_a_commit_it_is_noted_what_the_index_has(repository: Path, blocking: BlockingBranch) -> None:
+    """git-annex merges the branch into the index if the note names another commit."""
+    for present in (True, False):
+        blocking.log_location(KEY, A, present)
+        blocking.commit()
+        assert (repository / "annex/index.lck").read_text() == git(repository, "rev-parse", "git-annex")
+
+
+def test_a_line_that_others_removed_is_not_added_again(repository: Path, blocking: BlockingBranch) -> None:
+    """If the index is known to have what the branch has, a missing line was removed on purpose."""
+    blocking.change(b"uuid.log", lambda _: b"one\ntwo\n")
+    blocking.commit()
+    blocking.change(b"uuid.log", lambda _: b"two\n")
+    blocking.commit()
+    assert blocking.read(b"uuid.log") == b"two\n"

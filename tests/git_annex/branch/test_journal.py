@@ -147,3 +147,83 @@ def test_locks_exclude_within_the_process(repository: Path) -> None:
             assert two.locations(KEY) == set()
         thread.join()
         assert one.locations(KEY) == {A}
+
+
+# Disks that take less than they were given, and that refuse --------------------------------------------------------
+
+
+def test_a_file_is_written_whole_though_the_kernel_cuts_writes_short(
+    blocking: BlockingBranch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_write = os.write
+    with blocking.journal.lock():
+        monkeypatch.setattr(os, "write", lambda fd, text: real_write(fd, text[:10]))
+        blocking.journal.write(b"uuid.log", b"a line that is longer than ten bytes\n")
+    assert blocking.read(b"uuid.log") == b"a line that is longer than ten bytes\n"
+
+
+def test_a_line_that_was_appended_in_part_is_an_error_and_does_not_count(
+    blocking: BlockingBranch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocking.log_location(KEY, A, True)
+    real_write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, text: real_write(fd, text[:10]))
+        with pytest.raises(RemoteError, match="disk is full"):
+            blocking.log_location(KEY, B, True)
+    assert blocking.locations(KEY) == {A}
+    assert blocking.log_location(KEY, B, True)
+    assert blocking.locations(KEY) == {A, B}
+
+
+def test_readers_find_the_old_file_or_the_new_one(repository: Path, blocking: BlockingBranch) -> None:
+    """They take no lock."""
+    blocking.change(b"uuid.log", lambda _: b"old\n")
+    with (repository / "annex/journal/uuid.log").open() as reader:
+        blocking.change(b"uuid.log", lambda _: b"new\n")
+        assert reader.read() == "old\n"
+    assert blocking.read(b"uuid.log") == b"new\n"
+
+
+@pytest.mark.parametrize(
+    ("available", "inodes", "available_inodes", "room", "writable"),
+    [(10, 100, 50, 1000, True), (10, 100, 50, 1001, False), (10, 100, 0, 1, False), (10, 0, 0, 1000, True)],
+)
+def test_room_for_the_log(
+    blocking: BlockingBranch,
+    monkeypatch: pytest.MonkeyPatch,
+    available: int,
+    inodes: int,
+    available_inodes: int,
+    room: int,
+    writable: bool,
+) -> None:
+    """File systems without a fixed number of inodes report 0 of 0."""
+    fields = [100, 100, 1000, 500, available, inodes, available_inodes, available_inodes, 0, 255]
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(fields))
+    blocking.require_writable(KEY, room=0)
+    with contextlib.nullcontext() if writable else pytest.raises(RemoteError, match="disk is full"):
+        blocking.require_writable(KEY, room=room)
+
+
+def test_a_lock_file_that_cannot_be_opened(
+    repository: Path, blocking: BlockingBranch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is another user's, who does not share the repository."""
+    blocking.log_location(KEY, A, True)
+    real_access = os.access
+    lock = os.fsencode(repository / "annex/journal.lck")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != lock and real_access(path, mode))
+    with pytest.raises(RemoteError, match="permission denied"):
+        blocking.require_writable(KEY)
+
+
+def test_threads_that_share_a_journal_exclude_each_other(blocking: BlockingBranch) -> None:
+    with blocking.journal.lock(), pytest.raises(RemoteError, match="busy"), blocking.journal.lock(0.01):
+        pass
+    threads = [threading.Thread(target=blocking.log_location, args=(KEY, f"uuid-{n}", True)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(blocking.locations(KEY)) == 8

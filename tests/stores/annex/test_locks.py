@@ -15,8 +15,9 @@ import pytest
 
 from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.layout import AnnexLayout
-from p2pannex.stores.annex.locks import LockFile
-from p2pannex.system.file_locks import KernelLocks, try_range
+from p2pannex.keys.key import Key
+from p2pannex.stores.annex.locks import KeyExclusion, LockFile
+from p2pannex.system.file_locks import Busy, KernelLocks, try_range
 
 HOLD = """
 import fcntl, sys
@@ -178,3 +179,49 @@ def test_many_at_once(layout: AnnexLayout, tmp_path: Path) -> None:
     for lock in locks:
         lock.remove()
     assert list(tmp_path.glob("*.lck")) == []
+
+
+def test_a_symbolic_link_is_no_lock_file(layout: AnnexLayout, path: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    path.symlink_to(tmp_path / "thesis.tex")
+    with pytest.raises(OSError, match="symbolic"):
+        take(layout, path)
+
+
+def test_the_file_is_removed_while_it_is_locked(
+    layout: AnnexLayout, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Afterwards the file at the path could be another program's, which holds its lock."""
+    lock = taken(layout, path, exclusive=True)
+    real_unlink = os.unlink
+
+    def unlink(target: bytes) -> None:
+        with path.open("r+b") as file:
+            assert not try_range(file.fileno(), fcntl.F_RDLCK)
+        real_unlink(target)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    lock.remove()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("bare", ["true", "false"])
+def test_keys_in_one_directory_of_objects_share_an_exclusion(tmp_path: Path, bare: str) -> None:
+    """That makes it safe to remove a directory that has become empty. Other keys need not wait."""
+    (tmp_path / "annex").mkdir()
+    layout = AnnexLayout(AnnexConfig(os.fsencode(tmp_path), {"annex.uuid": "u", "core.bare": bare}))
+    keys = [Key(b"WORM-s1-m1--%d" % number) for number in range(20_000)]
+
+    def above(key: Key) -> bytes:
+        return os.path.relpath(layout.places(key)[0], layout.root).split(b"/")[0]
+
+    one = keys[0]
+    same = [key for key in keys[1:] if above(key) == above(one)]
+    other = next(key for key in keys if above(key) != above(one))
+    assert same
+    with KeyExclusion(layout).hold(one):
+        for key in same:
+            with pytest.raises(Busy), KeyExclusion(layout).hold(key, 0):
+                pass
+        with KeyExclusion(layout).hold(other, 0):
+            pass

@@ -16,9 +16,10 @@ from p2pannex.errors import RemoteError
 from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, Stored, Upload
+from p2pannex.service import AlreadyHave, NotStored, Stored, Upload
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.system.disk_work import DiskWork, Inline, InThreads
+from p2pannex.system.fsync_batch import Fsyncs
 from p2pannex.testing.samples import key_of, store
 from tests.stores.annex.repository import CONTENT, KEY, UUID, annex
 from tests.support.git import git
@@ -177,3 +178,75 @@ async def test_what_could_not_be_logged_is_logged_later(repository: Path, remova
                 await change(other)
                 assert (await other._branch.locations(KEY) == {UUID}) != removal
     assert (await locations(repository) == {UUID}) != removal
+
+
+async def begun(one: AnnexStore) -> Upload:
+    upload = await one.put(KEY)
+    assert isinstance(upload, Upload)
+    await upload.begin(len(CONTENT))
+    await upload.send_all(memoryview(CONTENT))
+    return upload
+
+
+async def test_data_present_settles_the_log(repository: Path) -> None:
+    async with AnnexStore(repository) as one:
+        upload = await one.put(KEY)
+        assert isinstance(upload, Upload)
+        async with upload:
+            place = Path(os.fsdecode(one.layout.find(KEY)))
+            place.parent.mkdir(parents=True)
+            place.write_bytes(CONTENT)  # as another program does, which has not logged it yet
+            place.chmod(0o444)
+            assert await upload.data_present() == Stored()
+        assert await one._branch.locations(KEY) == {UUID}
+
+
+async def test_content_that_was_stored_is_logged_though_the_client_has_left(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AnnexStore(repository) as one:
+        upload = await begun(one)
+        commit = one.commit
+        with trio.CancelScope() as scope:
+
+            def left(key: Key, partial: bytes, fd: int) -> Fsyncs[None]:
+                trio.from_thread.run_sync(scope.cancel)
+                yield from commit(key, partial, fd)
+
+            monkeypatch.setattr(one, "commit", left)
+            await upload.finish(True)
+        assert one.present(KEY)
+        assert await one._branch.locations(KEY) == {UUID}
+        await upload.aclose()
+
+
+async def test_the_log_is_told_nothing_of_what_was_refused(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with AnnexStore(repository) as one:
+        changes: list[bool] = []
+        real_changed = one.changed
+
+        async def changed(key: Key, present: bool) -> None:
+            changes.append(present)
+            await real_changed(key, present)
+
+        monkeypatch.setattr(one, "changed", changed)
+        async with await begun(one):
+            pass
+        again = await one.put(KEY)
+        assert isinstance(again, Upload)
+        async with again:
+            await again.begin(len(CONTENT) - again.offset)
+            assert await again.finish(False) == Stored(), "the digest tells"
+        assert changes == [True]
+        wrong = await one.put(MORE)
+        assert isinstance(wrong, Upload)
+        async with wrong:
+            await wrong.begin(4)
+            await wrong.send_all(memoryview(b"less"))
+            assert await wrong.finish(True) == NotStored()
+        async with await one.lock(KEY):
+            assert not (await one.remove(KEY)).ok
+        assert not (await one.remove(KEY, before=0)).ok
+        assert changes == [True]
+        assert (await one.remove(KEY)).ok
+        assert changes == [True, False]

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import trio
 
 from p2pannex.service import NotLocked
 from p2pannex.stores.annex.store import AnnexStore
@@ -136,3 +137,139 @@ async def test_the_first_record_is_durable_up_to_the_git_directory(
         async with await locked(one):
             pass
         assert str(own) not in fsynced, "once is enough"
+
+
+# Each of the two kinds of files protects by itself ---------------------------------------------------------------
+
+
+def remove_beside(one: AnnexStore, *endings: str) -> None:
+    """Remove files beside the object, as git-annex does when it releases its last lock."""
+    path = Path(os.fsdecode(one.layout.find(KEY)))
+    path.parent.chmod(0o755)
+    for ending in endings:
+        path.with_name(path.name + ending).unlink()
+
+
+@pytest.mark.parametrize("client", ["connected", "lost"])
+async def test_our_records_protect_when_the_files_of_git_annex_are_gone(repository: Path, client: str) -> None:
+    clock = ManualClock()
+    async with AnnexStore(repository, clock=clock) as one, AnnexStore(repository, clock=clock) as other:
+        await store(one, CONTENT, KEY)
+        lock = await locked(one)
+        if client == "lost":
+            await lock.aclose()
+        remove_beside(one, ".lck", ".rtm", ".rtl")
+        clock.advance(599)
+        for each in (one, other):
+            assert not (await each.remove(KEY)).ok
+        clock.advance(2)
+        assert (await other.remove(KEY)).ok == (client == "lost")
+        await lock.aclose()
+
+
+@pytest.mark.parametrize("client", ["connected", "lost"])
+async def test_the_files_of_git_annex_protect_when_our_records_are_gone(repository: Path, client: str) -> None:
+    """git-annex knows no others."""
+    clock = ManualClock()
+    async with AnnexStore(repository, clock=clock) as one, AnnexStore(repository, clock=clock) as other:
+        await store(one, CONTENT, KEY)
+        lock = await locked(one)
+        if client == "lost":
+            await lock.aclose()
+        shutil.rmtree(annex(repository) / "p2pannex" / "retention")
+        clock.advance(599)
+        for each in (one, other):
+            assert not (await each.remove(KEY)).ok
+        clock.advance(2)
+        assert (await one.remove(KEY)).ok == (client == "lost")
+        await lock.aclose()
+
+
+async def test_the_file_lock_of_a_lost_client_stays(repository: Path) -> None:
+    """git-annex removes the timestamp when it gets the lock file exclusively."""
+    clock = ManualClock()
+    async with AnnexStore(repository, clock=clock) as one:
+        await store(one, CONTENT, KEY)
+        await (await locked(one)).aclose()
+        path = one.layout.find(KEY)
+
+        def removable() -> bool:
+            with open(path + b".lck", "rb+") as file:
+                return try_range(file.fileno(), fcntl.F_WRLCK)
+
+        clock.advance(599)
+        one._annex_retention.abandoned.release_expired()
+        assert not removable()
+        clock.advance(2)
+        one._annex_retention.abandoned.release_expired()
+        assert removable()
+
+
+async def test_a_removal_holds_the_lock_file_until_the_content_is_gone(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise git-annex could lock the content in between."""
+    async with AnnexStore(repository) as one:
+        await store(one, CONTENT, KEY)
+        path = one.layout.find(KEY)
+        discard = one.layout.discard
+        tried: list[bool] = []
+
+        def discard_observed(path: bytes) -> None:
+            with open(path + b".lck", "rb+") as file:
+                tried.append(try_range(file.fileno(), fcntl.F_RDLCK))
+            discard(path)
+            with open(path + b".lck", "rb+") as file:
+                tried.append(try_range(file.fileno(), fcntl.F_RDLCK))
+
+        monkeypatch.setattr(one.layout, "discard", discard_observed)
+        assert (await one.remove(KEY)).ok
+        assert tried == [False, False]
+        assert not os.path.exists(path)
+
+
+async def test_content_that_is_removed_while_a_lock_waits_is_not_locked(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git-annex takes no exclusion of ours."""
+    async with AnnexStore(repository) as one:
+        await store(one, CONTENT, KEY)
+        path = Path(os.fsdecode(one.layout.find(KEY)))
+        shared_lock = one._annex_retention._shared_lock
+
+        def late(place: bytes) -> object:
+            lock = shared_lock(place)
+            path.parent.chmod(0o755)
+            path.unlink()
+            return lock
+
+        monkeypatch.setattr(one._annex_retention, "_shared_lock", late)
+        with pytest.raises(NotLocked):
+            await one.lock(KEY)
+        assert not path.parent.exists(), "nothing is left"
+
+
+async def test_a_release_waits_for_the_exclusion(repository: Path) -> None:
+    """Another process may be writing the timestamp for its own lock."""
+    async with AnnexStore(repository) as one, AnnexStore(repository) as other:
+        await store(one, CONTENT, KEY)
+        lock = await locked(one)
+        async with trio.open_nursery() as nursery:
+            with other._exclusion.hold(KEY):
+                nursery.start_soon(lock.release)
+                await trio.sleep(0.15)
+                assert ".rtm" in beside(one)
+        assert beside(one) == {""}
+
+
+async def test_a_refused_removal_leaves_what_stands_beside_the_object(repository: Path) -> None:
+    clock = ManualClock()
+    async with AnnexStore(repository, clock=clock) as one:
+        await store(one, CONTENT, KEY)
+        path = Path(os.fsdecode(one.layout.find(KEY)))
+        path.parent.chmod(0o755)
+        rtm = path.with_name(path.name + ".rtm")
+        rtm.write_text(f"{clock.wall() + 500}s")
+        assert not (await one.remove(KEY)).ok
+        assert rtm.exists()
+        assert not (await one.remove(KEY)).ok

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
+from p2pannex.errors import RemoteError
 from p2pannex.stores.annex.store import AnnexStore
+from p2pannex.system.file_locks import try_range
 from p2pannex.testing.samples import store
 from tests.stores.annex.repository import CONTENT, KEY, beside, locked
 from tests.support.clocks import ManualClock
@@ -42,3 +46,110 @@ async def test_a_time_that_makes_no_sense_counts_from_its_file(repository: Path)
         assert not (await one.remove(KEY)).ok
         os.utime(rtm, (1, 1))
         assert (await one.remove(KEY)).ok
+
+
+def place(one: AnnexStore) -> Path:
+    return Path(os.fsdecode(one.layout.find(KEY)))
+
+
+async def test_a_lock_holds_for_ten_minutes_towards_git_annex(repository: Path) -> None:
+    clock = ManualClock()
+    async with AnnexStore(repository, clock=clock) as one:
+        await store(one, CONTENT, KEY)
+        async with await locked(one):
+            rtm = place(one).with_name(place(one).name + ".rtm")
+            assert float(rtm.read_text().rstrip("s\n")) == clock.wall() + 600
+
+
+async def test_the_time_of_others_is_remembered_through_several_locks(repository: Path) -> None:
+    """Ours replaces it because it is later, and is replaced by later ones of ours. Theirs has not expired then."""
+    clock = ManualClock()
+    async with AnnexStore(repository, clock=clock) as one:
+        await store(one, CONTENT, KEY)
+        place(one).parent.chmod(0o755)
+        rtm = place(one).with_name(place(one).name + ".rtm")
+        rtm.write_text(f"{clock.wall() + 500}s")
+        for _ in range(3):
+            clock.advance(10)
+            async with await locked(one):
+                pass
+            assert ".rtm" in beside(one), "it stands for theirs"
+        clock.advance(400)
+        async with await locked(one):
+            pass
+        assert ".rtm" in beside(one)
+        clock.advance(100)
+        async with await locked(one):
+            pass
+        assert beside(one) == {""}
+
+
+async def test_the_time_of_others_is_removed_by_no_sweep(repository: Path) -> None:
+    clock = ManualClock()
+    async with AnnexStore(repository, clock=clock) as one:
+        await store(one, CONTENT, KEY)
+        await (await locked(one)).aclose()
+        rtm = place(one).with_name(place(one).name + ".rtm")
+        place(one).parent.chmod(0o755)
+        clock.advance(601)
+        rtm.write_text(f"{clock.wall() + 500}s")
+        one._retention.sweep()
+        assert rtm.exists()
+        assert not (await one.remove(KEY)).ok
+
+
+@pytest.mark.parametrize("earlier", [None, 500, -5])
+async def test_a_lock_that_fails_puts_the_earlier_time_back(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, earlier: int | None
+) -> None:
+    clock = ManualClock()
+    async with AnnexStore(repository, clock=clock) as one:
+        await store(one, CONTENT, KEY)
+        place(one).parent.chmod(0o755)
+        rtm = place(one).with_name(place(one).name + ".rtm")
+        if earlier is not None:
+            rtm.write_text(f"{clock.wall() + earlier}s")
+        real_fsync = os.fsync
+
+        def fsync(fd: int) -> None:
+            if (
+                rtm.exists()
+                and rtm.read_text() == f"{clock.wall() + 600:.6f}s"
+                and os.path.isdir(f"/proc/self/fd/{fd}")
+            ):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real_fsync(fd)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            with pytest.raises(RemoteError, match="input/output"):
+                await one.lock(KEY)
+        if earlier == 500:
+            assert rtm.read_text() == f"{clock.wall() + 500}s"
+        else:
+            assert not rtm.exists()
+        assert (await one.remove(KEY)).ok == (earlier != 500)
+
+
+async def test_a_timestamp_is_changed_with_its_file_locked(repository: Path) -> None:
+    """git-annex changes it with the same file locked."""
+    async with AnnexStore(repository) as one:
+        await store(one, CONTENT, KEY)
+        place(one).parent.chmod(0o755)
+        path = place(one)
+        with path.with_name(path.name + ".rtl").open("w+b") as file:
+            assert try_range(file.fileno(), fcntl.F_WRLCK)
+            with pytest.raises(RemoteError, match="busy"):
+                await one.lock(KEY)
+            assert ".rtm" not in beside(one)
+        assert (await one.remove(KEY)).ok, "the lock that failed does not bind"
+
+
+async def test_a_timestamp_is_posix_time(repository: Path) -> None:
+    """It is git-annex's: the clock of this boot has nothing to do with it."""
+    clock = ManualClock(monotonic_now=5e9)
+    async with AnnexStore(repository, clock=clock) as one:
+        await store(one, CONTENT, KEY)
+        place(one).parent.chmod(0o755)
+        place(one).with_name(place(one).name + ".rtm").write_text(f"{clock.wall() + 500}s")
+        assert not (await one.remove(KEY)).ok

@@ -17,6 +17,7 @@ from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.server import serve
 from p2pannex.protocol import messages as m
 from p2pannex.service import Service, Upload
+from p2pannex.stores.external.fetched import open_verified
 from p2pannex.stores.external.spool import STALE, Spool
 from p2pannex.stores.external.store import ExternalStore
 from p2pannex.testing.pair import peer_pair
@@ -125,3 +126,13 @@ async def test_the_program_is_stopped_when_the_client_has_left(remote: Remote, m
                 await client_end.aclose()
             assert not left(remote)
             assert await fetch(external, key) == b"0123456789"
+
+
+@pytest.mark.parametrize("length", [3, 5])
+async def test_without_a_digest_the_size_is_compared(tmp_path: Path, length: int) -> None:
+    key = Key.parse("WORM-s4-m1--name")
+    (tmp_path / "file").write_bytes(bytes(length))
+    with pytest.raises(RemoteError, match=f"damaged content: {length} bytes instead of 4"):
+        await open_verified(os.fsencode(tmp_path / "file"), key, "cloud")
+    (tmp_path / "file").write_bytes(bytes(4))
+    os.close(await open_verified(os.fsencode(tmp_path / "file"), key, "cloud"))

@@ -66,3 +66,11 @@ async def test_settings_that_are_passwords_by_their_name_are_in_no_error(tmp_pat
     async with remote.open(passphrase="all too much", encryption="pass") as external:
         with pytest.raises(RemoteError, match=r"it is \*\*\*, \*\*\*"):
             await external.check_present(key_of(b"x"))
+
+
+def test_a_directory_that_others_could_enter_is_closed(remote: Remote) -> None:
+    """It has passwords."""
+    (remote.path / "state").mkdir()
+    (remote.path / "state").chmod(0o755)
+    remote.open()
+    assert stat.S_IMODE((remote.path / "state").stat().st_mode) == 0o700

@@ -12,6 +12,7 @@ import trio
 from p2pannex.errors import RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.external.spool import Spool
+from p2pannex.system.file_locks import try_lock
 from p2pannex.testing.samples import fetch, key_of, sample, store
 from tests.stores.external.special_remote import Remote
 
@@ -103,3 +104,37 @@ def test_unused_files_in_the_spool_are_removed(tmp_path: Path) -> None:
         Spool(tmp_path)
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert left == ["down/new", "up/new", "up/used"]
+
+
+async def test_what_is_delivered_stays_locked_and_closed_to_other_users(tmp_path: Path) -> None:
+    """Another process that sweeps, or uploads the same content, must not change it meanwhile."""
+    before = os.umask(0)
+    try:
+        spool = Spool(tmp_path / "spool")
+    finally:
+        os.umask(before)
+    for name in ("up", "down"):
+        assert (tmp_path / "spool" / name).stat().st_mode & 0o077 == 0, name
+    content = sample(300_000)
+    outcomes: list[bool] = []
+
+    async def deliver(path: bytes) -> Stored | NotStored:
+        with open(path, "rb") as file:
+            outcomes.append(try_lock(file.fileno()))
+        os.utime(path, (0, 0))
+        Spool(tmp_path / "spool")  # it sweeps what has not been written to for a week
+        with open(path, "rb") as file:
+            assert file.read() == content
+        return NotStored()
+
+    async def present() -> bool:
+        return False
+
+    upload = await spool.upload(key_of(content), deliver, present)
+    assert upload is not None
+    async with upload:
+        await upload.begin(len(content))
+        await upload.send_all(memoryview(content))
+        assert isinstance(await upload.finish(True), NotStored)
+    assert outcomes == [False]
+    assert len([*(tmp_path / "spool/up").iterdir()]) == 1, "what was not stored is not sent again"

@@ -1,4 +1,7 @@
-"""One of several processes that store, lock, read and remove a few keys in one directory: ``contend.py DIR SEED``."""
+"""One of several processes that store, lock, read and remove a few keys in one directory store or repository.
+
+``contend.py DIRECTORY SEED STEPS``
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ import trio
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, NotLocked, Stored
-from p2pannex.stores.directory import DirectoryStore
+from p2pannex.stores.files.objects import ObjectStore
+from p2pannex.stores.opening import open_directory
 
 CONTENTS = [random.Random(number).randbytes(150_000) for number in range(4)]
 KEYS = [Key.make("SHA256", hashlib.sha256(content).hexdigest().encode(), size=150_000) for content in CONTENTS]
 
 
-async def step(store: DirectoryStore, chance: random.Random) -> None:
+async def step(store: ObjectStore, chance: random.Random) -> None:
     number = chance.randrange(len(KEYS))
     key, content = KEYS[number], CONTENTS[number]
     action = chance.choice(["put", "put", "lock", "get", "remove"])
@@ -51,14 +55,18 @@ async def step(store: DirectoryStore, chance: random.Random) -> None:
         await store.remove(key)
 
 
-async def main(directory: str, seed: int) -> None:
-    store = DirectoryStore(directory)
-    chance = random.Random(seed)
-    for _ in range(150):
-        await step(store, chance)
+async def main(directory: str, seed: int, steps: int) -> None:
+    async with open_directory(directory) as store:
+        chance = random.Random(seed)
+        for _ in range(steps):
+            await step(store, chance)
+        await complete_partials(store)
+
+
+async def complete_partials(store: ObjectStore) -> None:
     for key, content in zip(KEYS, CONTENTS, strict=True):
         try:
-            upload = await store.put(key)  # whatever partial is left is completed
+            upload = await store.put(key)
         except RemoteError:
             continue
         if not isinstance(upload, AlreadyHave):
@@ -69,5 +77,5 @@ async def main(directory: str, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], int(sys.argv[2]))
+    trio.run(main, sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     print(os.getpid(), "done")

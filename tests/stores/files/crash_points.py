@@ -1,6 +1,6 @@
-"""Run an operation on a directory store and die by SIGKILL at its nth system call; for every n until it completes.
+"""Run an operation on a store on disk and die by SIGKILL at its nth system call; for every n until it completes.
 
-A program of its own, because it forks: ``crash_points.py OPERATION DIRECTORY``. For each n it prepares a fresh store,
+A program of its own, because it forks: ``crash_points.py KIND OPERATION DIRECTORY``. For each n it copies a new store,
 forks a child that kills itself just before its nth call into the file system, checks what the child has left, and
 lets an ordinary client finish the job. It prints the number of crash points that were tried.
 """
@@ -9,22 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import trio
 
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Stored
-from p2pannex.stores.directory import DirectoryStore
+from p2pannex.stores.annex.store import AnnexStore
+from p2pannex.stores.files.objects import ObjectStore
+from p2pannex.stores.opening import open_directory
+from tests.stores.kinds import annex_directory, make_store
 
 CONTENT = os.urandom(200_000)
 KEY = Key.make("SHA256", hashlib.sha256(CONTENT).hexdigest().encode(), size=len(CONTENT))
-CALLS = ("open", "write", "fsync", "rename", "mkdir", "unlink", "rmdir", "fchmod", "ftruncate", "close")
+CALLS = ("open", "write", "fsync", "rename", "mkdir", "unlink", "rmdir", "chmod", "fchmod", "ftruncate", "close")
 
 
-async def put(store: DirectoryStore) -> None:
+async def put(store: ObjectStore) -> None:
     upload = await store.put(KEY)
     if isinstance(upload, AlreadyHave):
         return
@@ -38,12 +44,12 @@ async def put(store: DirectoryStore) -> None:
         assert isinstance(await upload.finish(True), Stored)
 
 
-async def remove(store: DirectoryStore) -> None:
+async def remove(store: ObjectStore) -> None:
     async with store:
         assert (await store.remove(KEY)).ok
 
 
-async def lock(store: DirectoryStore) -> None:
+async def lock(store: ObjectStore) -> None:
     lock = await store.lock(KEY)
     say(b"locked\n")  # what SUCCESS would tell the client
     await lock.aclose()
@@ -68,13 +74,13 @@ def die_at(n: int) -> None:
         setattr(os, name, call)
 
 
-def crash(directory: str, operation: Callable[[DirectoryStore], Awaitable[None]], n: int) -> tuple[bool, bytes]:
+def crash(directory: str, operation: Callable[[ObjectStore], Awaitable[None]], n: int) -> tuple[bool, bytes]:
     """Whether the child died, and what it said before."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.dup2(writer, 1)
-        store = DirectoryStore(directory)
+        store = open_directory(directory)
         die_at(n)
         trio.run(operation, store)
         os._exit(0)
@@ -93,7 +99,7 @@ def in_child(function: Callable[[], None]) -> None:
         try:
             function()
         except BaseException:
-            sys.excepthook(*sys.exc_info())
+            traceback.print_exc()
             os._exit(1)
         os._exit(0)
     _, status = os.waitpid(pid, 0)
@@ -103,7 +109,7 @@ def in_child(function: Callable[[], None]) -> None:
 
 def check_object(directory: str) -> bool:
     """The object is absent, or complete and as its key says."""
-    path = DirectoryStore(directory).layout.find(KEY)
+    path = open_directory(directory).layout.find(KEY)
     if not os.path.exists(path):
         return False
     with open(path, "rb") as file:
@@ -111,17 +117,26 @@ def check_object(directory: str) -> bool:
     return True
 
 
+async def check_log(directory: str, present: bool) -> None:
+    """The location log says what the disk says."""
+    async with open_directory(directory) as store:
+        if isinstance(store, AnnexStore):
+            assert (store.uuid in await store._branch.locations(KEY)) == present
+
+
 def main() -> None:
-    operation_name, base = sys.argv[1:]
+    kind, operation_name, base = sys.argv[1:]
     operation = {"put": put, "remove": remove, "lock": lock}[operation_name]
+    fresh = os.path.join(base, "fresh")
+    make_store(kind, Path(fresh))
+    if operation_name != "put":
+        in_child(lambda: trio.run(put, open_directory(fresh)))
     n = 0
     died = True
     while died:
         n += 1
         directory = os.path.join(base, f"{operation_name}{n}")
-        DirectoryStore.create(directory)
-        if operation_name != "put":
-            in_child(lambda directory=directory: trio.run(put, DirectoryStore(directory)))  # type: ignore[misc]
+        shutil.copytree(fresh, directory)
         died, said = crash(directory, operation, n)
 
         def check(directory: str = directory, said: bytes = said) -> None:
@@ -130,16 +145,18 @@ def main() -> None:
                 assert present
 
                 async def refused() -> None:
-                    removal = await DirectoryStore(directory).remove(KEY)
-                    assert not (removal.ok and said), "a lock that was promised did not outlive its holder"
+                    removal = await open_directory(directory).remove(KEY)
+                    assert not (removal.ok and said), "a lock that was given did not outlive its holder"
 
                 trio.run(refused)
                 return
-            trio.run(operation, DirectoryStore(directory))
+            trio.run(operation, open_directory(directory))
             assert check_object(directory) == (operation_name == "put")
-            assert os.listdir(os.path.join(directory, "annex", "tmp")) == []
+            assert os.listdir(annex_directory(Path(directory)) / "tmp") == []
+            trio.run(check_log, directory, operation_name == "put")
 
         in_child(check)
+        shutil.rmtree(directory)
     print(n - 1)
 
 

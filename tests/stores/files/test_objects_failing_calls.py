@@ -8,8 +8,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.files.objects import ObjectStore
 from p2pannex.system.disk_work import Inline
 from p2pannex.testing.samples import fetch, key_of, store
-from tests.stores.annex.repository import make
+from tests.stores.kinds import make_store
 from tests.support.failing_calls import ERRNOS, FULL, failing_at
 
 CONTENT = b"content that is stored, locked and removed"
@@ -53,23 +52,10 @@ class Stores:
         return await self.elsewhere.check_present(KEY)
 
 
-@pytest.fixture
-def memory(tmp_path: Path) -> Iterator[Path]:
-    """A directory in memory, if there is one: thousands of fsyncs of a disk take minutes."""
-    if os.access("/dev/shm", os.W_OK):
-        with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
-            yield Path(place)
-    else:
-        yield tmp_path
-
-
 @asynccontextmanager
 async def opened(kind: str, memory: Path) -> AsyncIterator[Stores]:
     place = memory / "place"
-    if kind == "directory":
-        DirectoryStore.create(place, disk_reserve=0)
-    else:
-        make(place, *(["--bare"] if kind == "bare repository" else []), annex_diskreserve="0")
+    make_store(kind, place)
     async with AsyncExitStack() as stack:
         stores: list[ObjectStore] = []
         for _ in range(2):
@@ -241,3 +227,27 @@ async def test_a_removal_that_failed_leaves_the_old_or_the_new(kind: str, memory
             await store(stores.elsewhere, CONTENT, KEY)
 
         await every_fault(stores, prepare, remove, check)
+
+
+@pytest.mark.parametrize("client", ["connected", "lost"])
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_no_fault_lets_locked_content_be_removed(kind: str, client: str, memory: Path) -> None:
+    """A record that cannot be read, or listed, is not taken for none."""
+    async with opened(kind, memory) as stores:
+        await store(stores.here, CONTENT, KEY)
+        lock = await stores.elsewhere.lock(KEY)
+        if client == "lost":
+            await lock.aclose()
+
+        async def remove() -> object:
+            return (await stores.here.remove(KEY)).ok
+
+        async def check(result: object) -> None:
+            assert result is not True
+            assert await stores.elsewhere.check_present(KEY)
+
+        async def prepare() -> None:
+            pass
+
+        assert await every_fault(stores, prepare, remove, check) > 5
+        await lock.aclose()

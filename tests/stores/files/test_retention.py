@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.files.retention_record import RELEASED
+from p2pannex.system.clock import read_boot_id
+from p2pannex.system.file_locks import try_lock
 from p2pannex.testing.samples import key_of
 from tests.stores.directories import upload_all
 from tests.support.clocks import ManualClock
@@ -181,3 +186,79 @@ async def test_a_record_marked_as_released_does_not_lock(directory: Path) -> Non
     (record,) = (directory / "annex" / "retention").rglob("*/*")
     record.write_bytes(RELEASED + record.read_bytes()[len(RELEASED) :])
     assert (await DirectoryStore(directory, clock=ManualClock(), boot="boot-1").remove(key)).ok
+
+
+async def test_a_record_is_whole_and_locked_before_it_counts(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a sweep, which holds no exclusion, could take it for that of a lost client."""
+    store = DirectoryStore(directory)
+    key = key_of(b"content")
+    await upload_all(store, key, b"content")
+    real_rename = os.rename
+    records: list[bytes] = []
+
+    def rename(source: bytes, target: bytes) -> None:
+        if b"/retention/" in target:
+            assert os.path.basename(source).startswith(b"."), "until then it does not count"
+            with open(source, "rb") as file:
+                assert len(file.read().split()) == 3
+                assert not try_lock(file.fileno(), shared=True)
+            records.append(target)
+        real_rename(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    async with await store.lock(key):
+        assert len(records) == 1
+        assert os.path.exists(records[0])
+
+
+async def test_a_record_that_the_disk_takes_only_in_part_is_an_error(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DirectoryStore(directory)
+    key = key_of(b"content")
+    await upload_all(store, key, b"content")
+    real_write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, text: real_write(fd, text[:20]))
+        with pytest.raises(RemoteError, match="disk is full"):
+            await store.lock(key)
+    assert left(directory) == 0
+    assert (await store.remove(key)).ok
+
+
+def test_without_a_boot_id_of_the_kernel_no_two_boots_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock then decides, as after a reboot."""
+
+    def missing(*_: object, **__: object) -> object:
+        raise FileNotFoundError
+
+    assert read_boot_id() == read_boot_id()
+    monkeypatch.setattr("builtins.open", missing)
+    assert read_boot_id() != read_boot_id()
+
+
+async def test_each_record_of_a_key_is_looked_at(directory: Path) -> None:
+    clock = ManualClock()
+    store, key = await locked_and_lost(directory, clock)
+    (first,) = (directory / "annex" / "retention" / str(key)).iterdir()
+    for number in range(20):
+        (first.parent / f"{number:016x}").write_text("1.0 1.0 another-boot\n")
+    assert not (await store.remove(key)).ok
+    assert first.exists()
+
+
+async def test_a_record_that_cannot_be_opened_or_listed_binds(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, key = await locked_and_lost(directory, ManualClock())
+    for name in ("open", "listdir"):
+        real = getattr(os, name)
+
+        def fails(path: object, *arguments: object, _real: Callable[..., object] = real) -> object:
+            if isinstance(path, bytes) and b"/retention/" in path:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return _real(path, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fails)
+            with pytest.raises(RemoteError, match="input/output error"):
+                await store.remove(key)
+        assert await store.check_present(key)

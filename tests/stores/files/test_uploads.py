@@ -15,6 +15,7 @@ from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.system.file_locks import KernelLocks
 from p2pannex.testing.samples import key_of
 from tests.stores.directories import files_below, upload_all
 from tests.support.failing_calls import failing_at
@@ -107,9 +108,13 @@ async def test_what_fsync_could_not_write_is_not_trusted(
 
 
 @pytest.mark.parametrize(("operation", "at_least"), [("put", 15), ("remove", 5), ("lock", 10)])
-def test_kill_9_at_every_system_call(tmp_path: Path, operation: str, at_least: int) -> None:
+@pytest.mark.parametrize("kind", ["directory", "repository"])
+def test_kill_9_at_every_system_call(memory: Path, kind: str, operation: str, at_least: int) -> None:
+    program = Path(__file__).parent / "crash_points.py"
+    root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "crash_points.py"), operation, str(tmp_path)],
+        [sys.executable, str(program), kind, operation, str(memory)],
+        env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -160,3 +165,106 @@ async def test_a_disk_that_fills_up_names_the_missing_bytes(directory: Path, siz
             pytest.raises(RemoteError, match=f"the disk is full; make room for {2 * size} more bytes"),
         ):
             await upload.send_all(memoryview(bytes(size)))
+
+
+# What else may be at the partial's path -------------------------------------------------------------------------
+
+
+async def test_a_partial_is_not_a_symbolic_link(directory: Path, tmp_path: Path) -> None:
+    store = DirectoryStore(directory)
+    key = key_of(b"content")
+    (tmp_path / "thesis.tex").write_text("")
+    Path(os.fsdecode(store.layout.partial(key))).symlink_to(tmp_path / "thesis.tex")
+    with pytest.raises(RemoteError, match="cannot begin to store"):
+        await upload_all(store, key, b"content")
+    assert (tmp_path / "thesis.tex").read_text() == ""
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+async def test_a_partial_that_was_moved_before_it_was_locked_is_not_written_to(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, made_anew: bool
+) -> None:
+    """It has become an object, or was removed, between opening it and locking it."""
+    store = DirectoryStore(directory)
+    key = key_of(b"content")
+    partial = Path(os.fsdecode(store.layout.partial(key)))
+    partial.write_bytes(b"cont")
+    real = KernelLocks.try_lock
+
+    def late(fd: int, *, shared: bool = False) -> bool:
+        monkeypatch.undo()
+        partial.rename(directory / "moved")
+        if made_anew:
+            partial.write_bytes(b"co")
+        return real(fd, shared=shared)
+
+    monkeypatch.setattr(KernelLocks, "try_lock", staticmethod(late))
+    upload = await store.put(key)
+    assert isinstance(upload, Upload)
+    async with upload:
+        assert upload.offset == (2 if made_anew else 0)
+        await upload.begin(7 - upload.offset)
+        await upload.send_all(memoryview(b"content")[upload.offset :])
+        assert await upload.finish(True) == Stored()
+    assert (directory / "moved").read_bytes() == b"cont"
+
+
+async def test_closing_an_upload_removes_no_file_of_others(directory: Path) -> None:
+    store = DirectoryStore(directory)
+    key = key_of(b"content")
+    partial = Path(os.fsdecode(store.layout.partial(key)))
+    upload = await store.put(key)
+    assert isinstance(upload, Upload)
+    async with upload:
+        partial.unlink()
+        partial.write_bytes(b"of another upload")
+    assert partial.read_bytes() == b"of another upload"
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_a_write_that_the_kernel_cuts_short_goes_on(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    content = os.urandom(300_000)
+    key = key_of(content)
+    store = DirectoryStore(directory)
+    if resumed:
+        Path(os.fsdecode(store.layout.partial(key))).write_bytes(content[:100_000])
+    real_write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, view: real_write(fd, view[:1000]))
+    assert await upload_all(store, key, content) == Stored()
+    assert Path(os.fsdecode(store.layout.find(key))).read_bytes() == content
+
+
+async def test_an_error_of_a_write_is_reported_while_an_earlier_part_is_hashed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = os.urandom(300_000)
+    key = key_of(content)
+    store = DirectoryStore(directory)
+    Path(os.fsdecode(store.layout.partial(key))).write_bytes(content[:100_000])
+
+    def broken(fd: int, view: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    upload = await store.put(key)
+    assert isinstance(upload, Upload)
+    async with upload:
+        await upload.begin(200_000)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", broken)
+            with pytest.raises(RemoteError, match="input/output"):
+                await upload.send_all(memoryview(content)[100_000:])
+    assert not await store.check_present(key)
+
+
+async def test_without_a_digest_what_the_sender_calls_invalid_is_not_stored(directory: Path) -> None:
+    """Nothing else could tell, although the size is right. The bytes are not resumed from."""
+    store = DirectoryStore(directory)
+    key = Key(b"WORM-s7-m1--name")
+    assert await upload_all(store, key, b"content", valid=False) == NotStored()
+    assert not await store.check_present(key)
+    upload = await store.put(key)
+    assert isinstance(upload, Upload)
+    async with upload:
+        assert upload.offset == 0

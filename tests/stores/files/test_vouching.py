@@ -22,6 +22,7 @@ from p2pannex.stores.files.vouching import HASH_FIRST, SUSPECT, Finding
 from p2pannex.testing.samples import fetch, key_of, offer, sample, store
 from p2pannex.testing.serving import served
 from tests.stores.annex.repository import make
+from tests.support.disk_order import disk_order
 
 Open = Callable[[], ObjectStore]
 
@@ -464,3 +465,122 @@ async def test_after_a_crash_before_the_object_was_made_read_only(tmp_path: Path
         object_of(one, key).chmod(0o644)
         await check_present(one, key, b"some content")
         assert stat.S_IMODE(object_of(one, key).stat().st_mode) == 0o444
+
+
+# What happens between a look and the next step -------------------------------------------------------------------
+
+
+async def wrong_object(one: ObjectStore, content: bytes) -> Key:
+    """An object that is suspect, and wrong."""
+    key = await store(one, content)
+    rot(object_of(one, key), content)
+    await receive(one, key, received=False)
+    return key
+
+
+@pytest.mark.parametrize("meanwhile", ["stored again", "repaired in place", "linked by its owner"])
+async def test_only_the_object_that_was_found_wrong_is_moved_away(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    content = b"some content"
+    async with opened() as one:
+        key = await wrong_object(one, content)
+        path = object_of(one, key)
+        path.parent.chmod(0o755)
+        quarantine = one._vouching._quarantine
+
+        def late(key: Key, fd: int, status: os.stat_result) -> bool:
+            if meanwhile == "stored again":
+                new = tmp_path / "new"
+                new.write_bytes(content)
+                new.chmod(0o444)
+                new.replace(path)
+            elif meanwhile == "repaired in place":
+                path.chmod(0o644)
+                path.write_bytes(content)
+            else:
+                os.link(path, tmp_path / "file")
+            return quarantine(key, fd, status)
+
+        monkeypatch.setattr(one._vouching, "_quarantine", late)
+        assert not await one.check_present(key), "that is what was read"
+        assert path.exists()
+        assert not bad_of(one, key).exists()
+        monkeypatch.undo()
+        if meanwhile != "linked by its owner":
+            await check_present(one, key, content)
+
+
+async def test_the_move_of_a_wrong_object_is_durable(opened: Open) -> None:
+    async with opened() as one:
+        key = await wrong_object(one, b"some content")
+        with disk_order() as order:
+            assert not await one.check_present(key)
+        bad = bad_of(one, key)
+        assert order.fsynced(bad.parent)[-1] > order.renamed(bad)
+
+
+async def test_the_log_is_told_what_was_moved_away_and_nothing_else(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened() as one:
+        changes: list[tuple[Key, bool]] = []
+        moved = await wrong_object(one, b"some content")
+        stays = await store(one, b"other content")
+        edit_in_place(object_of(one, stays), b"other content", tmp_path)
+
+        async def changed(key: Key, present: bool) -> None:
+            changes.append((key, present))
+
+        monkeypatch.setattr(one, "changed", changed)
+        assert not await one.check_present(moved)
+        assert not await one.check_present(stays)
+        assert changes == [(moved, False)]
+
+
+async def test_a_mark_that_the_file_system_ignores_is_remembered(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAT, for example, has no permissions, and reports no error."""
+    async with opened() as one:
+        key = await store(one, b"some content")
+        rot(object_of(one, key), b"some content")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fchmod", lambda fd, mode: None)
+            await receive(one, key, received=False)
+        assert not object_of(one, key).stat().st_mode & SUSPECT
+        assert not await one.check_present(key)
+
+
+async def test_a_doubt_ends_what_was_remembered(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rot changes no times. An object with two links cannot be marked, because its owner has the other one."""
+    content = b"some content"
+    async with opened() as one:
+        key = await store(one, content)
+        path = object_of(one, key)
+        os.link(path, tmp_path / "file")
+        monkeypatch.setattr(vouching, "RACY", -(10**10))
+        assert await one.check_present(key)
+        identity = vouching.identity
+        known = path.stat()
+        rot(path, content)
+
+        def unchanged(status: os.stat_result) -> vouching.Identity:
+            return identity(known) if status.st_ino == known.st_ino else identity(status)
+
+        monkeypatch.setattr(vouching, "identity", unchanged)
+        assert await one.check_present(key), "nothing shows it"
+        await receive(one, key, received=False)
+        assert not await one.check_present(key)
+        assert not await one.check_present(key), "the verdict is remembered as well"
+
+
+async def test_permissions_that_say_nothing(tmp_path: Path) -> None:
+    """With annex.crippledfilesystem every object is writable. The mark, and other links, still count."""
+    make(tmp_path / "store", annex_crippledfilesystem="true")
+    async with AnnexStore(tmp_path / "store") as one:
+        key = await store(one, b"some content")
+        object_of(one, key).chmod(0o644)
+        assert one._vouching.protected(object_of(one, key).stat())
+        rot(object_of(one, key), b"some content")
+        assert await one.check_present(key)
+        await receive(one, key, received=False)
+        assert not await one.check_present(key)
