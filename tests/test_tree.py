@@ -9,7 +9,13 @@ from pathlib import Path, PurePath
 
 ROOT = Path(__file__).parent.parent
 
-OF_NO_MODULE = {"test_documents.py", "test_installation.py", "test_layering.py", "test_tree.py"}
+OF_NO_MODULE = {
+    "test_documents.py",
+    "test_harmful_changes.py",
+    "test_installation.py",
+    "test_layering.py",
+    "test_tree.py",
+}
 """Tests of the project as a whole."""
 
 FOLDERS_OF_NO_MODULE = {"compat", "examples", "support"}
@@ -24,7 +30,6 @@ TESTED_TOGETHER = {
         " testing.benchmarks.throttled testing.conformance"
     ),
     "cluster/preferred/test_judge.py": "cluster.preferred.facts cluster.preferred.glob cluster.preferred.terms",
-    "cluster/test_cluster_failing_simulated.py": "cluster.ask",
     "cluster/test_uploads_failing_simulated.py": "cluster.open_uploads cluster.upload_target",
     "gateways/directory/test_config.py": "gateways.directory.toml_values",
     "gateways/directory/test_sizes.py": "stores.files.inventory",

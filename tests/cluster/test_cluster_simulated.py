@@ -7,10 +7,9 @@ import pytest
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.cluster import NotAllAsked, counts_as_nodes
 from p2pannex.errors import RemoteError
-from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, NotStored, Removal, Stored
+from p2pannex.service import AlreadyHave, Removal, Stored
 from p2pannex.stores.memory import MemoryStore
-from p2pannex.testing.samples import key_of, offer, sample
+from p2pannex.testing.samples import key_of, offer
 from p2pannex.testing.simulator import Failing, Simulation, simulate
 from tests.support.clocks import ManualClock
 
@@ -228,133 +227,5 @@ def test_views_bypass_what_their_cluster_bypasses() -> None:
             view = cluster.bypassing(frozenset({"via-a"})).bypassing(frozenset({"via-b"}))
             assert not await view.check_present(KEY)
             assert a.asked == b.asked == {}
-
-    simulate(scenario)
-
-
-# Uploads ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [100, 1_000_000])
-def test_content_that_changed_while_it_was_sent_is_not_stored(size: int) -> None:
-    """The key has no digest: only the client's INVALID tells."""
-    key = Key.parse(f"WORM-s{size}-m1--name")
-
-    async def scenario(world: Simulation) -> None:
-        for name in "ab":
-            world.node(name)
-        async with world.cluster() as cluster:
-            upload = await cluster.put(key)
-            assert not isinstance(upload, AlreadyHave)
-            async with upload:
-                await upload.begin(size)
-                await upload.send_all(memoryview(sample(size)))
-                assert await upload.finish(False) == NotStored()
-        assert not any(node.store.contents for node in world.nodes)
-
-    simulate(scenario)
-
-
-@pytest.mark.parametrize("size", [100, 1_000_000])
-@pytest.mark.parametrize("missing", [0, 1])
-def test_an_upload_that_is_closed_early_is_not_stored(size: int, missing: int) -> None:
-    """Also if all of its bytes were sent: without VALID, nothing says that they are good."""
-    key = Key.parse(f"WORM-s{size}-m1--name")
-
-    async def scenario(world: Simulation) -> None:
-        for name in "ab":
-            world.node(name)
-        async with world.cluster() as cluster:
-            upload = await cluster.put(key)
-            assert not isinstance(upload, AlreadyHave)
-            await upload.begin(size)
-            await upload.send_all(memoryview(sample(size))[missing:])
-            await upload.aclose()
-            assert not any(node.transfers for node in cluster.nodes)
-        assert not any(node.store.contents for node in world.nodes)
-        assert all(len(node.store.partials[key]) == size - missing for node in world.nodes), "but it can be resumed"
-
-    simulate(scenario)
-
-
-@pytest.mark.parametrize("kept", [0, 1, 65536, 300_000, 1_000_000])
-def test_a_node_that_kept_more_than_the_others_stores_it_too(kept: int) -> None:
-    """More than one block more, or all of it: it gets exactly the bytes that it lacks."""
-    content = sample(1_000_000)
-    key = key_of(content)
-
-    async def scenario(world: Simulation) -> None:
-        a, b = world.node("a"), world.node("b")
-        a.store.partials[key] = bytearray(content[:10])
-        b.store.partials[key] = bytearray(content[:kept])
-        async with world.cluster() as cluster:
-            outcome = await offer(cluster, content, key, piece=100_000)
-            assert outcome == Stored(frozenset({a.uuid, b.uuid}))
-        assert a.store.contents[key] == b.store.contents[key] == content
-
-    simulate(scenario)
-
-
-def test_a_node_that_kept_more_than_there_is_is_left_out() -> None:
-    """With a size in the key this is known from the start, without one from the announced length."""
-
-    async def scenario(world: Simulation) -> None:
-        a, b = world.node("a"), world.node("b")
-        for key in (key_of(CONTENT), Key.parse("WORM-m1--name")):
-            b.store.partials[key] = bytearray(b"much more than the content has")
-            async with world.cluster() as cluster:
-                assert await offer(cluster, CONTENT, key) == Stored(frozenset({a.uuid}))
-            assert key not in b.store.contents
-
-    simulate(scenario)
-
-
-def test_an_outcome_names_only_nodes_that_stored_it() -> None:
-    """One of them finds the content wrong, though another one accepts it."""
-    content = sample(1000)
-    key = key_of(content)
-
-    async def scenario(world: Simulation) -> None:
-        a, b = world.node("a"), world.node("b")
-        b.store.partials[key] = bytearray(b"not a part of it")
-        async with world.cluster() as cluster:
-            assert await offer(cluster, content, key) == Stored(frozenset({a.uuid}))
-            assert await offer(cluster, b"x" * 1000, other := key_of(sample(1000, 1))) == NotStored()
-        assert other not in a.store.contents
-
-    simulate(scenario)
-
-
-@pytest.mark.parametrize("size", [1000, 1_000_000])
-def test_an_outcome_names_those_that_had_it_before(size: int) -> None:
-    content = sample(size)
-    key = key_of(content)
-
-    async def scenario(world: Simulation) -> None:
-        a, b, c = world.node("a"), world.node("b"), world.node("c")
-        a.store.contents[key] = content
-        async with world.cluster() as cluster:
-            c.fail(Failing.DIE, size // 2)
-            assert await offer(cluster, content, key) == Stored(frozenset({a.uuid, b.uuid}))
-            del b.store.contents[key]
-            b.fail(Failing.DIE, size // 2)
-            outcome = await offer(cluster, content, key)
-            assert outcome == NotStored(frozenset({a.uuid})), "no target stored it, but it is there"
-
-    simulate(scenario)
-
-
-@pytest.mark.parametrize("when", ["put", "in the middle", "finish"])
-def test_a_node_that_hangs_is_recorded_as_failed(when: str) -> None:
-    """So the next request does not wait for it."""
-    content = sample(1_000_000)
-    key = key_of(content)
-
-    async def scenario(world: Simulation) -> None:
-        a, b = world.node("a"), world.node("b")
-        b.fail(Failing.HANG, {"put": -1, "in the middle": 500_000, "finish": len(content)}[when])
-        async with world.cluster(queue=100_000) as cluster:
-            assert await offer(cluster, content, key, piece=50_000) == Stored(frozenset({a.uuid}))
-            assert [node.suspended for node in cluster.nodes] == [False, True]
 
     simulate(scenario)
