@@ -168,7 +168,10 @@ def test_waiting_has_an_end_in_words() -> None:
             assert not isinstance(upload, AlreadyHave)
             async with upload:
                 began = trio.current_time()
-                with pytest.raises(RemoteError, match="too many transfers at once, at a; try again later"):
+                with (
+                    pytest.raises(RemoteError, match="too many transfers at once, at a; try again later"),
+                    trio.fail_after(2 * LONGEST_WAIT),
+                ):
                     await cluster.put(key_of(sample(10, 2)))
                 assert trio.current_time() - began == LONGEST_WAIT
             await store(cluster, b"now there is room")

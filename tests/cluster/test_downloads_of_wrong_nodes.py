@@ -71,7 +71,7 @@ class _Sent(Download):
 
     async def aclose(self) -> None:
         if self._node.hangs_at_close:
-            await trio.sleep_forever()
+            await trio.sleep(1000)
         await trio.lowlevel.checkpoint()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, NotStored, Stored
-from p2pannex.testing.samples import key_of, offer, sample
+from p2pannex.testing.samples import key_of, offer, sample, send_pieces
 from p2pannex.testing.simulator import Failing, Simulation, simulate
 
 CONTENT = b"content"
@@ -134,5 +135,29 @@ def test_a_node_that_hangs_is_recorded_as_failed(when: str) -> None:
         async with world.cluster(queue=100_000) as cluster:
             assert await offer(cluster, content, key, piece=50_000) == Stored(frozenset({a.uuid}))
             assert [node.suspended for node in cluster.nodes] == [False, True]
+
+    simulate(scenario)
+
+
+def test_a_node_that_the_others_waited_for_may_be_slow_again_while_they_do_not() -> None:
+    """Only while all others wait for it does a node have less time than its timeout."""
+    block = 50_000
+    content = sample(11 * block)
+    key = key_of(content)
+
+    async def scenario(world: Simulation) -> None:
+        a, b = world.node("a"), world.node("b", disk=block)
+        async with world.cluster(queue=2 * block) as cluster:
+            upload = await cluster.put(key)
+            assert not isinstance(upload, AlreadyHave)
+            async with upload:
+                await upload.begin(len(content))
+                await send_pieces(upload, content[: 10 * block], block)
+                await trio.sleep(20)
+                assert b.taken == 10 * block
+                b.conditions.disk = block / 25
+                await upload.send_all(memoryview(content)[10 * block :])
+                await trio.sleep(26)  # the client has nothing to send yet
+                assert await upload.finish(True) == Stored(frozenset({a.uuid, b.uuid}))
 
     simulate(scenario)
