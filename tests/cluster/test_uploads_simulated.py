@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import trio
 
+from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, NotStored, Stored
 from p2pannex.testing.samples import key_of, offer, sample, send_pieces
-from p2pannex.testing.simulator import Failing, Simulation, simulate
+from p2pannex.testing.simulator import NODE_TIMEOUT, Failing, Simulation, simulate
 
 CONTENT = b"content"
 KEY = key_of(CONTENT)
@@ -159,5 +160,44 @@ def test_a_node_that_the_others_waited_for_may_be_slow_again_while_they_do_not()
                 await upload.send_all(memoryview(content)[10 * block :])
                 await trio.sleep(26)  # the client has nothing to send yet
                 assert await upload.finish(True) == Stored(frozenset({a.uuid, b.uuid}))
+
+    simulate(scenario)
+
+
+def test_an_upload_fails_as_soon_as_no_node_is_left() -> None:
+    """The client need not send the rest."""
+    content = sample(1_000_000)
+
+    async def scenario(world: Simulation) -> None:
+        for name, after in [("a", 200_000), ("b", 300_000)]:
+            world.node(name).fail(Failing.DIE, after)
+        async with world.cluster(queue=100_000) as cluster:
+            upload = await cluster.put(key_of(content))
+            assert not isinstance(upload, AlreadyHave)
+            async with upload:
+                await upload.begin(len(content))
+                expected = pytest.raises(RemoteError, match=r"no node could store the content: a: .*; b: ")
+                with expected, trio.fail_after(NODE_TIMEOUT):
+                    await send_pieces(upload, content, 50_000)
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("beyond", [0.05, 0.15])
+def test_a_node_that_hashes_before_its_outcome_gets_as_much_longer_as_that_takes(beyond: float) -> None:
+    """0.1 s for a megabyte."""
+    content = sample(1_000_000)
+
+    async def scenario(world: Simulation) -> None:
+        a, b = world.node("a"), world.node("b")
+        async with world.cluster() as cluster:
+            upload = await cluster.put(key_of(content))
+            assert not isinstance(upload, AlreadyHave)
+            async with upload:
+                await upload.begin(len(content))
+                await send_pieces(upload, content)
+                b.conditions.seek = NODE_TIMEOUT + beyond
+                stored = {a.uuid, b.uuid} if beyond < 0.1 else {a.uuid}
+                assert await upload.finish(True) == Stored(frozenset(stored))
 
     simulate(scenario)
