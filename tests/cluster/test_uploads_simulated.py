@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from p2pannex.cluster.downloads import TRANSFER_CLOSE_TIMEOUT
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, NotStored, Stored
@@ -199,5 +200,41 @@ def test_a_node_that_hashes_before_its_outcome_gets_as_much_longer_as_that_takes
                 b.conditions.seek = NODE_TIMEOUT + beyond
                 stored = {a.uuid, b.uuid} if beyond < 0.1 else {a.uuid}
                 assert await upload.finish(True) == Stored(frozenset(stored))
+
+    simulate(scenario)
+
+
+def test_an_offset_beyond_the_content_does_not_reach_the_client() -> None:
+    """Where all nodes kept too much, there is no byte to begin with."""
+
+    async def scenario(world: Simulation) -> None:
+        for name in "ab":
+            world.node(name).store.partials[KEY] = bytearray(b"much more than the content has")
+        async with world.cluster() as cluster:
+            with pytest.raises(RemoteError, match="it kept 30 bytes of content that has 7"):
+                await cluster.put(KEY)
+            assert not any(node.transfers for node in cluster.nodes)
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("queue", [100_000, 8 << 20])
+def test_closing_an_upload_to_a_hanging_node_takes_a_few_seconds(queue: int) -> None:
+    """It is closed while what is queued for the node cannot be sent."""
+    content = sample(300_000)
+
+    async def scenario(world: Simulation) -> None:
+        a, b = world.node("a"), world.node("b")
+        b.fail(Failing.HANG, 250_000)
+        async with world.cluster(queue=queue) as cluster:
+            upload = await cluster.put(key := key_of(sample(1_000_000)))
+            assert not isinstance(upload, AlreadyHave)
+            await upload.begin(1_000_000)
+            await send_pieces(upload, content, 50_000)
+            started = trio.current_time()
+            await upload.aclose()
+            assert trio.current_time() - started <= 2 * TRANSFER_CLOSE_TIMEOUT
+            assert not any(node.transfers for node in cluster.nodes)
+        assert len(a.store.partials[key]) == len(content)
 
     simulate(scenario)
