@@ -263,3 +263,11 @@ async def test_a_file_that_has_become_shorter(tmp_path: Path) -> None:
         assert await sending.readinto(view) == 3
         with pytest.raises(RemoteError, match="became shorter"):
             await sending.readinto(view)
+
+
+@pytest.mark.parametrize("left", [SMALL_CONTENT + b"?", b"z" * len(SMALL_CONTENT), b""], ids=len)
+async def test_a_partial_that_cannot_be_right_is_started_again_before_any_request(tmp_path: Path, left: bytes) -> None:
+    """It is complete and wrong, or has more bytes than the content."""
+    Path(os.fsdecode(partial_path(os.fsencode(tmp_path / "f"), KEY))).write_bytes(left)
+    with await ReceivingFile.open(tmp_path / "f", KEY) as receiving:
+        assert receiving.reached == receiving.verifier.received == 0
