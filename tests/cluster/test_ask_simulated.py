@@ -25,7 +25,7 @@ async def replies_after(node: Node, seconds: dict[str, float], *, stubborn: bool
     """A request that cannot be given up, if it is `stubborn`."""
     with trio.CancelScope(shield=stubborn):
         await trio.sleep(seconds.get(node.name, 0))
-        return f"reply of {node.name}"
+    return f"reply of {node.name}"
 
 
 def test_every_failure_is_told() -> None:

@@ -12,7 +12,7 @@ from p2pannex.testing.samples import key_of
 from p2pannex.transfer.copying import copy
 from p2pannex.transfer.errors import NotPresent, NotStoredError, WrongContent
 from p2pannex.transfer.progress import Transferred
-from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, WHOLE, Doubting, Refusing, Watched, remote_to
+from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, WHOLE, Doubting, Refusing, Told, Watched, remote_to
 
 
 @pytest.mark.parametrize("content", [b"", b"x", SMALL_CONTENT, LARGE_CONTENT], ids=len)
@@ -126,35 +126,6 @@ async def test_copy_to_a_target_that_does_not_store_good_content() -> None:
             await copy(source, Refusing(frozenset({"other-uuid"})), key)
         assert caught.value.uuids == {"other-uuid"}
         assert isinstance(caught.value, WrongContent) is not valid
-
-
-class Told(MemoryStore):
-    """Notes what it is told about what it sent. Its first download stops after `stops_at` bytes, without an error."""
-
-    def __init__(self, stops_at: int | None = None) -> None:
-        super().__init__()
-        self.stops_at = stops_at
-        self.receipts: list[bool] = []
-
-    async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
-        download = await super().get(key, offset=offset, file=file)
-        readinto, left = download.readinto, self.stops_at
-        self.stops_at = None
-
-        async def finish(received: bool) -> None:
-            self.receipts.append(received)
-
-        async def read_some(view: memoryview) -> int:
-            nonlocal left
-            if left is None:
-                return await readinto(view)
-            count = await readinto(view[:left])
-            left -= count
-            return count
-
-        download.finish = finish  # type: ignore[method-assign]
-        download.readinto = read_some  # type: ignore[method-assign]
-        return download
 
 
 class Announced(MemoryStore):

@@ -13,7 +13,7 @@ import p2pannex.transfer.files as files
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.stores.memory import MemoryStore
-from p2pannex.system.file_locks import NoFileLocks
+from p2pannex.system.file_locks import NoFileLocks, try_lock
 from p2pannex.testing.samples import key_of
 from p2pannex.transfer.files import ReceivingFile, SendingFile, partial_path
 from p2pannex.transfer.transfer import retrieve
@@ -54,8 +54,10 @@ async def test_the_content_is_on_disk_before_its_name_and_the_name_at_the_end(
     tmp_path: Path, store: MemoryStore, done: list[str], durable: bool | None, overwrite: bool
 ) -> None:
     """`durable` None: as it is if the caller says nothing."""
-    options = {} if durable is None else {"durable": durable}
-    await retrieve(store, KEY, tmp_path / "f", overwrite=overwrite, **options)
+    if durable is None:
+        await retrieve(store, KEY, tmp_path / "f", overwrite=overwrite)
+    else:
+        await retrieve(store, KEY, tmp_path / "f", overwrite=overwrite, durable=durable)
     name = "replace" if overwrite else "link"
     assert done == ([name] if durable is False else ["file_durable", name, "directory_durable"])
 
@@ -94,7 +96,6 @@ async def test_a_partial_that_another_process_renames_before_it_is_locked_is_not
     """Between its opening and its locking, the process that had the lock has given it its name."""
     partial = Path(os.fsdecode(partial_path(os.fsencode(tmp_path / "f"), KEY)))
     partial.write_bytes(b"of the other")
-    try_lock = files.try_lock
 
     def rename_first(fd: int) -> bool:
         if partial.exists() and partial.stat().st_size:
