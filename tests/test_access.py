@@ -42,6 +42,29 @@ def test_capitals_do_not_matter(tmp_path: Path) -> None:
     assert tokens.verify(token.upper()) == grant
 
 
+def test_tokens_come_from_the_systems_source_of_randomness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.choice", lambda alphabet: "z")
+    token, _ = TokenFile(tmp_path).create()
+    assert set(token) == {"z"}
+
+
+def test_every_hash_is_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So how long it takes shows neither how similar a guess is nor which token it is."""
+    tokens = TokenFile(tmp_path)
+    made = [tokens.create()[0] for _ in range(3)]
+    compared: list[str] = []
+
+    def compare(one: str, other: str) -> bool:
+        compared.append(one)
+        return one == other
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    for token in [*made, "unknown"]:
+        compared.clear()
+        tokens.verify(token)
+        assert len(compared) == 3
+
+
 @given(guess=st.text(alphabet=ALPHABET, max_size=40) | st.text(max_size=40))
 def test_other_tokens_grant_nothing(tmp_path_factory: pytest.TempPathFactory, guess: str) -> None:
     directory = tmp_path_factory.getbasetemp() / "guesses"

@@ -9,7 +9,13 @@ from pathlib import Path, PurePath
 
 ROOT = Path(__file__).parent.parent
 
-OF_NO_MODULE = {"test_documents.py", "test_installation.py", "test_layering.py", "test_tree.py"}
+OF_NO_MODULE = {
+    "test_documents.py",
+    "test_harmful_changes.py",
+    "test_installation.py",
+    "test_layering.py",
+    "test_tree.py",
+}
 """Tests of the project as a whole."""
 
 FOLDERS_OF_NO_MODULE = {"compat", "examples", "support"}
@@ -24,7 +30,6 @@ TESTED_TOGETHER = {
         " testing.benchmarks.throttled testing.conformance"
     ),
     "cluster/preferred/test_judge.py": "cluster.preferred.facts cluster.preferred.terms",
-    "cluster/test_cluster_failing_simulated.py": "cluster.ask",
     "cluster/test_uploads_failing_simulated.py": "cluster.open_uploads cluster.upload_target",
     "gateways/directory/test_config.py": "gateways.directory.toml_values",
     "gateways/directory/test_sizes.py": "stores.files.inventory",
@@ -42,7 +47,7 @@ TESTED_TOGETHER = {
     "protocol/test_conversation.py": "protocol.errors",
     "stores/external/test_program.py": "stores.external.stderr",
     "stores/files/test_objects.py": "stores.files.interfaces",
-    "stores/files/test_retention.py": "stores.files.retention_record system.clock",
+    "stores/files/test_retention.py": "stores.files.retention_record",
     "stores/files/test_uploads_hashing_behind.py": "stores.files.hashing",
     "stores/files/test_vouching.py": "stores.files.lookup",
     "test_service_conformance.py": (

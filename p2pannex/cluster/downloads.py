@@ -263,17 +263,14 @@ class ClusterDownload(Download):
         """Whether the source reports valid content. If the source fails first, the next candidate that has the content
         reports instead."""
         problems: list[str] = []
-        while self._node is not None and self._source is not None:
+        if self._node is not None and self._source is not None:
             node, source = self._node, self._source
             try:
-                # After another node failed, False from this one may only mean that it never had the content.
-                valid = await node.ask_to_hash(self._end, source.valid)
-                if valid or not problems:
-                    return valid
-                problems.append(f"{node.name}: has no valid content")
+                return await node.ask_to_hash(self._end, source.valid)
             except (RemoteError, ConnectionLost) as error:
                 problems.append(f"{node.name}: {error}")
             await self._leave()
+            # No bytes are left, so the next candidate's content is small: it has reported already that it is valid.
             await self._next(0, problems)
         if problems and self._small is None:
             raise ConnectionLost("no node could confirm that the content is valid: " + "; ".join(problems))

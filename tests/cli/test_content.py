@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from p2pannex.cli import exit_codes
+from p2pannex.cli.content import _hint
 from p2pannex.stores.directory import DirectoryStore
 from tests.cli.running import ABSENT, CONTENT, KEY, P2PANNEX, run, run_child, served, wait_until
 
@@ -138,3 +139,22 @@ def test_an_interrupted_get_goes_on_where_it_stopped(store: str, tmp_path: Path)
     told = json.loads(run("get", served(store), key, "-o", str(tmp_path / "out"), "--json").stdout)
     assert (told["resumed_at"], told["bytes"]) == (left, 4_000_000 - left)
     assert (tmp_path / "out").read_bytes() == content
+
+
+@pytest.mark.parametrize(("absent", "code"), [([0], 1), ([1], 1), ([], 0)])
+def test_one_key_that_is_absent_is_enough_for_the_exit_code(full: str, absent: list[int], code: int) -> None:
+    run("check", full, *[ABSENT if number in absent else KEY for number in range(3)], code=code)
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("file.txt", b"file.txt"),
+        ("a/b..c", b"a/b..c"),
+        ("/home/me/file.txt", None),
+        ("../me/file.txt", None),
+        ("a/../../b", None),
+    ],
+)
+def test_the_name_that_a_server_learns_tells_no_directories_of_this_machine(path: str, hint: bytes | None) -> None:
+    assert _hint(path) == hint

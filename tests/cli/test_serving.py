@@ -90,6 +90,17 @@ def test_proxy_on_stdio(full: str) -> None:
     assert "expected repository" in run("check", f"exec:{wrong}", KEY, code=exit_codes.UNREACHABLE).stderr
 
 
+@pytest.mark.parametrize(("option", "may_put"), [("--read-only", False), ("--append-only", True)])
+def test_a_proxy_on_stdio_allows_less_than_everything(full: str, tmp_path: Path, option: str, may_put: bool) -> None:
+    (tmp_path / "b").write_bytes(b"b")
+    url = f"exec:{shlex.join([*P2PANNEX, 'proxy', served(full), option])}"
+    denied = "this repository is append-only; removal denied" if may_put else "this repository is read-only"
+    assert denied in run("remove", url, KEY, code=exit_codes.NO).stderr
+    put = run("put", url, str(tmp_path / "b"), code=0 if may_put else exit_codes.NO)
+    assert may_put or denied in put.stderr
+    assert run("check", full, KEY).stdout.startswith("present")
+
+
 def test_a_second_signal_leaves_nothing_behind(full: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A P2P network whose program is slow to end, of a server that is told to stop twice."""
     program = tmp_path / "git-annex-p2p-slow"

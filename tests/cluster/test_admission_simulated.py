@@ -168,9 +168,35 @@ def test_waiting_has_an_end_in_words() -> None:
             assert not isinstance(upload, AlreadyHave)
             async with upload:
                 began = trio.current_time()
-                with pytest.raises(RemoteError, match="too many transfers at once, at a; try again later"):
+                with (
+                    pytest.raises(RemoteError, match="too many transfers at once, at a; try again later"),
+                    trio.fail_after(2 * LONGEST_WAIT),
+                ):
                     await cluster.put(key_of(sample(10, 2)))
                 assert trio.current_time() - began == LONGEST_WAIT
             await store(cluster, b"now there is room")
+
+    simulate(scenario)
+
+
+def test_a_transfer_that_waits_is_not_overtaken() -> None:
+    """It waits for `a`. Meanwhile others want `b` alone, which is free: its claim on it stands."""
+
+    async def scenario(world: Simulation) -> None:
+        a, b = (Node(name, MemoryStore(name), limit=1) for name in "ab")
+        admission, order = Admission(), list[str]()
+
+        async def transfer(name: str, nodes: list[Node]) -> None:
+            await admission.enter(nodes)
+            order.append(name)
+            await trio.sleep(1)
+            for node in nodes:
+                admission.leave(node)
+
+        async with trio.open_nursery() as nursery:
+            for name, nodes in [("first", [a]), ("waits for both", [a, b]), ("later", [b]), ("last", [b])]:
+                nursery.start_soon(transfer, name, nodes)
+                await trio.sleep(0.1)
+        assert order == ["first", "waits for both", "later", "last"]
 
     simulate(scenario)

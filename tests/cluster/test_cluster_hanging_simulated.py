@@ -115,6 +115,7 @@ def test_a_suspended_node_continues_a_download_that_would_end_otherwise() -> Non
         a, b = world.node("a"), world.node("b")
         for node in (a, b):
             node.store.contents[key] = content
+        world.node("c")  # replies, and does not have the content: not all that are left are suspended
         async with world.cluster(timeout=TIMEOUT) as cluster:
             b.fail(Failing.HANG)
             cluster.nodes[1].failed()

@@ -141,3 +141,20 @@ def test_without_deadlines_the_request_leaves_in_time(skew: float) -> None:
             assert key in node.store.contents
 
     simulate(scenario)
+
+
+@pytest.mark.parametrize("version", [2, 3, 4])
+def test_after_the_deadline_no_node_gets_a_removal(version: int) -> None:
+    """And content that is absent counts as removed all the same."""
+
+    async def scenario(world: Simulation) -> None:
+        node = world.node("a")
+        node.store.contents[present := key_of(b"present")] = b"present"
+        async with served(node, version=version) as remote, Cluster("c", [Node("a", remote)]) as cluster:
+            before = await cluster.timestamp()
+            assert not (await cluster.remove(present, before=before)).ok
+            assert (await cluster.remove(key_of(b"absent"), before=before)).ok
+            assert "remove" not in node.asked
+        assert present in node.store.contents
+
+    simulate(scenario)

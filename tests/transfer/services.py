@@ -142,3 +142,32 @@ class Refusing(MemoryStore):
 
         upload.finish = finish  # type: ignore[method-assign]
         return upload
+
+
+class Told(MemoryStore):
+    """Notes what it is told about what it sent. Its first download stops after `stops_at` bytes, without an error."""
+
+    def __init__(self, stops_at: int | None = None) -> None:
+        super().__init__()
+        self.stops_at = stops_at
+        self.receipts: list[bool] = []
+
+    async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
+        download = await super().get(key, offset=offset, file=file)
+        readinto, left = download.readinto, self.stops_at
+        self.stops_at = None
+
+        async def finish(received: bool) -> None:
+            self.receipts.append(received)
+
+        async def read_some(view: memoryview) -> int:
+            nonlocal left
+            if left is None:
+                return await readinto(view)
+            count = await readinto(view[:left])
+            left -= count
+            return count
+
+        download.finish = finish  # type: ignore[method-assign]
+        download.readinto = read_some  # type: ignore[method-assign]
+        return download

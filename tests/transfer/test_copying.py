@@ -6,13 +6,13 @@ import pytest
 
 from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, Stored
+from p2pannex.service import AlreadyHave, Download, Stored, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of
 from p2pannex.transfer.copying import copy
 from p2pannex.transfer.errors import NotPresent, NotStoredError, WrongContent
 from p2pannex.transfer.progress import Transferred
-from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, WHOLE, Doubting, Refusing, Watched, remote_to
+from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, WHOLE, Doubting, Refusing, Told, Watched, remote_to
 
 
 @pytest.mark.parametrize("content", [b"", b"x", SMALL_CONTENT, LARGE_CONTENT], ids=len)
@@ -126,3 +126,77 @@ async def test_copy_to_a_target_that_does_not_store_good_content() -> None:
             await copy(source, Refusing(frozenset({"other-uuid"})), key)
         assert caught.value.uuids == {"other-uuid"}
         assert isinstance(caught.value, WrongContent) is not valid
+
+
+class Announced(MemoryStore):
+    """Notes how many bytes are announced for each upload."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths: list[int] = []
+
+    async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
+        upload = await super().put(key, file)
+        if isinstance(upload, Upload):
+            begin = upload.begin
+
+            async def noted(length: int) -> None:
+                self.lengths.append(length)
+                await begin(length)
+
+            upload.begin = noted  # type: ignore[method-assign]
+        return upload
+
+
+@pytest.mark.parametrize("content", [SMALL_CONTENT, LARGE_CONTENT], ids=len)
+async def test_the_source_learns_whether_the_target_stored_it(content: bytes) -> None:
+    """FAILURE makes a source look at its copy. A second reading shows that this one is good."""
+    source, key = Told(), key_of(content)
+    source.contents[key] = content
+    with pytest.raises(NotStoredError):
+        await copy(source, Refusing(), key)
+    assert source.receipts == [False, True]
+    source.contents[key] = content[:-1] + b"?"
+    source.receipts.clear()
+    with pytest.raises(WrongContent):
+        await copy(source, MemoryStore(), key)
+    assert source.receipts == [False, False]
+    source.contents[key] = content
+    source.receipts.clear()
+    assert await copy(source, MemoryStore(), key) == Stored()
+    assert source.receipts == [True]
+
+
+@pytest.mark.parametrize("wrong", [SMALL_CONTENT[:-1], SMALL_CONTENT + b"?"], ids=len)
+async def test_a_length_that_is_not_the_keys_never_reaches_the_target(wrong: bytes) -> None:
+    source, target = MemoryStore(), Announced()
+    source.contents[key := key_of(SMALL_CONTENT)] = wrong
+    with pytest.raises(WrongContent, match=f"announces {len(wrong)} bytes"):
+        await copy(source, target, key)
+    assert target.lengths == [0], "with INVALID, which keeps the connection"
+
+
+@pytest.mark.parametrize("grown_by", [-7, 7])
+async def test_a_source_whose_content_has_another_length_when_it_goes_on(grown_by: int) -> None:
+    """The key does not tell the size, so the length that was announced first is the one that counts."""
+    source, target, key = Told(stops_at=1_000_000), Announced(), Key.parse("WORM-m1--name")
+    source.contents[key] = LARGE_CONTENT
+    get = source.get
+
+    async def grow_then_get(key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
+        if offset:
+            source.contents[key] = bytes(len(LARGE_CONTENT) + grown_by)
+        return await get(key, offset=offset, file=file)
+
+    source.get = grow_then_get  # type: ignore[method-assign]
+    with pytest.raises(WrongContent, match=f"announces {len(LARGE_CONTENT) + grown_by} bytes"):
+        await copy(source, target, key)
+    assert target.lengths == [len(LARGE_CONTENT)]
+    assert not target.contents
+
+
+async def test_a_source_that_stops_early_goes_on_in_the_same_upload() -> None:
+    source, target = Told(stops_at=1_000_000), Announced()
+    source.contents[key := key_of(LARGE_CONTENT)] = LARGE_CONTENT
+    assert await copy(source, target, key) == Stored()
+    assert target.lengths == [len(LARGE_CONTENT)]

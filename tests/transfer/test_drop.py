@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
 from p2pannex.keys.key import Key
 from p2pannex.p2p.remote import Remote
-from p2pannex.service import RETENTION, Lock, Removal
+from p2pannex.service import RETENTION, Lock, NotLocked, Removal
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of
 from p2pannex.testing.serving import served
@@ -123,6 +123,8 @@ rates = st.floats(0.975, 1.025)
 @example([0, 0, 0, 0, 0, 0, 569.999], 0.0, 0.0, 0.999, 1.0, 1.0, 1.0)
 @example([0, 0, 0, 500, 0, 0, 500], 0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
 @example([0, 0, 0, 0, 500, 0, 500], 0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+@example([0, 0, 0, 0, 0, 0, 590], 0.0, 0.0, 0.0, 1.0, 0.975, 1.025)  # needs all of MARGIN, as does the next
+@example([0, 0, 0, 0, 0, 0, 585.5], 0.0, 0.0, 0.0, 1.0, 0.975, 1.025)
 async def test_nothing_is_removed_after_the_promise_has_ended(
     delays: list[float], ours: float, theirs: float, held: float, rate: float, target_rate: float, holder_rate: float
 ) -> None:
@@ -139,6 +141,18 @@ async def test_nothing_is_removed_after_the_promise_has_ended(
     if target.removed_at is not None:
         assert target.removed_at < holder.expires
         assert KEY in holder.contents
+
+
+async def test_the_margin_covers_clocks_that_run_unequally() -> None:
+    """Without most of it, the slowest target removes after the lock of the fastest holder has expired."""
+    for margin, in_time in [(0, False), (MARGIN - 1, False), (MARGIN, True)]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("p2pannex.transfer.drop.MARGIN", margin)
+            world = World([0, 0, 0, 0, 0, 0, 585.5])
+            target = Distant(world, "target", SkewedClock(world, 0.0, 0.975))
+            holder = LosesItsHolder(world, "holder", SkewedClock(world, 0.0, 1.025))
+            await remove_while_locked(KEY, target=target, holder=holder, clock=SkewedClock(world, 0.0, slow=True))
+            assert (target.removed_at is None or target.removed_at < holder.expires) is in_time
 
 
 fractions = st.floats(0, 0.9999)
@@ -240,6 +254,20 @@ async def test_a_repository_that_does_not_have_it_cannot_hold_it() -> None:
     target, holder = Distant(world, "target", clock), Distant(world, "holder", clock)
     del holder.contents[KEY]
     with pytest.raises(RemovalRefused, match=r"holder cannot lock the content: .* is not present"):
+        await remove_while_locked(KEY, target=target, holder=holder, clock=clock)
+    assert KEY in target.contents
+
+
+async def test_a_copy_that_is_there_and_cannot_be_locked_does_not_count() -> None:
+    class Unlockable(Distant):
+        async def lock(self, key: Key) -> Lock:
+            raise NotLocked("it is on another machine")
+
+    world = World()
+    clock = SkewedClock(world, 0.0)
+    target, holder = Distant(world, "target", clock), Unlockable(world, "holder", clock)
+    assert await holder.check_present(KEY)
+    with pytest.raises(RemovalRefused, match="holder cannot lock the content"):
         await remove_while_locked(KEY, target=target, holder=holder, clock=clock)
     assert KEY in target.contents
 

@@ -12,8 +12,9 @@ from p2pannex.errors import ConnectionLost
 from p2pannex.keys.key import Key
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of
+from p2pannex.transfer.receiving_file import partial_path
 from p2pannex.transfer.transfer import NotPresent, Transferred, WrongContent, retrieve
-from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, Doubting, Watched, partials, remote_to
+from tests.transfer.services import LARGE_CONTENT, SMALL_CONTENT, Doubting, Told, Watched, partials, remote_to
 
 
 @pytest.mark.parametrize("content", [b"", b"x", SMALL_CONTENT, LARGE_CONTENT], ids=len)
@@ -129,3 +130,33 @@ async def test_a_cancelled_retrieve_keeps_what_arrived(tmp_path: Path) -> None:
     assert partials(tmp_path)[0].stat().st_size >= 1 << 20
     await retrieve(store, key, tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == LARGE_CONTENT
+
+
+@pytest.mark.parametrize("content", [SMALL_CONTENT, LARGE_CONTENT], ids=len)
+async def test_a_service_learns_whether_its_content_was_right(tmp_path: Path, content: bytes) -> None:
+    """FAILURE makes it look at its copy."""
+    service = Told()
+    service.contents[key := key_of(content)] = content[:-1] + b"?"
+    with pytest.raises(WrongContent):
+        await retrieve(service, key, tmp_path / "f")
+    service.contents[key] = content
+    await retrieve(service, key, tmp_path / "f")
+    assert service.receipts == [False, True]
+
+
+@pytest.mark.parametrize("wrong", [SMALL_CONTENT[:-1], SMALL_CONTENT + b"?"], ids=len)
+async def test_a_length_that_is_not_the_keys_is_refused_before_the_first_byte(tmp_path: Path, wrong: bytes) -> None:
+    service, progress = MemoryStore(), Watched()
+    service.contents[key := key_of(SMALL_CONTENT)] = wrong
+    with pytest.raises(WrongContent, match=f"announces {len(wrong)} bytes"):
+        await retrieve(service, key, tmp_path / "f", progress=progress)
+    assert progress.reports == []
+
+
+async def test_a_whole_partial_without_a_digest_needs_the_services_valid(tmp_path: Path) -> None:
+    """Its size is right, and nothing else can be known here."""
+    key = Key.parse(f"WORM-s{len(SMALL_CONTENT)}-m1--name")
+    Path(os.fsdecode(partial_path(os.fsencode(tmp_path / "f"), key))).write_bytes(SMALL_CONTENT)
+    with pytest.raises(NotPresent):
+        await retrieve(MemoryStore(), key, tmp_path / "f")
+    assert not (tmp_path / "f").exists()

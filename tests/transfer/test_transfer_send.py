@@ -153,3 +153,13 @@ async def test_what_is_not_a_regular_file_is_not_sent(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "fifo"):
         with pytest.raises(OSError, match="not a regular file"):
             await send(MemoryStore(), key_of(b""), path)
+
+
+async def test_what_a_service_kept_too_much_does_not_become_the_content(tmp_path: Path) -> None:
+    """The key does not tell the size. Only INVALID keeps the service from storing what it has."""
+    service, key = MemoryStore(), Key.parse("WORM-m1--name")
+    service.partials[key] = bytearray(b"more than the file has")
+    (tmp_path / "f").write_bytes(b"file")
+    with pytest.raises(WrongContent, match="kept 22 bytes"):
+        await send(service, key, tmp_path / "f")
+    assert service.contents == {}

@@ -7,13 +7,14 @@ import pytest
 from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.health_files import HealthFiles
+from p2pannex.gateways.repository.cluster import NotAGatewayRepository
 from p2pannex.gateways.repository.wanted import Undecidable
 from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.sizes import repository_sizes
 from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, key_of, store
-from tests.gateways.repository.gateway import KEY, Gateway
+from tests.gateways.repository.gateway import FAM, KEY, OWN, Gateway
 from tests.git_annex.branch.repositories import push
 from tests.support.waiting import until
 
@@ -179,3 +180,75 @@ async def test_what_names_the_nodes_must_be_readable(gateway: Gateway, name: str
     push(gateway.path / ".git", name.encode(), LARGE)
     with pytest.raises(RemoteError, match=f"{name} in the git-annex branch has more than 1000 bytes"):
         gateway.open()
+
+
+async def test_a_removal_that_one_node_refuses_is_logged_for_the_others(gateway: Gateway) -> None:
+    async with gateway.open() as cluster:
+        await store(cluster, b"content")
+        async with DirectoryStore(gateway.nodes / "a") as node, await node.lock(KEY):
+            assert not (await cluster.remove(KEY)).ok
+    assert gateway.locations(KEY) == {"a"}
+    assert [gateway.has(name) for name in "ab"] == [True, False]
+
+
+async def test_nothing_is_sent_to_the_nodes_if_it_cannot_be_logged(gateway: Gateway) -> None:
+    async with gateway.open() as cluster:
+        await store(cluster, b"content")
+    journal = gateway.path / ".git" / "annex" / "journal"
+    async with gateway.open() as cluster:
+        journal.rmdir()
+        journal.touch(0o444)
+        with pytest.raises(RemoteError, match="journal"):
+            await cluster.put(key_of(b"more"))
+        with pytest.raises(RemoteError, match="journal"):
+            await cluster.remove(KEY)
+        journal.unlink()
+        assert [gateway.has(name) for name in "ab"] == [True, True]
+
+
+async def test_a_repository_that_is_no_gateway_of_the_cluster_any_more(gateway: Gateway) -> None:
+    async with gateway.cluster() as cluster:
+        gateway.config("annex.cluster.fam")
+        with pytest.raises(NotAGatewayRepository, match=FAM):
+            await cluster.reload()
+
+
+def behind(gateway: Gateway) -> tuple[str, str, str]:
+    """Make B a gateway with two nodes of the cluster behind it. The UUIDs of B and of the two."""
+    other, *far = (f"f{n}f0f0f0-1111-4222-8333-444444444444" for n in range(3))
+    gateway.config("remote.B.url", "ssh://host.invalid/srv/annex")
+    gateway.config("remote.B.annex-uuid", other)
+    gateway.config("remote.B.annex-cluster-gateway", FAM)
+    listed = " ".join(f"{uuid}:{name}" for name, uuid in gateway.uuids.items())
+    gateway.write(
+        "proxy.log",
+        f"2s {OWN} {FAM}:fam {listed} {far[0]}:B-x {far[1]}:B-y",
+        f"2s {other} {FAM}:fam {far[0]}:x {far[1]}:y",
+    )
+    gateway.write("cluster.log", f"2s {FAM} {' '.join(gateway.uuids.values())} {far[0]} {far[1]}")
+    return other, far[0], far[1]
+
+
+async def test_nodes_behind_a_gateway_are_known_to_be(gateway: Gateway) -> None:
+    """A request that came through this gateway goes to none of them."""
+    other, x, y = behind(gateway)
+    async with gateway.cluster() as cluster:
+        assert {node.uuid: node.via for node in cluster.nodes if node.via} == {x: {other}, y: {other}}
+
+
+async def test_content_goes_to_a_whole_gateway_only_if_all_behind_it_want_it(gateway: Gateway) -> None:
+    _, x, y = behind(gateway)
+    async with gateway.cluster() as cluster:
+        chosen = {node.uuid for node in await cluster.choose(KEY, None, cluster.nodes)}
+        assert chosen == {FAM, *gateway.uuids.values()}, "one upload for both"
+        gateway.write("preferred-content.log", f"{x} include=*.x timestamp=1s")
+        await cluster.reload()
+        chosen = {node.uuid for node in await cluster.choose(KEY, None, cluster.nodes)}
+        assert chosen == {y, *gateway.uuids.values()}
+
+
+async def test_a_cluster_is_not_named_as_having_content(gateway: Gateway) -> None:
+    """A gateway names it that got content for all nodes behind it."""
+    async with gateway.cluster() as cluster:
+        named = cluster._named(frozenset({FAM, gateway.uuids["a"]}))
+        assert named == {gateway.uuids["a"]}

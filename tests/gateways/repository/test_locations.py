@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from p2pannex.errors import RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.repository.locations import LoggedRemote, NodeLog
 from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.branch.journal import Journal
-from p2pannex.service import AlreadyHave, Upload
+from p2pannex.keys.key import Key
+from p2pannex.service import AlreadyHave, NotStored, Upload
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.system.disk_work import Inline
-from p2pannex.testing.samples import key_of, store
+from p2pannex.testing.samples import key_of, offer, store
 from p2pannex.testing.serving import served
+from tests.support.restarting import RestartingRepository
 
 KEY = key_of(b"content")
 
@@ -117,3 +119,42 @@ async def test_what_could_not_be_logged_is_not_forgotten_for_more(
     await log.commit()
     assert (await service.remove(key_of(b"more"))).ok
     assert await branch.locations(KEY) == set()
+
+
+async def test_what_was_refused_is_not_logged(branch: Branch) -> None:
+    node = MemoryStore("u1")
+    service = LoggedRemote(node, NodeLog(branch, ["u1"]))
+    assert await offer(service, b"another", KEY) == NotStored()
+    assert await branch.locations(KEY) == set()
+    await store(service, b"content")
+    lock = await service.lock(KEY)
+    assert not (await service.remove(KEY)).ok
+    await lock.release()
+    assert not (await service.remove(KEY, before=0)).ok, "the deadline has passed"
+    assert await node.check_present(KEY)
+    assert await branch.locations(KEY) == {"u1"}
+
+
+async def test_content_that_changed_while_it_was_sent_is_neither_stored_nor_logged(branch: Branch) -> None:
+    node, worm = MemoryStore("u1"), Key.parse("WORM-s7-m1--name")
+    service = LoggedRemote(node, NodeLog(branch, ["u1"]))
+    async with await service.put(worm) as upload:  # type: ignore[union-attr]
+        await upload.begin(7)
+        await upload.send_all(memoryview(b"content"))
+        assert await upload.finish(False) == NotStored()
+    assert node.contents == {}
+    assert await branch.locations(worm) == set()
+
+
+async def test_a_node_that_restarts_after_its_clock_was_read(branch: Branch) -> None:
+    """Its clock begins at zero again, so the deadline that the client computed would be too late."""
+    target = RestartingRepository("memory")
+    target.store.contents[KEY] = b"content"
+    async with served(target.store, peers=target.peers, connections=2) as remote:
+        service = LoggedRemote(remote, NodeLog(branch, [remote.uuid]))
+        async with service.pinned() as view:
+            before = await view.timestamp() + 10
+            await target.restart()
+            with pytest.raises(ConnectionLost):
+                await view.remove(KEY, before=before)
+        assert target.store.contents == {KEY: b"content"}

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from p2pannex.errors import RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.repository.nodes import cost_of
 from p2pannex.git_annex.remotes import GitRemote
+from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, store
 from tests.gateways.repository.gateway import KEY, Gateway
 from tests.support.special_remotes import PLAIN
@@ -34,6 +35,39 @@ async def test_a_node_that_is_not_there_is_used_when_it_is(gateway: Gateway, cap
         await store(cluster, b"content")
         assert gateway.has("c")
     assert gateway.locations(KEY) == {"a", "b", "c"}
+
+
+async def test_another_repository_in_the_place_of_a_node_is_not_taken_for_it(gateway: Gateway) -> None:
+    """For example where another disk is mounted now. It neither gets content nor counts as the node."""
+    (gateway.nodes / "b").rename(gateway.nodes / "away")
+    other = DirectoryStore.create(gateway.nodes / "b")
+    async with gateway.cluster() as cluster:
+        assert cluster.problems == (
+            f"node b: the repository in {gateway.nodes}/b is {other.uuid}, not {gateway.uuids['b']}",
+        )
+        await store(cluster, b"content")
+        removal = await cluster.remove(KEY)
+        assert not removal.ok
+        assert removal.uuids == {gateway.uuids["a"]}
+    assert not await other.check_present(KEY)
+    async with gateway.open(gateway.uuids["b"]) as service:
+        with pytest.raises(RemoteError, match=other.uuid):
+            await service.check_present(KEY)
+
+
+async def test_a_server_is_told_which_repository_is_meant(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a gateway: without the UUID it would serve its own repository."""
+    ssh = gateway.nodes / "ssh"
+    ssh.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {gateway.nodes}/words\nexit 255\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH", str(ssh))
+    uuid = gateway.node("far", there=False)
+    gateway.config("remote.far.url")
+    gateway.config("remote.far.url", "ssh://host/srv/annex")
+    async with gateway.open(uuid) as service:
+        with pytest.raises(ConnectionLost):
+            await service.check_present(KEY)
+    assert f"--uuid '{uuid}'" in (gateway.nodes / "words").read_text()
 
 
 async def test_a_special_remote_is_a_node_that_answers_with_what_is_wrong(gateway: Gateway) -> None:

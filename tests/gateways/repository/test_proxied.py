@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from p2pannex.errors import RemoteError
+from p2pannex.gateways.repository.proxied import ProxiedRemote
+from p2pannex.p2p.remote import Remote
 from p2pannex.testing.samples import fetch, store
 from tests.gateways.repository.gateway import FAM, KEY, OWN, Gateway
 
@@ -34,6 +36,9 @@ async def test_a_repository_that_was_asked_for_in_a_circle(gateway: Gateway) -> 
         with pytest.raises(RemoteError, match="leads back"):
             await view.check_present(KEY)
         await view.aclose()
+        assert isinstance(service, ProxiedRemote)
+        assert isinstance(service._inner, Remote)
+        assert service._inner._bypass == (OWN,), "the other gateway is told not to come back to us"
 
 
 def test_what_is_not_served(gateway: Gateway) -> None:

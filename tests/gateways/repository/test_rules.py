@@ -124,3 +124,33 @@ def test_gateways_that_would_ask_each_other_in_a_circle() -> None:
         gone.node(N1)
     for client, expected in (("unknown", ["n1", "B-far"]), (OTHER, ["n1"])):
         assert nodes(Rules(OWN, CONFIG, PROXIES, CLUSTERS, client)) == expected
+
+
+def test_a_node_of_one_cluster_is_no_node_of_another() -> None:
+    """Both are served here. For the second one, the git config names no node."""
+    two = "acaaaaaa-d741-8fa9-adac-bb580e9347d0"
+    config = {**CONFIG, "annex.cluster.two": two}
+    proxies = {**PROXIES, OWN: {**PROXIES[OWN], two: "two"}, OTHER: {**PROXIES[OTHER], two: "two"}}
+    found = Rules(OWN, config, proxies, {FAM: (N1, FAR), two: (N1, FAR)})
+    assert found.is_cluster(two)
+    assert nodes(found) == ["n1", "B-far"]
+    assert found.nodes(two) == []
+    assert found.whole(two, OTHER) is None
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        rules({OWN: {N1: "n1"}}),
+        rules(PROXIES, {}),
+        rules(fam=None),
+    ],
+    ids=["not in proxy.log", "not in cluster.log", "not in the git config"],
+)
+def test_a_cluster_that_one_of_three_does_not_name_is_not_served(found: Rules) -> None:
+    assert not found.is_cluster(FAM)
+
+
+def test_where_a_node_has_a_direct_route_only_that_counts() -> None:
+    """Else it would get each request twice."""
+    assert nodes(rules({**PROXIES, OTHER: {FAM: "fam", FAR: "far", N1: "its-own-n1x"}})) == ["n1", "B-far"]

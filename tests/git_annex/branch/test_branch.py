@@ -93,7 +93,7 @@ def test_what_is_no_uuid(blocking: BlockingBranch, uuid: str) -> None:
 
 async def test_a_change_is_logged_though_the_task_is_cancelled(repository: Path, blocking: BlockingBranch) -> None:
     """What it says has already happened."""
-    async with Branch(repository, lock_timeout=20) as branch, trio.open_nursery() as nursery:
+    async with Branch(BlockingBranch(repository, lock_timeout=20)) as branch, trio.open_nursery() as nursery:
         with blocking.journal.lock():
             nursery.start_soon(branch.log_location, KEY, A, True)
             await trio.sleep(0.1)
