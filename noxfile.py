@@ -62,6 +62,7 @@ def lint(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
     session.run("python", "protocol-spec/generate.py", "--check")
+    session.run("python", "tools/access_table.py", "--check")
 
 
 @nox.session

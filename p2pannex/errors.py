@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "APPEND_ONLY_ERROR",
+    "LIMITED_ERROR",
     "READ_ONLY_ERROR",
     "AccessDenied",
     "ConnectionLost",
@@ -18,7 +19,8 @@ __all__ = [
 
 READ_ONLY_ERROR = "this repository is read-only; write access denied"
 APPEND_ONLY_ERROR = "this repository is append-only; removal denied"
-"""The texts of the ERROR to a request that the access mode does not allow. git-annex's servers send the same."""
+LIMITED_ERROR = "git access denied"
+"""The texts of the ERROR to a request that a restriction refuses. git-annex's servers send the first two as well."""
 
 
 class RemoteError(Exception):
@@ -35,7 +37,8 @@ class WrongContent(RemoteError):
 
 
 class AccessDenied(RemoteError):
-    """The client's access mode does not allow the request: the repository is read-only or append-only for it."""
+    """A restriction of the client refuses the request. The repository is read-only or append-only for this client, or
+    the client may not use its git repository."""
 
 
 class ConnectionLost(Exception):

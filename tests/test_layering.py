@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "p2pannex"
 
 LAYERS = [
     "errors keys child_environment terminal",
-    "protocol transports system",
+    "protocol transports system restrictions",
     "service access url_syntax http1",
     "p2p p2phttp keep transfer git_annex server_tokens",
     "stores cluster",

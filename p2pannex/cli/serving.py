@@ -46,7 +46,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _listens(*, required: bool) -> Callable[[F], F]:
-    """Add the options of commands that serve; the function gets them as `urls`, `mode`, `tls_cert` and `tls_key`."""
+    """Add the options of commands that serve: the function gets `urls`, `mode`, `limited`, `tls_cert` and `tls_key`."""
 
     def decorate(command: F) -> F:
         @click.option(
@@ -60,6 +60,7 @@ def _listens(*, required: bool) -> Callable[[F], F]:
         )
         @click.option("--read-only", is_flag=True, help="Clients may only fetch and lock.")
         @click.option("--append-only", is_flag=True, help="Clients may not remove.")
+        @click.option("--no-git", "limited", is_flag=True, help="Clients may not use the git repository.")
         @click.option("--tls-cert", metavar="FILE", type=click.Path(), help="For tls://: the certificate chain, PEM.")
         @click.option("--tls-key", metavar="FILE", type=click.Path(), help="Its private key, if it is in another file.")
         @functools.wraps(command)
@@ -78,7 +79,13 @@ def _listens(*, required: bool) -> Callable[[F], F]:
 @_listens(required=True)
 @prints
 def serve(
-    directory: str, urls: tuple[str, ...], mode: Mode, tls_cert: str | None, tls_key: str | None, output: Output
+    directory: str,
+    urls: tuple[str, ...],
+    mode: Mode,
+    limited: bool,
+    tls_cert: str | None,
+    tls_key: str | None,
+    output: Output,
 ) -> int:
     """Serve a directory store, a git-annex repository or a cluster on sockets and P2P networks.
 
@@ -95,7 +102,8 @@ def serve(
         from p2pannex.urls import open_local
 
         store = open_local(directory)
-        return await _serve(store, directory, store.tokens_directory(), urls, mode, tls_cert, tls_key, output)
+        tokens = store.tokens_directory()
+        return await _serve(store, directory, tokens, urls, mode, limited, tls_cert, tls_key, output)
 
     return trio.run(run)
 
@@ -117,6 +125,7 @@ def proxy(
     tokens_of: str | None,
     urls: tuple[str, ...],
     mode: Mode,
+    limited: bool,
     tls_cert: str | None,
     tls_key: str | None,
     connection: ConnectionOptions,
@@ -145,11 +154,11 @@ def proxy(
         known = parsed.uuid if isinstance(parsed := parse_url(url), SshURL) and uuid is None else uuid
         if tokens_of is None:
             async with connection.open(url, uuid=known) as service:
-                await serve_stdio(service, mode=mode, report=complain)
+                await serve_stdio(service, mode=mode, limited=limited, report=complain)
             return exit_codes.DONE
         tokens = open_local(tokens_of).tokens_directory()
         async with connection.open(url, uuid=known, connections=CONNECTIONS) as service:
-            return await _serve(service, tokens_of, tokens, urls, mode, tls_cert, tls_key, output)
+            return await _serve(service, tokens_of, tokens, urls, mode, limited, tls_cert, tls_key, output)
 
     if urls:
         _log_to_stderr(output)
@@ -175,6 +184,7 @@ async def _serve(
     tokens_directory: bytes,
     urls: tuple[str, ...],
     mode: Mode,
+    limited: bool,
     tls_cert: str | None,
     tls_key: str | None,
     output: Output,
@@ -216,9 +226,8 @@ async def _serve(
                 )
             async with trio.open_nursery() as serving:
                 for accepted, listeners in listening.items():
-                    serving.start_soon(
-                        partial(serve_listeners, listeners, service, tokens=accepted, mode=mode, stopping=stopping)
-                    )
+                    settings = {"tokens": accepted, "mode": mode, "limited": limited, "stopping": stopping}
+                    serving.start_soon(partial(serve_listeners, listeners, service, **settings))
         nursery.cancel_scope.cancel()
     return exit_codes.DONE
 

@@ -154,11 +154,10 @@ def read_annex_config(directory: bytes) -> AnnexConfig:
 
 def _place(directory: bytes) -> _Place | None:
     """Find the repository, by git's rules for ``.git`` files and ``commondir``. Parent directories are not searched."""
-    for top, start in (
-        (directory, os.path.join(directory, b".git")),
-        (directory, directory),
-        (directory.rstrip(b"/") + b".git",) * 2,
-    ):
+    candidates = [(directory, os.path.join(directory, b".git")), (directory, directory)]
+    if not os.path.isdir(directory):  # if it is one, another directory must not be used instead of it
+        candidates.append((directory.rstrip(b"/") + b".git",) * 2)
+    for top, start in candidates:
         git_dir = start
         if os.path.isfile(start):
             text = _first_line(start)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 
-from p2pannex.errors import APPEND_ONLY_ERROR, READ_ONLY_ERROR, AccessDenied, ConnectionLost, RemoteError
+from p2pannex.errors import (
+    APPEND_ONLY_ERROR,
+    LIMITED_ERROR,
+    READ_ONLY_ERROR,
+    AccessDenied,
+    ConnectionLost,
+    RemoteError,
+)
 from p2pannex.p2p.peer import Peer
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import State
@@ -79,7 +86,7 @@ def _without(secret: str, text: str) -> str:
 
 def remote_error(text: str) -> RemoteError:
     """The error for an ERROR that the server sent."""
-    return AccessDenied(text) if text in (READ_ONLY_ERROR, APPEND_ONLY_ERROR) else RemoteError(text)
+    return AccessDenied(text) if text in (READ_ONLY_ERROR, APPEND_ONLY_ERROR, LIMITED_ERROR) else RemoteError(text)
 
 
 async def receive(peer: Peer, timeout: float | None = None) -> m.Message:

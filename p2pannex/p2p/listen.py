@@ -101,13 +101,15 @@ async def serve_listeners(
     *,
     tokens: Tokens | None = None,
     mode: Mode = Mode.READ_WRITE,
+    limited: bool = False,
     limits: Limits | None = None,
     stopping: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `service` to all clients that connect, until cancelled or until `stopping` is set. Closes the listeners.
 
-    A client may do what both its token and `mode` allow. Without `tokens`, every listener must be `authenticated`.
+    A client may do what both its token and `mode` allow. `limited` is that of `serve`. Without `tokens`, every listener
+    must be `authenticated`.
 
     When `stopping` is set, the server accepts no more connections and closes those that are between requests. Other
     connections are closed when their request ends, or after `limits.grace`. Cancelling closes all of them immediately.
@@ -115,7 +117,7 @@ async def serve_listeners(
     try:
         if tokens is None and not all(listener.authenticated for listener in listeners):
             raise ValueError("without tokens, no client could be accepted")
-        server = _Server(service, tokens, mode, limits or Limits())
+        server = _Server(service, tokens, mode, limits or Limits(), limited=limited)
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
@@ -135,10 +137,11 @@ async def serve_listeners(
 
 
 class _Server:
-    def __init__(self, service: Service, tokens: Tokens | None, mode: Mode, limits: Limits) -> None:
+    def __init__(self, service: Service, tokens: Tokens | None, mode: Mode, limits: Limits, *, limited: bool) -> None:
         self._service = service
         self._tokens = tokens
         self._mode = mode
+        self._limited = limited
         self._limits = limits
         self._unauthenticated: set[_Connection] = set()
         # Of these, the ones with a valid token that wait until they can be served, in the order of their arrival.
@@ -201,6 +204,7 @@ class _Server:
                     connection.peer,
                     self._service,
                     mode=connection.mode,
+                    limited=self._limited,
                     idle_timeout=self._limits.idle,
                     report=partial(self._report, connection),
                 )

@@ -22,7 +22,7 @@ from typing import Any
 import trio
 
 from p2pannex.access import Mode
-from p2pannex.errors import APPEND_ONLY_ERROR, READ_ONLY_ERROR, AccessDenied, ConnectionLost, RemoteError, Unsupported
+from p2pannex.errors import AccessDenied, ConnectionLost, RemoteError, Unsupported
 from p2pannex.p2p import bodies
 from p2pannex.p2p.client_watch import ClientWatch
 from p2pannex.p2p.peer import Peer
@@ -31,6 +31,7 @@ from p2pannex.p2p.session_service import SessionService
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TABLE, State
 from p2pannex.protocol.errors import RemoteProtocolError
+from p2pannex.restrictions import LIMITED, Restrictions, error_text
 from p2pannex.service import AlreadyHave, NotLocked, NotStored, Service, Stored, Upload
 from p2pannex.transports import pump
 
@@ -47,11 +48,15 @@ async def serve(
     service: Service,
     *,
     mode: Mode = Mode.READ_WRITE,
+    limited: bool = False,
     max_version: int = m.LATEST_VERSION,
     idle_timeout: float = math.inf,
     report: Callable[[str], object] | None = None,
 ) -> None:
     """Serve an authenticated client until it disconnects, then close the peer.
+
+    `mode` says what the client may change. If `limited`, it may neither fetch from nor push to the git repository. The
+    table of `p2pannex.restrictions` says which requests are refused.
 
     `max_version` is the highest protocol version to speak. `idle_timeout`, in seconds, is how long the client may be
     silent between requests or while it holds a lock; within a request the peer's own timeout applies, which is
@@ -61,7 +66,9 @@ async def serve(
     not called for requests that the service does not support at all, because some clients send these to find that out.
     """
     failure: Exception | None = None
-    session = _Session(peer, service, mode, max_version, idle_timeout, report)
+    session = _Session(
+        peer, service, Restrictions(mode.value, LIMITED if limited else ""), max_version, idle_timeout, report
+    )
     try:
         async with trio.open_nursery() as nursery:
             watch = ClientWatch(peer, nursery.cancel_scope)
@@ -91,7 +98,7 @@ class _Session:
         self,
         peer: Peer,
         service: Service,
-        mode: Mode,
+        restrictions: Restrictions,
         max_version: int,
         idle_timeout: float,
         report: Callable[[str], object] | None,
@@ -100,7 +107,7 @@ class _Session:
         self.clocked = SessionService(service)
         self.given = service
         """The caller's service, which the caller closes. Services that `bypassing` returned are closed here."""
-        self.mode = mode
+        self.restrictions = restrictions
         self.max_version = max_version
         self.idle_timeout = idle_timeout
         self.report = report
@@ -124,6 +131,8 @@ class _Session:
                 request = await peer.receive(self.idle_timeout)
                 if request is None:
                     return
+                if self.restrictions:
+                    self.check(request)
                 if type(request) not in UNWATCHED:
                     watch.begin()
                 await HANDLERS[type(request)](self, request)
@@ -166,9 +175,13 @@ class _Session:
             raise ClientGaveUp(message.message)
         return message
 
-    def writable(self) -> None:
-        if self.mode is Mode.READ_ONLY:
-            raise AccessDenied(READ_ONLY_ERROR)
+    def check(self, request: m.Message) -> None:
+        """AccessDenied if a restriction refuses the request."""
+        action = request.verb.decode()
+        if isinstance(request, m.Connect):
+            action = f"{action} {request.service}"
+        if restriction := self.restrictions.refusing(action):
+            raise AccessDenied(error_text(action, restriction))
 
     # Requests -------------------------------------------------------------------------------------------------
 
@@ -215,9 +228,6 @@ class _Session:
                 await lock.aclose()
 
     async def remove(self, request: m.Remove | m.RemoveBefore) -> None:
-        self.writable()
-        if self.mode is Mode.APPEND_ONLY:
-            raise AccessDenied(APPEND_ONLY_ERROR)
         before = request.timestamp if isinstance(request, m.RemoveBefore) else None
         removal = await self.clocked.remove(request.key, before)
         if self.report is not None and removal.reason:
@@ -240,7 +250,6 @@ class _Session:
             await download.finish(isinstance(await self.next_message(), m.Success | m.SuccessPlus))
 
     async def put(self, request: m.Put) -> None:
-        self.writable()
         peer = self.peer
         upload = await self.clocked.ask(lambda service: service.put(request.key, request.file))
         if isinstance(upload, AlreadyHave):
@@ -289,8 +298,6 @@ class _Session:
     async def connect(self, request: m.Connect) -> None:
         from p2pannex.p2p.tunnel import TunnelStream
 
-        if request.service == "git-receive-pack" and self.mode is not Mode.READ_WRITE:
-            raise AccessDenied(READ_ONLY_ERROR)  # a push can delete as well as append
         async with TunnelStream(self.peer) as stream:
             code = await self.service.connect(request.service, stream)
         await self.peer.send(m.ConnectDone(code))

@@ -14,17 +14,21 @@ from p2pannex.transports.descriptor import DescriptorStream
 
 
 async def serve_stdio(
-    service: Service, *, mode: Mode = Mode.READ_WRITE, report: Callable[[str], object] | None = None
+    service: Service,
+    *,
+    mode: Mode = Mode.READ_WRITE,
+    limited: bool = False,
+    report: Callable[[str], object] | None = None,
 ) -> None:
     """Serve the client on standard input and output until it disconnects. The caller opens and closes `service`.
 
     From this call until the process ends, whatever else the process writes to standard output goes to standard error,
     so that a stray print cannot corrupt content. The client sends no token: every user who can start the program can
-    use the repository. ConnectionLost if the client disconnects in the middle of a request. `report` is that of
-    `serve`.
+    use the repository. ConnectionLost if the client disconnects in the middle of a request. `mode`,
+    `limited` and `report` are those of `serve`.
     """
     peer = StreamPeer(DescriptorStream(0, claim_output(), keep_open=True), Side.SERVER)
-    await serve(peer, service, mode=mode, report=report)
+    await serve(peer, service, mode=mode, limited=limited, report=report)
 
 
 __all__ = ["serve_stdio"]

@@ -11,9 +11,10 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from p2pannex.cli.shell.command_line import CommandRefused, is_set
+from p2pannex.cli.shell.command_line import CommandRefused, refuse
 from p2pannex.git_annex.config import NotAnAnnex, NotInitialised, git, read_annex_config, work_tree
 from p2pannex.git_annex.values import is_true
+from p2pannex.restrictions import AUTOINIT
 from p2pannex.system.file_locks import Busy, sole_writer
 
 
@@ -34,8 +35,7 @@ def initialise(directory: str, *, requested: bool) -> bool:
         return False
     if "annex.autoinit" in values and not is_true(values["annex.autoinit"]):
         return False
-    if is_set("GIT_ANNEX_SHELL_READONLY"):
-        raise CommandRefused("action blocked by GIT_ANNEX_SHELL_READONLY")
+    refuse(AUTOINIT)
     with _only_one(git_dir):
         try:
             read_annex_config(path)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from p2pannex.restrictions import DIRECTORY, VARIABLES, Restrictions
+
 
 class CommandRefused(Exception):
     """A command cannot be run. The text is one line for the client's user; `status` is the exit status."""
@@ -90,14 +92,48 @@ def options(words: list[str]) -> Given:
     return given
 
 
+def restrictions() -> Restrictions:
+    """What the environment of this account, or of this ssh key, forbids."""
+    return Restrictions(*(name for name, variable in VARIABLES.items() if is_set(variable)))
+
+
+def refuse(action: str) -> None:
+    """CommandRefused if a restriction refuses the command."""
+    if restriction := restrictions().refusing(action):
+        raise CommandRefused(f"action blocked by {VARIABLES[restriction]}")
+
+
 def is_set(variable: str) -> bool:
     return bool(os.environ.get(variable))
+
+
+def permitted_directory(directory: str) -> str:
+    """The absolute path of the directory to use. CommandRefused if only another directory is allowed.
+
+    If GIT_ANNEX_SHELL_DIRECTORY is set, the result is always what that variable contains. So the client's own spelling
+    is never opened: no symbolic link that it names, or that changes meanwhile, leads elsewhere.
+    """
+    path = resolve(directory)
+    if not is_set(VARIABLES[DIRECTORY]):
+        return path
+    allowed = resolve(os.environ[VARIABLES[DIRECTORY]])
+    if path != allowed and not _same(path, allowed):
+        raise CommandRefused(f"only allowed to access {allowed}, not {path}")
+    return allowed
+
+
+def _same(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):
+        return False
 
 
 def resolve(directory: str) -> str:
     """The absolute path of `directory`. A relative one starts at the home directory, as for git-annex-shell.
 
-    ``~/`` and ``/~/`` are the home directory, ``~user/`` and ``/~user/`` that of another user, if there is one.
+    ``~/`` and ``/~/`` are the home directory, ``~user/`` and ``/~user/`` that of another user, if there is one. ``..``
+    after a symbolic link is the parent of the directory that the link leads to, as for the kernel and for git.
     """
     name, slash, rest = directory.removeprefix("/").partition("/")
     if name == "~":
@@ -106,5 +142,11 @@ def resolve(directory: str) -> str:
         home = os.path.expanduser(name)
         if home != name:
             directory = home + slash + rest
-    path = os.path.normpath(os.path.join(os.path.expanduser("~"), directory))
+    path = os.path.join(os.path.expanduser("~"), directory)
+    path = os.path.realpath(path) if ".." in path.split("/") else os.path.normpath(path)
     return path[1:] if path.startswith("//") else path
+
+
+def git_quoted(word: str) -> str:
+    """`word` in the quoting that git-shell requires: in single quotes, with no other characters beside them."""
+    return "'" + word.replace("'", "'\\''").replace("!", "'\\!'") + "'"

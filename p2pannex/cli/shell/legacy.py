@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from p2pannex.cli.log_lines import use
-from p2pannex.cli.shell.command_line import CommandRefused, Given, is_set
+from p2pannex.cli.shell.command_line import CommandRefused, Given
 from p2pannex.cli.shell.session import OPEN
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import InvalidKey, Key
@@ -40,9 +40,6 @@ def dropkey(kind: str, directory: str, given: Given) -> int:
     async def remove(service: Service) -> bool:
         return all([(await service.remove(key)).ok for key in keys])
 
-    for variable in ("GIT_ANNEX_SHELL_READONLY", "GIT_ANNEX_SHELL_APPENDONLY"):
-        if is_set(variable):
-            raise CommandRefused(f"action blocked by {variable}")
     if not given.force:
         raise CommandRefused("dropkey can cause data loss; use --force if you're sure you want to do this")
     keys = _keys(given)

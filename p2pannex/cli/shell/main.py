@@ -13,7 +13,18 @@ from __future__ import annotations
 import os
 import sys
 
-from p2pannex.cli.shell.command_line import CommandRefused, Given, Uninitialised, is_set, options, resolve, split
+from p2pannex.cli.shell.command_line import (
+    CommandRefused,
+    Given,
+    Uninitialised,
+    git_quoted,
+    options,
+    permitted_directory,
+    refuse,
+    restrictions,
+    split,
+)
+from p2pannex.restrictions import APPEND_ONLY, APPENDS, DIRECTORY, GIT_COMMANDS, OTHER
 from p2pannex.stores.directory_config import NO_STORE, config_path, read_uuid
 from p2pannex.system.stdio import claim_output
 
@@ -99,23 +110,22 @@ def run(words: list[str]) -> int:
         line = words[1]
         words = split(line)
         if not words or words[0] not in NAMES:
-            git_shell([line], words)
+            git_shell(line, words)
         words = words[1:]
         if not words:
             raise CommandRefused("the command is missing; see p2pannex-shell --help")
     elif words[0] not in (*COMMANDS, *LEGACY, *OBSOLETE):
-        git_shell(words, split(words[0]) if len(words) == 1 else words)
+        git_shell(words[0] if len(words) == 1 else None, split(words[0]) if len(words) == 1 else words)
     command, *rest = words
     if command in OBSOLETE:
         raise CommandRefused(f"{command} is not supported: it predates git-annex's P2P protocol; use a newer git-annex")
     if command not in COMMANDS and command not in LEGACY:
-        if is_set("GIT_ANNEX_SHELL_LIMITED"):
-            raise CommandRefused("action blocked by GIT_ANNEX_SHELL_LIMITED")
+        refuse(OTHER)
         raise CommandRefused(f"there is no command {command!r}; see p2pannex-shell --help")
     if not rest:
         raise CommandRefused(f"{command} needs a directory")
-    directory = resolve(rest[0])
-    check_directory(directory)
+    refuse(command)
+    directory = permitted_directory(rest[0])
     given = options(rest[1:])
     if command in LEGACY:
         kind, _, _ = identify(directory, given.uuid)
@@ -129,29 +139,45 @@ def run(words: list[str]) -> int:
 # The command line ------------------------------------------------------------------------------------------------
 
 
-def check_directory(directory: str) -> None:
-    allowed = os.environ.get("GIT_ANNEX_SHELL_DIRECTORY")
-    if allowed and resolve(allowed) != directory:
-        raise CommandRefused(f"only allowed to access {resolve(allowed)}, not {directory}")
-
-
-def git_shell(command: list[str], words: list[str]) -> NoReturn:
+def git_shell(line: str | None, words: list[str]) -> NoReturn:
     """Replace this process by git-shell, which runs git's own commands only.
 
-    `words` are the words of `command`. If GIT_ANNEX_SHELL_DIRECTORY is set, the last one must be that directory.
+    `words` are the words of the command line `line`; `line` is None if they were parameters of their own. A command on
+    a git repository gets the directory that `permitted_directory` returns, never the client's own spelling.
     """
-    if is_set("GIT_ANNEX_SHELL_LIMITED"):
-        raise CommandRefused("action blocked by GIT_ANNEX_SHELL_LIMITED")
-    if is_set("GIT_ANNEX_SHELL_DIRECTORY"):
-        if len(words) < 2:
+    command = "-".join(words[:2]) if words[:1] == ["git"] else "".join(words[:1])
+    parameters = words[2:] if words[:1] == ["git"] else words[1:]
+    if command in GIT_COMMANDS and len(parameters) == 1:
+        refuse(command)
+        line = f"{command} {git_quoted(git_directory(parameters[0]))}"
+        if command == "git-receive-pack" and APPEND_ONLY in restrictions().names:
+            set_git_settings(APPENDS)
+    else:
+        if restrictions().names == (DIRECTORY,):
             raise CommandRefused("only git commands on one directory are allowed")
-        check_directory(resolve(words[-1]))
+        refuse(OTHER)
     from p2pannex.child_environment import child_environment
 
     try:
-        os.execvpe("git-shell", ["git-shell", "-c", *command], child_environment())
+        argv = ["git-shell", "-c", *(words if line is None else [line])]
+        os.execvpe("git-shell", argv, child_environment())
     except OSError as error:
         raise CommandRefused(f"cannot run git-shell: {error.strerror}") from error
+
+
+def git_directory(directory: str) -> str:
+    """The directory to give to git. git would add ``.git`` to the name of one that is no repository; not so here."""
+    path = permitted_directory(directory)
+    return f"{path}/." if os.path.isdir(path) and not os.path.isdir(f"{path}/.git") else path
+
+
+def set_git_settings(settings: dict[str, str]) -> None:
+    """Set git settings for the programs that this process runs. They override those of the repository."""
+    count = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    for index, (name, value) in enumerate(settings.items(), count):
+        os.environ[f"GIT_CONFIG_KEY_{index}"] = name
+        os.environ[f"GIT_CONFIG_VALUE_{index}"] = value
+    os.environ["GIT_CONFIG_COUNT"] = str(count + len(settings))
 
 
 # Commands --------------------------------------------------------------------------------------------------------
@@ -248,8 +274,7 @@ def p2pstdio(directory: str, given: Given) -> int:
         directory,
         uuid,
         descriptors=(0, output),
-        read_only=is_set("GIT_ANNEX_SHELL_READONLY"),
-        append_only=is_set("GIT_ANNEX_SHELL_APPENDONLY"),
+        restrictions=restrictions(),
         served=served,
         report=complain,
     )

@@ -19,6 +19,7 @@ from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p.server import serve
 from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side, State
+from p2pannex.restrictions import APPEND_ONLY, LIMITED, READ_ONLY, Restrictions
 from p2pannex.service import Service
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
@@ -60,8 +61,7 @@ def run_session(
     uuid: str,
     *,
     descriptors: tuple[int, int],
-    read_only: bool,
-    append_only: bool,
+    restrictions: Restrictions,
     served: Served | None = None,
     report: Callable[[str], object] = lambda reason: None,
 ) -> str | None:
@@ -71,7 +71,8 @@ def run_session(
 
     `served` is a cluster or repository whose gateway is the repository in `directory`. If given, it is served instead.
     """
-    mode = Mode.READ_ONLY if read_only else Mode.APPEND_ONLY if append_only else Mode.READ_WRITE
+    mode = Mode(next((name for name in restrictions.names if name in (READ_ONLY, APPEND_ONLY)), Mode.READ_WRITE))
+    limited = LIMITED in restrictions.names
 
     async def session() -> None:
         stream = DescriptorStream(*descriptors, keep_open=True)
@@ -79,7 +80,8 @@ def run_session(
         if service.uuid != uuid:
             raise RemoteError(f"the repository in {directory} was replaced by another")
         async with service:
-            await serve(StreamPeer(stream, Side.SERVER, state=State.IDLE), service, mode=mode, report=report)
+            peer = StreamPeer(stream, Side.SERVER, state=State.IDLE)
+            await serve(peer, service, mode=mode, limited=limited, report=report)
 
     return _run(session)
 

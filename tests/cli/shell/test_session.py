@@ -89,6 +89,8 @@ sys.exit(main())
         "p2pannex.cli.shell",
         "p2pannex.cli.shell.main",
         "p2pannex.cli.shell.command_line",
+        "p2pannex.errors",
+        "p2pannex.restrictions",
         "p2pannex.stores",
         "p2pannex.stores.directory_config",
         "p2pannex.system",
