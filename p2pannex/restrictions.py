@@ -10,8 +10,6 @@ This module imports very little, because p2pannex-shell must send AUTH-SUCCESS w
 
 from __future__ import annotations
 
-from p2pannex.errors import APPEND_ONLY_ERROR, LIMITED_ERROR, READ_ONLY_ERROR
-
 READ_ONLY = "read-only"
 APPEND_ONLY = "append-only"
 LIMITED = "limited"
@@ -89,13 +87,6 @@ class Restrictions:
         return next((name for name in self.names if name in refusing), None)
 
 
-def error_text(action: str, restriction: str) -> str:
-    """The text of the ERROR in reply to a request that `restriction` refuses."""
-    if restriction == LIMITED:
-        return LIMITED_ERROR
-    return APPEND_ONLY_ERROR if restriction == APPEND_ONLY and action.startswith("REMOVE") else READ_ONLY_ERROR
-
-
 __all__ = [
     "APPENDS",
     "APPEND_ONLY",
@@ -110,5 +101,4 @@ __all__ = [
     "RESTRICTIONS",
     "VARIABLES",
     "Restrictions",
-    "error_text",
 ]

@@ -13,8 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "p2pannex"
 
 LAYERS = [
-    "errors keys child_environment terminal",
-    "protocol transports system restrictions",
+    "errors keys child_environment restrictions terminal",
+    "protocol transports system",
     "service access url_syntax http1",
     "p2p p2phttp keep transfer git_annex server_tokens",
     "stores cluster",

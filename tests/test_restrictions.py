@@ -113,7 +113,7 @@ async def test_requests(repository: Path, restriction: str | None, action: str) 
                 talk.heard += data
         is_refused = talk.heard.startswith(b"ERROR ") and b"denied" in talk.heard
         assert is_refused == (restriction is not None and action in REFUSED[restriction]), talk.heard
-        talk.heard = b""
+        talk.heard.clear()
 
 
 @pytest.mark.parametrize("restriction", MODES)

@@ -34,6 +34,7 @@ COMMANDS = {
     "proxy": "serving",
     "cluster": "cluster.commands",
     "token": "token",
+    "trust": "trust",
     "conformance": "measuring",
     "bench": "measuring",
     "completion": "completion",

@@ -52,11 +52,16 @@ async def _facts(url: str, connection: ConnectionOptions) -> dict[str, Any]:
     import trio
 
     from p2pannex.errors import Unsupported
+    from p2pannex.gateways.directory.cluster import GatewayDirectory
     from p2pannex.stores.annex.store import AnnexStore
     from p2pannex.stores.directory import DirectoryStore
+    from p2pannex.stores.trusted_directories import is_trusted
 
     async with connection.open(url) as service:
         facts: dict[str, Any] = {"uuid": service.uuid, "kind": _kind(service)}
+        if isinstance(service, GatewayDirectory):
+            facts["path"] = service.path
+            facts["trusted"] = "yes" if is_trusted(service.path) else "no"
         if isinstance(service, DirectoryStore | AnnexStore):
             contents = await trio.to_thread.run_sync(service.contents, abandon_on_cancel=True)
             facts["path"] = os.fsdecode(service.path)

@@ -226,8 +226,8 @@ async def _serve(
                 )
             async with trio.open_nursery() as serving:
                 for accepted, listeners in listening.items():
-                    settings = {"tokens": accepted, "mode": mode, "limited": limited, "stopping": stopping}
-                    serving.start_soon(partial(serve_listeners, listeners, service, **settings))
+                    serve_all = partial(serve_listeners, tokens=accepted, mode=mode, limited=limited, stopping=stopping)
+                    serving.start_soon(serve_all, listeners, service)
         nursery.cancel_scope.cancel()
     return exit_codes.DONE
 

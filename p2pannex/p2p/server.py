@@ -22,7 +22,15 @@ from typing import Any
 import trio
 
 from p2pannex.access import Mode
-from p2pannex.errors import AccessDenied, ConnectionLost, RemoteError, Unsupported
+from p2pannex.errors import (
+    APPEND_ONLY_ERROR,
+    LIMITED_ERROR,
+    READ_ONLY_ERROR,
+    AccessDenied,
+    ConnectionLost,
+    RemoteError,
+    Unsupported,
+)
 from p2pannex.p2p import bodies
 from p2pannex.p2p.client_watch import ClientWatch
 from p2pannex.p2p.peer import Peer
@@ -31,7 +39,7 @@ from p2pannex.p2p.session_service import SessionService
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TABLE, State
 from p2pannex.protocol.errors import RemoteProtocolError
-from p2pannex.restrictions import LIMITED, Restrictions, error_text
+from p2pannex.restrictions import APPEND_ONLY, LIMITED, Restrictions
 from p2pannex.service import AlreadyHave, NotLocked, NotStored, Service, Stored, Upload
 from p2pannex.transports import pump
 
@@ -181,7 +189,10 @@ class _Session:
         if isinstance(request, m.Connect):
             action = f"{action} {request.service}"
         if restriction := self.restrictions.refusing(action):
-            raise AccessDenied(error_text(action, restriction))
+            if restriction == LIMITED:
+                raise AccessDenied(LIMITED_ERROR)
+            removal = restriction == APPEND_ONLY and not isinstance(request, m.Connect)
+            raise AccessDenied(APPEND_ONLY_ERROR if removal else READ_ONLY_ERROR)
 
     # Requests -------------------------------------------------------------------------------------------------
 

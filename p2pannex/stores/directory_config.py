@@ -11,6 +11,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import BinaryIO
 
 CONFIG = b"p2pannex.toml"
 
@@ -31,7 +32,7 @@ def read_config(directory: bytes) -> dict[str, object]:
     """The whole configuration. OSError if the file cannot be read, ValueError if it is not valid TOML, or too large."""
     import tomllib
 
-    with open(config_path(directory), "rb") as file:
+    with _open_config(directory) as file:
         text = file.read(CONFIG_MAX + 1)
     if len(text) > CONFIG_MAX:
         raise ValueError(f"it has more than {CONFIG_MAX} bytes")
@@ -43,7 +44,7 @@ def read_config(directory: bytes) -> dict[str, object]:
 
 def read_uuid(directory: bytes) -> str:
     """The UUID of a directory store. OSError if the file cannot be read, ValueError if it has no valid uuid."""
-    with open(config_path(directory), "rb") as file:
+    with _open_config(directory) as file:
         text = file.read(65536)
     for line in text.splitlines():
         if line.startswith(b"["):
@@ -61,6 +62,29 @@ def positive(config: Mapping[str, object], name: str, default: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10**9:
         raise ValueError(f"{name} must be a whole number, at least 1")
     return value
+
+
+def _open_config(directory: bytes) -> BinaryIO:
+    """Open the configuration. FileNotFoundError also in the work tree of a git repository: a push, or the author of a
+    cloned repository, may have put the file there. `p2pannex trust` allows it."""
+    if os.path.lexists(os.path.join(directory, b".git")):
+        from p2pannex.stores.trusted_directories import is_trusted
+
+        if not is_trusted(directory):
+            import errno
+
+            raise FileNotFoundError(errno.ENOENT, "it is the work tree of a git repository; see: p2pannex trust --help")
+    return open(config_path(directory), "rb")
+
+
+def may_be_gateway(directory: bytes) -> bool:
+    """Whether the configuration may have the key ``cluster``. If not, `is_gateway` is false."""
+    try:
+        with _open_config(directory) as file:
+            text = file.read(CONFIG_MAX + 1)
+    except OSError:
+        return False
+    return len(text) > CONFIG_MAX or b"cluster" in text or b"\\" in text
 
 
 def checked_uuid(value: object) -> str:

@@ -26,7 +26,9 @@ def open_directory(path: str, *, disk_work: DiskWork | None = None) -> Directory
     except NotAStore:
         from p2pannex.git_annex.config import looks_like_git
 
-        if not os.path.exists(os.path.join(path, "p2pannex.toml")) and looks_like_git(os.fsencode(path)):
+        # A p2pannex.toml in a work tree does not count (`directory_config`).
+        described = os.path.exists(os.path.join(path, "p2pannex.toml"))
+        if looks_like_git(os.fsencode(path)) and (not described or os.path.lexists(os.path.join(path, ".git"))):
             from p2pannex.stores.annex.store import AnnexStore
 
             return AnnexStore(path, disk_work=disk_work)

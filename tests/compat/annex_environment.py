@@ -79,6 +79,7 @@ def environment(home: Path, programs: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PATH": os.pathsep.join(path),
         "PYTHONPATH": CHECKOUT,
+        "XDG_CONFIG_HOME": str(programs / "configuration"),
     }
 
 

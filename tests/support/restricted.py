@@ -48,14 +48,30 @@ def refused(
     `value` is that of the variable that sets the restriction.
     """
     variables = {**environment, **({} if restriction is None else {VARIABLES[restriction]: value})}
-    line, sent = _line(action, repository), f"VERSION 4\n{LINES[action]}\n" if action in LINES else "0000"
+    command = [*program, "-c", _line(action, repository)]
+    if action.startswith("CONNECT"):
+        return not _connects(command, variables, LINES[action])
+    sent = f"VERSION 4\n{LINES[action]}\n" if action in LINES else "0000"
     done = subprocess.run(
-        [*program, "-c", line], env=variables, input=sent, capture_output=True, text=True, timeout=60, cwd=repository
+        command, env=variables, input=sent, capture_output=True, text=True, timeout=60, cwd=repository
     )
     said = (done.stdout + done.stderr).lower()
-    if action.startswith("CONNECT"):
-        return "\ndata " not in done.stdout.lower()
     return any(words in said for words in ("blocked by", "only allowed to access", "are allowed", "denied"))
+
+
+def _connects(command: list[str], variables: Mapping[str, str], sent: str) -> bool:
+    """Whether the git program replies. The client stays until then, because its end would end the program."""
+    with subprocess.Popen(
+        command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"VERSION 4\n{sent}".encode())
+        for line in process.stdout:
+            if line.startswith((b"DATA ", b"ERROR ")):
+                process.kill()
+                return line.startswith(b"DATA ")
+    return False
 
 
 def _line(action: str, repository: Path) -> str:

@@ -93,7 +93,10 @@ cluster.add_command(status)
 @COPIES
 @prints
 def init(directory: str, name: str, uuid: str | None, copies: int | None, output: Output) -> None:
-    """Make a gateway directory for a new cluster and print the cluster's UUID."""
+    """Make a gateway directory for a new cluster and print the cluster's UUID.
+
+    p2pannex-shell of this account may serve it from now on (see `p2pannex trust`).
+    """
     from p2pannex.gateways.directory.config import create
 
     config = create(directory, name, uuid=uuid, copies=copies or 1)

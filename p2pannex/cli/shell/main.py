@@ -24,6 +24,7 @@ from p2pannex.cli.shell.command_line import (
     restrictions,
     split,
 )
+from p2pannex.cli.shell.owner import check_not_pushed, check_store
 from p2pannex.restrictions import APPEND_ONLY, APPENDS, DIRECTORY, GIT_COMMANDS, OTHER
 from p2pannex.stores.directory_config import NO_STORE, config_path, read_uuid
 from p2pannex.system.stdio import claim_output
@@ -99,8 +100,8 @@ def complain(problem: str) -> int:
 
 
 def run(words: list[str]) -> int:
-    if not words:
-        raise CommandRefused("this account serves git-annex repositories; interactive logins are refused")
+    if not words or words in [["-c", name] for name in NAMES]:
+        words = forced_command(words)
     if words in (["--help"], ["-h"]):
         sys.stdout.write(USAGE)
         return 0
@@ -126,6 +127,7 @@ def run(words: list[str]) -> int:
         raise CommandRefused(f"{command} needs a directory")
     refuse(command)
     directory = permitted_directory(rest[0])
+    check_not_pushed(directory)
     given = options(rest[1:])
     if command in LEGACY:
         kind, _, _ = identify(directory, given.uuid)
@@ -137,6 +139,19 @@ def run(words: list[str]) -> int:
 
 
 # The command line ------------------------------------------------------------------------------------------------
+
+
+def forced_command(words: list[str]) -> list[str]:
+    """The command line to run, if this program is the forced command of an ssh key or account.
+
+    sshd then passes the client's command in SSH_ORIGINAL_COMMAND. If it is not set, the result is `words`.
+    """
+    command = os.environ.get("SSH_ORIGINAL_COMMAND")
+    if command is not None:
+        return ["-c", command]
+    if not words:
+        raise CommandRefused("this account serves git-annex repositories; interactive logins are refused")
+    return words
 
 
 def git_shell(line: str | None, words: list[str]) -> NoReturn:
@@ -168,6 +183,7 @@ def git_shell(line: str | None, words: list[str]) -> NoReturn:
 def git_directory(directory: str) -> str:
     """The directory to give to git. git would add ``.git`` to the name of one that is no repository; not so here."""
     path = permitted_directory(directory)
+    check_not_pushed(path)
     return f"{path}/." if os.path.isdir(path) and not os.path.isdir(f"{path}/.git") else path
 
 
@@ -194,6 +210,7 @@ def identify(directory: str, expected: str | None) -> tuple[str, str, AnnexConfi
     kind, config = "directory", None
     try:
         uuid = read_uuid(path)
+        check_store(path)
     except (FileNotFoundError, NotADirectoryError):
         from p2pannex.git_annex.config import NotAnAnnex, NotInitialised, looks_like_git, read_annex_config
 

@@ -15,6 +15,8 @@ import trio
 
 from p2pannex.access import Mode
 from p2pannex.cli.log_lines import use
+from p2pannex.cli.shell.command_line import CommandRefused
+from p2pannex.cli.shell.owner import check_gateway
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p.server import serve
 from p2pannex.p2p.stream_peer import StreamPeer
@@ -36,6 +38,7 @@ def _store(path: str) -> Service:
 
 
 def _gateway(path: str) -> Service:
+    check_gateway(os.fsencode(path))
     from p2pannex.gateways.directory.cluster import GatewayDirectory
     from p2pannex.urls import open_url
 
@@ -116,7 +119,7 @@ def _run(session: Callable[[], Awaitable[None]]) -> str | None:
     use("p2pannex-shell")
     try:
         trio.run(session)
-    except (ConnectionLost, RemoteError) as error:
+    except (CommandRefused, ConnectionLost, RemoteError) as error:
         return str(error)
     except BaseExceptionGroup as group:
         if group.subgroup(KeyboardInterrupt) is not None:

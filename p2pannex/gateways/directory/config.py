@@ -38,6 +38,7 @@ changes.
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -48,14 +49,18 @@ import attrs
 from p2pannex.cluster.node import COST, NODE_TIMEOUT, TRANSFERS
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.directory.toml_values import count, lines_of, number, quoted, refuse_unknown, texts, word, words
-from p2pannex.stores.directory_config import checked_uuid, config_path, new_uuid, read_config
+from p2pannex.stores.directory_config import CONFIG, checked_uuid, config_path, new_uuid, read_config
 from p2pannex.stores.external.spool import DISK_RESERVE
+from p2pannex.stores.trusted_directories import owner_problem, trust
 from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.durability import replace_file
 from p2pannex.system.file_locks import sole_writer
 
 if TYPE_CHECKING:
     from p2pannex.cluster.wanted import PreferredContent
+
+
+log = logging.getLogger(__name__)
 
 
 class NotAGateway(RemoteError):
@@ -123,7 +128,11 @@ class GatewayConfig:
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> Self:
-        """Read the configuration. NotAGateway says in one line what is wrong with it."""
+        """Read the configuration. NotAGateway says in one line what is wrong with it.
+
+        One that belongs to another user is refused, because it names programs to run."""
+        if problem := owner_problem(os.fsencode(directory), CONFIG):
+            raise NotAGateway(problem)
         path = os.fsdecode(config_path(os.fsencode(directory)))
         try:
             table = read_config(os.fsencode(directory))
@@ -224,8 +233,13 @@ def change(directory: str | os.PathLike[str], edit: Callable[[GatewayConfig], Ga
     return config
 
 
-def create(directory: str, name: str, *, uuid: str | None = None, copies: int = 1) -> GatewayConfig:
-    """Make a gateway directory for a new cluster. RemoteError if `directory` has a configuration already."""
+def create(
+    directory: str, name: str, *, uuid: str | None = None, copies: int = 1, trusted: bool = True
+) -> GatewayConfig:
+    """Make a gateway directory for a new cluster. RemoteError if `directory` has a configuration already.
+
+    If `trusted`, p2pannex-shell may serve it: it is added to the list of `p2pannex.stores.trusted_directories`.
+    """
     if not name.isprintable() or not name.strip():
         raise RemoteError("a cluster's name is one line of text")
     config = GatewayConfig(new_uuid(uuid), new_uuid(), name, copies=copies)
@@ -236,6 +250,11 @@ def create(directory: str, name: str, *, uuid: str | None = None, copies: int = 
             if os.path.lexists(path):
                 raise RemoteError(f"{os.fsdecode(path)} exists already")
             config.save(directory)
+    if trusted:
+        try:
+            trust(directory)
+        except RemoteError as error:
+            log.warning("%s; p2pannex-shell serves the cluster after: p2pannex trust %s", error, directory)
     return config
 
 

@@ -83,11 +83,11 @@ def _annex(work: str, name: str, env: dict[str, str]) -> str:
 
 def _directories(work: str, env: dict[str, str]) -> Server:
     path = os.path.join(work, "directories")
-    config = gateway_directory.create(path, "directories")
+    config = gateway_directory.create(path, "directories", trusted=False)
     stores = {name: DirectoryStore.create(os.path.join(work, f"store-{name}")) for name in NODES}
     nodes = {name: NodeConfig(store.uuid, os.fsdecode(store.path)) for name, store in stores.items()}
     GatewayConfig(config.uuid, config.gateway, config.cluster, nodes).save(path)
-    return our_shell(path, config.uuid, env)
+    return our_shell(path, config.uuid, {**env, "GIT_ANNEX_SHELL_DIRECTORY": path})
 
 
 def _git_annex(work: str, name: str, env: dict[str, str], *, jobs: int | None = None) -> tuple[str, str]:

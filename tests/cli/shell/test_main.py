@@ -205,6 +205,25 @@ def test_who_may_only_append_can_push_but_not_overwrite(shell: Shell, home: Path
     assert "forced update" in push(shell, "+two:main")
 
 
+# The forced command of a key, or of an account ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], ["-c", "p2pannex-shell"], ["-c", "git-annex-shell"]])
+def test_a_forced_command(shell: Shell, uuid: str, words: list[str]) -> None:
+    """sshd runs it instead of what the client wants, directly or through this program as the login shell."""
+    done = shell.run(*words, SSH_ORIGINAL_COMMAND="git-annex-shell 'configlist' '@/store'")
+    assert done.stdout == f"annex.uuid={uuid}\ncore.gcrypt-id=\n"
+    assert shell.run(*words, SSH_ORIGINAL_COMMAND="git-upload-pack '@/bare.git'", stdin="0000").stdout == "0000"
+    for line in ("id", "/usr/lib/openssh/sftp-server", "internal-sftp", "", "p2pannex-shell; id"):
+        assert shell.run(*words, SSH_ORIGINAL_COMMAND=line).stdout == ""
+    assert shell.refuses(*words, SSH_ORIGINAL_COMMAND="p2pannex-shell").startswith("the command is missing")
+
+
+def test_the_clients_command_is_not_used_beside_another(shell: Shell, uuid: str) -> None:
+    done = shell.run("configlist", "@/store", SSH_ORIGINAL_COMMAND="git-annex-shell configlist @/nosuch")
+    assert uuid in done.stdout
+
+
 # Everything else -------------------------------------------------------------------------------------------------
 
 

@@ -89,10 +89,11 @@ sys.exit(main())
         "p2pannex.cli.shell",
         "p2pannex.cli.shell.main",
         "p2pannex.cli.shell.command_line",
-        "p2pannex.errors",
+        "p2pannex.cli.shell.owner",
         "p2pannex.restrictions",
         "p2pannex.stores",
         "p2pannex.stores.directory_config",
+        "p2pannex.stores.trusted_directories",
         "p2pannex.system",
         "p2pannex.system.stdio",
         *(
