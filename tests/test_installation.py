@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +80,82 @@ def test_a_verifier_loads_the_package_of_its_hash_only(backend: str, package: st
     program = f"from p2pannex import Key\nkey = Key.make({backend!r}, '0', size=1)\n"
     assert not packages(loaded(program)) & OF_THE_PROGRAMS
     assert packages(loaded(program + "key.verifier()")) & OF_THE_PROGRAMS == ({package} if package else set())
+
+
+# p2pannex-shell, which is no script of pip's ------------------------------------------------------------------------
+
+LAUNCHER = Path(__file__).parent.parent / "scripts/p2pannex-shell"
+
+
+def test_the_program_that_ssh_runs_is_installed() -> None:
+    installed = Path(sysconfig.get_path("scripts"), "p2pannex-shell")
+    assert installed.read_text() == LAUNCHER.read_text(), "p2pannex-shell is of another version: pip install -e . again"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory with the program, and a Python that shows how it is started."""
+    place = tmp_path / "a bin"
+    place.mkdir()
+    shutil.copy(LAUNCHER, place / "p2pannex-shell")
+    python = place / "python3"
+    python.write_text('#!/bin/sh\necho "$1" "$4" "$5"\n')
+    python.chmod(0o755)
+    return place
+
+
+def started(program: Path, **variables: str) -> str:
+    command = [program, "-c", "a b"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **variables}).stdout
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "#!@/python3\nimport sys\n",
+        "#!/bin/sh\n'''exec' \"@/python3\" \"$0\" \"$@\"\n' '''\n",  # pip's, if there are spaces
+        "#!/bin/sh\n'''exec' '@/python3' \"$0\" \"$@\"\n' '''\n",  # uv's
+        "#!/bin/sh\n'''exec' \"$(dirname -- \"$(realpath -- \"$0\")\")\"/'python3' \"$0\" \"$@\"\n' '''\n",
+        "#!/usr/bin/env python3\n",
+    ],
+)
+def test_the_python_that_pip_chose(place: Path, script: str) -> None:
+    (place / "p2pannex").write_text(script.replace("@", str(place)))
+    assert started(place / "p2pannex-shell") == "-I -c a b\n"
+    link = place.parent / "git-annex-shell"
+    link.symlink_to("a bin/p2pannex-shell")
+    assert started(link) == "-I -c a b\n"
+    assert started(Path("p2pannex-shell"), PATH=f"{place}:{os.environ['PATH']}") == "-I -c a b\n"
+
+
+def test_what_pip_has_installed_for_one_user(place: Path) -> None:
+    """Isolated as far as possible: p2pannex itself is in the user site."""
+    home = place.parent / "home"
+    (home / ".local").mkdir(parents=True)
+    (place / "p2pannex").write_text(f"#!{place}/python3\n")
+    place.rename(home / ".local/bin")
+    assert started(home / ".local/bin/p2pannex-shell", HOME=str(home)) == "-EP -c a b\n"
+
+
+def test_p2pannex_is_missing(place: Path) -> None:
+    done = subprocess.run([place / "p2pannex-shell"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"p2pannex-shell: there is no {place}/p2pannex; install p2pannex again\n"
+
+
+def test_no_variable_adds_code(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    for module in ("sitecustomize", "usercustomize", "p2pannex", "trio", "os"):
+        (tmp_path / f"{module}.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    variables = {name: str(tmp_path) for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE")}
+    program = Path(sysconfig.get_path("scripts"), "p2pannex-shell")
+    done = subprocess.run(
+        [program, "--help"],
+        env={**os.environ, **variables, "PYTHONINSPECT": "1", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.stdout.startswith("usage: p2pannex-shell")
+    assert not mark.exists()
