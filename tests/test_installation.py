@@ -105,7 +105,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def started(program: Path, **variables: str) -> str:
-    command = [program, "-c", "a b"]
+    command = [str(program), "-c", "a b"]
     return subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **variables}).stdout
 
 

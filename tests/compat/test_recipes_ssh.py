@@ -269,8 +269,9 @@ def test_agent_x11_and_terminal(account: Account, open_by_default: bool, tmp_pat
         while not (tmp_path / "agent").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         probe = [shlex.quote(str(account.home.parent / "probe/p2pannex-shell"))]
-        variables = {"SSH_AUTH_SOCK": str(tmp_path / "agent"), "DISPLAY": "localhost:99"}
-        done = account.ssh("-A", "-Y", "-T", "server", *probe, config=account.probed, **variables)
+        done = account.ssh(
+            "-A", "-Y", "-T", "server", *probe, config=account.probed, SSH_AUTH_SOCK=f"{tmp_path}/agent", DISPLAY=":99"
+        )
     finally:
         agent.terminate()
         agent.wait()

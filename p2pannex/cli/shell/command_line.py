@@ -145,8 +145,3 @@ def resolve(directory: str) -> str:
     path = os.path.join(os.path.expanduser("~"), directory)
     path = os.path.realpath(path) if ".." in path.split("/") else os.path.normpath(path)
     return path[1:] if path.startswith("//") else path
-
-
-def git_quoted(word: str) -> str:
-    """`word` in the quoting that git-shell requires: in single quotes, with no other characters beside them."""
-    return "'" + word.replace("'", "'\\''").replace("!", "'\\!'") + "'"

@@ -17,7 +17,6 @@ from p2pannex.cli.shell.command_line import (
     CommandRefused,
     Given,
     Uninitialised,
-    git_quoted,
     options,
     permitted_directory,
     refuse,
@@ -25,7 +24,7 @@ from p2pannex.cli.shell.command_line import (
     split,
 )
 from p2pannex.cli.shell.owner import check_not_pushed, check_store
-from p2pannex.restrictions import APPEND_ONLY, APPENDS, DIRECTORY, GIT_COMMANDS, OTHER
+from p2pannex.restrictions import OTHER
 from p2pannex.stores.directory_config import NO_STORE, config_path, read_uuid
 from p2pannex.system.stdio import claim_output
 
@@ -111,12 +110,12 @@ def run(words: list[str]) -> int:
         line = words[1]
         words = split(line)
         if not words or words[0] not in NAMES:
-            git_shell(line, words)
+            run_git_shell(line, words)
         words = words[1:]
         if not words:
             raise CommandRefused("the command is missing; see p2pannex-shell --help")
     elif words[0] not in (*COMMANDS, *LEGACY, *OBSOLETE):
-        git_shell(words[0] if len(words) == 1 else None, split(words[0]) if len(words) == 1 else words)
+        run_git_shell(words[0] if len(words) == 1 else None, split(words[0]) if len(words) == 1 else words)
     command, *rest = words
     if command in OBSOLETE:
         raise CommandRefused(f"{command} is not supported: it predates git-annex's P2P protocol; use a newer git-annex")
@@ -154,46 +153,10 @@ def forced_command(words: list[str]) -> list[str]:
     return words
 
 
-def git_shell(line: str | None, words: list[str]) -> NoReturn:
-    """Replace this process by git-shell, which runs git's own commands only.
+def run_git_shell(line: str | None, words: list[str]) -> NoReturn:
+    from p2pannex.cli.shell.git_shell import git_shell
 
-    `words` are the words of the command line `line`; `line` is None if they were parameters of their own. A command on
-    a git repository gets the directory that `permitted_directory` returns, never the client's own spelling.
-    """
-    command = "-".join(words[:2]) if words[:1] == ["git"] else "".join(words[:1])
-    parameters = words[2:] if words[:1] == ["git"] else words[1:]
-    if command in GIT_COMMANDS and len(parameters) == 1:
-        refuse(command)
-        line = f"{command} {git_quoted(git_directory(parameters[0]))}"
-        if command == "git-receive-pack" and APPEND_ONLY in restrictions().names:
-            set_git_settings(APPENDS)
-    else:
-        if restrictions().names == (DIRECTORY,):
-            raise CommandRefused("only git commands on one directory are allowed")
-        refuse(OTHER)
-    from p2pannex.child_environment import child_environment
-
-    try:
-        argv = ["git-shell", "-c", *(words if line is None else [line])]
-        os.execvpe("git-shell", argv, child_environment())
-    except OSError as error:
-        raise CommandRefused(f"cannot run git-shell: {error.strerror}") from error
-
-
-def git_directory(directory: str) -> str:
-    """The directory to give to git. git would add ``.git`` to the name of one that is no repository; not so here."""
-    path = permitted_directory(directory)
-    check_not_pushed(path)
-    return f"{path}/." if os.path.isdir(path) and not os.path.isdir(f"{path}/.git") else path
-
-
-def set_git_settings(settings: dict[str, str]) -> None:
-    """Set git settings for the programs that this process runs. They override those of the repository."""
-    count = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
-    for index, (name, value) in enumerate(settings.items(), count):
-        os.environ[f"GIT_CONFIG_KEY_{index}"] = name
-        os.environ[f"GIT_CONFIG_VALUE_{index}"] = value
-    os.environ["GIT_CONFIG_COUNT"] = str(count + len(settings))
+    git_shell(line, words)
 
 
 # Commands --------------------------------------------------------------------------------------------------------

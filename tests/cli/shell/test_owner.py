@@ -186,7 +186,7 @@ def test_settings_in_files_that_a_push_changes(shell: Shell, home: Path, mark: P
     """Neither a file of the work tree nor the git-annex branch says which programs are run."""
     settings = CONFIG.replace("MARK", str(mark))
     push(home, {".gitconfig": settings, ".gitmodules": settings, ".gitattributes": "* filter=x diff=x merge=x\n"})
-    git = ["git", "-C", home / "served"]
+    git = ["git", "-C", str(home / "served")]
     names = ("annex.freezecontent-command", "annex.secure-erase-command", "annex.post-update-command")
     log = "".join(f"1700000000s {name} touch {mark}\n" for name in names)
     blob = subprocess.run([*git, "hash-object", "-w", "--stdin"], input=log.encode(), capture_output=True, check=True)
