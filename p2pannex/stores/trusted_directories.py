@@ -95,6 +95,18 @@ def trust(directory: str | bytes) -> None:
     _change(path, os.stat(path).st_uid)
 
 
+def trust_new(directory: str | bytes) -> None:
+    """Add a directory that was just made. If the list cannot be written, a warning is logged."""
+    import logging
+
+    from p2pannex.errors import RemoteError
+
+    try:
+        trust(directory)
+    except RemoteError as error:
+        logging.getLogger(__name__).warning("%s; then run: p2pannex trust %s", error, os.fsdecode(directory))
+
+
 def distrust(directory: str | bytes) -> None:
     """Take the directory off the list. RemoteError if the list cannot be written."""
     _change(os.path.realpath(os.fsencode(directory)), None)

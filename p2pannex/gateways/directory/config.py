@@ -38,7 +38,6 @@ changes.
 
 from __future__ import annotations
 
-import logging
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -51,16 +50,13 @@ from p2pannex.errors import RemoteError
 from p2pannex.gateways.directory.toml_values import count, lines_of, number, quoted, refuse_unknown, texts, word, words
 from p2pannex.stores.directory_config import CONFIG, checked_uuid, config_path, new_uuid, read_config
 from p2pannex.stores.external.spool import DISK_RESERVE
-from p2pannex.stores.trusted_directories import owner_problem, trust
+from p2pannex.stores.trusted_directories import owner_problem, trust_new
 from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.durability import replace_file
 from p2pannex.system.file_locks import sole_writer
 
 if TYPE_CHECKING:
     from p2pannex.cluster.wanted import PreferredContent
-
-
-log = logging.getLogger(__name__)
 
 
 class NotAGateway(RemoteError):
@@ -128,9 +124,7 @@ class GatewayConfig:
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> Self:
-        """Read the configuration. NotAGateway says in one line what is wrong with it.
-
-        One that belongs to another user is refused, because it names programs to run."""
+        """Read the configuration. NotAGateway says in one line what is wrong with it, or that another user owns it."""
         if problem := owner_problem(os.fsencode(directory), CONFIG):
             raise NotAGateway(problem)
         path = os.fsdecode(config_path(os.fsencode(directory)))
@@ -251,10 +245,7 @@ def create(
                 raise RemoteError(f"{os.fsdecode(path)} exists already")
             config.save(directory)
     if trusted:
-        try:
-            trust(directory)
-        except RemoteError as error:
-            log.warning("%s; p2pannex-shell serves the cluster after: p2pannex trust %s", error, directory)
+        trust_new(directory)
     return config
 
 
