@@ -213,11 +213,13 @@ class Cluster(Gateway):
         reach = self._reach()
         await self._probes.settle(reach)
         wanted = await self.choose(key, file, reach)
-        # An unhealthy node would delay every upload by its timeout.
-        nodes = [node for node in wanted if node.healthy] or wanted
-        if not nodes:
+        if not wanted:
             raise RemoteError("no node wants this content")
         elsewhere = await self._holders_besides(wanted, key) if self.copies > 1 else frozenset[str]()
+        # An unhealthy node would delay every upload by its timeout. It gets the content if the others are too few.
+        nodes = [node for node in wanted if node.healthy]
+        if len(elsewhere.union(node.uuid for node in nodes)) < self.copies:
+            nodes = wanted
         outcomes = Outcomes(self.copies, self._routes, elsewhere, self._named)
         await self._admission.enter(nodes)
         stall_budget = StallBudget(len(nodes))

@@ -44,9 +44,10 @@ async def check_present(
 ) -> bool:
     """Send the request to one of `nodes` after the other, until `copies` of them have the content.
 
-    `suspended` are nodes that get no request, unless `recovered` returns them (`Probes.recovered`). `service` gives the
-    service of a node, for a request that goes to these nodes. NotAllAsked if no node has the content, and some did not
-    reply. RemoteError if all nodes that replied have it, and these are too few.
+    `suspended` are nodes that get no request, unless `recovered` returns them (`Probes.recovered`), or the others are
+    fewer than `copies` although all of them have the content. `service` gives the service of a node, for a request that
+    goes to these nodes. NotAllAsked if no node has the content, and some did not reply. RemoteError if all nodes that
+    replied have it, and these are too few.
     """
     failures: Failures = {}
     silent: set[str] = set()
@@ -67,6 +68,8 @@ async def check_present(
             if holders >= copies:
                 return True
         nodes, suspended = await recovered(suspended)
+        if not nodes and holders and not absent:  # all that replied have it, and are too few
+            nodes, suspended = suspended, []
     await trio.lowlevel.checkpoint_if_cancelled()
     failures = left_out(suspended) | failures
     silent.update(node.uuid for node in suspended)

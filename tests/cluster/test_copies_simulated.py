@@ -105,6 +105,25 @@ def test_a_later_upload_stores_on_the_others() -> None:
     simulate(scenario)
 
 
+def test_a_suspended_node_gets_requests_if_the_others_are_too_few() -> None:
+    """It failed before, and is up again, but no probe has found that yet."""
+
+    async def scenario(world: Simulation) -> None:
+        world_of(world, ("has", "lacks", "lacks"))
+        async with world.cluster(copies=2) as cluster:
+            for node in cluster.nodes:
+                if node.name != "a":
+                    node.failed("it hung")
+            assert [node.name for node in cluster.nodes if node.suspended] == ["b", "c"]
+            assert await cluster.check_present(KEY) is False
+            for node in cluster.nodes:
+                if node.name != "a":
+                    node.failed("it hung")
+            assert isinstance(await offer(cluster, CONTENT, KEY), Stored)
+
+    simulate(scenario)
+
+
 def test_nodes_that_do_not_want_the_content_count_if_they_have_it() -> None:
     async def scenario(world: Simulation) -> None:
         world_of(world, ("has", "lacks", "lacks"))

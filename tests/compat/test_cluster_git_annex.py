@@ -131,7 +131,7 @@ def test_too_few_copies(annex_env: AnnexEnvironment, client: Path, gateway: Path
 
     def annex(*words: str, code: int = 0) -> str:
         done = annex_env.run("git", "annex", *words, cwd=client, check=False)
-        assert (done.returncode != 0) is bool(code), done
+        assert (done.returncode != 0) is bool(code), done.stdout + done.stderr
         return done.stdout + done.stderr
 
     annex_env.run("p2pannex", "cluster", "set", gateway, "--copies", "2")
