@@ -13,10 +13,9 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
-from attrs import frozen
 
 from p2pannex.cli import exit_codes
 from p2pannex.cli.errors import complain
@@ -47,8 +46,7 @@ CONNECTIONS = 1000
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@frozen
-class _Settings:
+class _Settings(NamedTuple):
     """The options of commands that serve. `memory` is in mebibytes."""
 
     mode: Mode
