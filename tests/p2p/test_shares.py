@@ -60,12 +60,13 @@ async def test_one_token_cannot_take_all_connections(tmp_path: Path, caplog: pyt
         # What was given is kept, and a connection that ends makes room for another.
         assert await reply_to(held[0], b"VERSION 4\n") == b"VERSION 4\n"
         await held.pop().aclose()
-        while True:
-            stream = await server.raw(server.auth())
-            if (await stream.receive_some()).startswith(b"AUTH-SUCCESS"):
-                held.append(stream)
-                break
-            await stream.aclose()
+        with trio.fail_after(20):
+            while len(held) < 3:
+                stream = await server.raw(server.auth())
+                if (await stream.receive_some()).startswith(b"AUTH-SUCCESS"):
+                    held.append(stream)
+                else:
+                    await stream.aclose()
         for stream in held:
             await stream.aclose()
 
