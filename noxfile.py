@@ -19,6 +19,9 @@ nox.options.sessions = ["lint", "fast"]
 
 FLOORS: dict[str, float] = nox.project.load_toml("pyproject.toml")["tool"]["p2pannex"]["coverage"]["floors"]
 
+LOCKS = {"runtime": [], "build": ["--extra", "build"], "dev": ["--extra", "dev"]}
+"""The lock files in requirements/: what the programs need, that and the build backend, and what contributors need."""
+
 SBIN = {"PATH": f"{os.environ['PATH']}{os.pathsep}/usr/sbin"}
 """Debian keeps sshd where users do not look for programs."""
 
@@ -32,6 +35,36 @@ def pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = N
 def fast(session: nox.Session) -> None:
     """The tests that need neither git-annex nor sshd. `-- PATH` for some of them."""
     pytest(session, "-m", "not compat")
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The fast tests with the lowest versions that pyproject.toml allows. `-- PATH` for some of them."""
+    session.install("uv")
+    python = os.path.join(session.bin, "python")
+    session.run("uv", "pip", "install", "-q", "--python", python, "--resolution", "lowest-direct", "-e", ".[test]")
+    session.run("pytest", "-q", "-m", "not compat", *session.posargs, env=session.env)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write requirements/*.txt: the newest version of each package, with its hashes, for Python 3.11 and later."""
+    session.install("uv")
+    for name, options in LOCKS.items():
+        file = f"requirements/{name}.txt"
+        command = (
+            f"uv pip compile pyproject.toml -q --upgrade --universal --python-version 3.11 --generate-hashes -o {file}"
+        )
+        session.run(*command.split(), *options, env={"UV_CUSTOM_COMPILE_COMMAND": "nox -s lock"})
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Does a package in requirements/dev.txt have a known vulnerability? pip-audit asks the database of PyPI."""
+    session.install("pip-audit")
+    session.run(
+        "pip-audit", "--strict", "--disable-pip", "--require-hashes", "-r", "requirements/dev.txt", *session.posargs
+    )
 
 
 @nox.session

@@ -315,7 +315,8 @@ def test_the_reference_has_every_command_and_option(name: str, command: click.Co
 
 def shared(name: str, option: str, section: str) -> bool:
     """Whether the section refers to the one of a command that has the same options."""
-    others = {"proxy": ("`serve`", "--listen --read-only --append-only --tls-cert --tls-key")}
+    limits = "--connections --per-token --per-address --memory"
+    others = {"proxy": ("`serve`", f"--listen --read-only --append-only --tls-cert --tls-key {limits}")}
     other, options = others.get(name, ("", ""))
     return bool(other) and other in section and option in options.split()
 

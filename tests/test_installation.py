@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,48 @@ def test_no_variable_adds_code(tmp_path: Path) -> None:
     )
     assert done.stdout.startswith("usage: p2pannex-shell")
     assert not mark.exists()
+
+
+# Lock files -----------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parent.parent
+PINNED = re.compile(
+    r"^([\w.-]+)==([\w.]+)(?: ;[^\\]*)? \\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
+)
+
+
+def locked(name: str) -> dict[str, str]:
+    """The packages of a lock file, with their versions."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    found = {match[1]: match[2] for match in PINNED.finditer(text)}
+    names = re.findall(r"^([\w.-]+)==", text, re.MULTILINE)
+    assert set(names) == set(found), "every package has hashes"
+    return found
+
+
+def declared(*extras: str) -> set[str]:
+    """The packages that pyproject.toml requires, with those of these extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = list(project["dependencies"])
+    for extra in extras:
+        lines += project["optional-dependencies"][extra]
+    names = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in lines}
+    return names - {"p2pannex"}
+
+
+def test_the_lock_files_have_all_that_is_required() -> None:
+    assert declared() <= set(locked("runtime"))
+    assert declared("build") <= set(locked("build"))
+    assert declared("build", "dev", "docs", "lint", "test", "testing") <= set(locked("dev"))
+    assert locked("runtime").items() <= locked("build").items() <= locked("dev").items(), "run nox -s lock"
+
+
+def test_the_container_installs_by_hash_and_does_not_run_as_root() -> None:
+    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", "").splitlines()
+    installs = [part for line in lines for part in line.split("&&") if " install -" in part and "pip" in part]
+    assert len(installs) == 3
+    assert all("--require-hashes" in each or "--no-deps" in each for each in installs)
+    instructions = [line.partition(" ")[::2] for line in lines]
+    copied = [text.split()[:-1] for name, text in instructions if name == "COPY" and not text.startswith("--from")]
+    assert all((ROOT / source).exists() for sources in copied for source in sources)
+    assert ("USER", "annex") in instructions[-6:]

@@ -14,6 +14,7 @@ OF_NO_MODULE = {
     "test_harmful_changes.py",
     "test_installation.py",
     "test_layering.py",
+    "test_security.py",
     "test_tree.py",
 }
 """Tests of the project as a whole."""

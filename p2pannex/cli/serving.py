@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import trio
 
     from p2pannex.access import Mode, TokenFile
+    from p2pannex.p2p.limits import Limits
     from p2pannex.p2p.listen import Tokens
     from p2pannex.service import Service
     from p2pannex.transports.listeners import SocketListener
@@ -45,8 +46,21 @@ CONNECTIONS = 1000
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class _Settings(NamedTuple):
+    """The options of commands that serve. `memory` is in mebibytes."""
+
+    mode: Mode
+    limited: bool
+    tls_cert: str | None
+    tls_key: str | None
+    connections: int | None
+    per_token: int | None
+    per_address: int | None
+    memory: int | None
+
+
 def _listens(*, required: bool) -> Callable[[F], F]:
-    """Add the options of commands that serve: the function gets `urls`, `mode`, `limited`, `tls_cert` and `tls_key`."""
+    """Add the options of commands that serve; the function gets them as `urls` and `settings`."""
 
     def decorate(command: F) -> F:
         @click.option(
@@ -61,13 +75,52 @@ def _listens(*, required: bool) -> Callable[[F], F]:
         @click.option("--read-only", is_flag=True, help="Clients may only fetch and lock.")
         @click.option("--append-only", is_flag=True, help="Clients may not remove.")
         @click.option("--no-git", "limited", is_flag=True, help="Clients may not use the git repository.")
+        @click.option(
+            "--connections",
+            metavar="N",
+            type=click.IntRange(min=1),
+            help="How many connections are served at a time (1000).",
+        )
+        @click.option(
+            "--per-token",
+            metavar="N",
+            type=click.IntRange(min=1),
+            help="How many of them clients with the same token may have (a quarter of them). Half of these may hold a "
+            "lock, and half may upload.",
+        )
+        @click.option(
+            "--per-address",
+            metavar="N",
+            type=click.IntRange(min=1),
+            help="The same for clients with the same IPv4 address, IPv6 /64 network, or local account (half of them).",
+        )
+        @click.option(
+            "--memory",
+            metavar="MIB",
+            type=click.IntRange(min=4),
+            help="Mebibytes that the buffers of all transfers may use (128).",
+        )
         @click.option("--tls-cert", metavar="FILE", type=click.Path(), help="For tls://: the certificate chain, PEM.")
         @click.option("--tls-key", metavar="FILE", type=click.Path(), help="Its private key, if it is in another file.")
         @functools.wraps(command)
-        def wrapped(*args: Any, read_only: bool, append_only: bool, **rest: Any) -> object:
+        def wrapped(
+            *args: Any,
+            read_only: bool,
+            append_only: bool,
+            limited: bool,
+            connections: int | None,
+            per_token: int | None,
+            per_address: int | None,
+            memory: int | None,
+            tls_cert: str | None,
+            tls_key: str | None,
+            **rest: Any,
+        ) -> object:
             if read_only and append_only:
                 raise click.UsageError("--read-only and --append-only exclude each other")
-            return command(*args, mode=_mode(read_only, append_only), **rest)
+            mode = _mode(read_only, append_only)
+            settings = _Settings(mode, limited, tls_cert, tls_key, connections, per_token, per_address, memory)
+            return command(*args, settings=settings, **rest)
 
         return wrapped  # type: ignore[return-value]
 
@@ -78,15 +131,7 @@ def _listens(*, required: bool) -> Callable[[F], F]:
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
 @_listens(required=True)
 @prints
-def serve(
-    directory: str,
-    urls: tuple[str, ...],
-    mode: Mode,
-    limited: bool,
-    tls_cert: str | None,
-    tls_key: str | None,
-    output: Output,
-) -> int:
+def serve(directory: str, urls: tuple[str, ...], settings: _Settings, output: Output) -> int:
     """Serve a directory store, a git-annex repository or a cluster on sockets and P2P networks.
 
     Prints each URL when it listens there. Clients need a token of DIR (p2pannex token create DIR). On a P2P network,
@@ -102,8 +147,7 @@ def serve(
         from p2pannex.urls import open_local
 
         store = open_local(directory)
-        tokens = store.tokens_directory()
-        return await _serve(store, directory, tokens, urls, mode, limited, tls_cert, tls_key, output)
+        return await _serve(store, directory, store.tokens_directory(), urls, settings, output)
 
     return trio.run(run)
 
@@ -124,10 +168,7 @@ def proxy(
     uuid: str | None,
     tokens_of: str | None,
     urls: tuple[str, ...],
-    mode: Mode,
-    limited: bool,
-    tls_cert: str | None,
-    tls_key: str | None,
+    settings: _Settings,
     connection: ConnectionOptions,
     output: Output,
 ) -> int:
@@ -154,11 +195,11 @@ def proxy(
         known = parsed.uuid if isinstance(parsed := parse_url(url), SshURL) and uuid is None else uuid
         if tokens_of is None:
             async with connection.open(url, uuid=known) as service:
-                await serve_stdio(service, mode=mode, limited=limited, report=complain)
+                await serve_stdio(service, mode=settings.mode, limited=settings.limited, report=complain)
             return exit_codes.DONE
         tokens = open_local(tokens_of).tokens_directory()
-        async with connection.open(url, uuid=known, connections=CONNECTIONS) as service:
-            return await _serve(service, tokens_of, tokens, urls, mode, limited, tls_cert, tls_key, output)
+        async with connection.open(url, uuid=known, connections=settings.connections or CONNECTIONS) as service:
+            return await _serve(service, tokens_of, tokens, urls, settings, output)
 
     if urls:
         _log_to_stderr(output)
@@ -183,10 +224,7 @@ async def _serve(
     directory: str,
     tokens_directory: bytes,
     urls: tuple[str, ...],
-    mode: Mode,
-    limited: bool,
-    tls_cert: str | None,
-    tls_key: str | None,
+    settings: _Settings,
     output: Output,
 ) -> int:
     """Serve until a signal ends it. `tokens_directory` holds the tokens; messages name `directory` as their store."""
@@ -213,7 +251,7 @@ async def _serve(
                 if isinstance(parsed := parse_url(url), NetworkURL):
                     accepted, top = _network_tokens(service, parsed, tokens)
                 elif isinstance(parsed, TlsURL):
-                    tls = _tls(tls_cert, tls_key)
+                    tls = _tls(settings.tls_cert, settings.tls_key)
                 elif isinstance(parsed, TcpURL) and parsed.host not in LOCAL:
                     log.warning("%s is not encrypted: others on the network can read tokens and content", url)
                 opened = await stack.enter_async_context(listen_at(url, tls=tls, directory=top))
@@ -224,12 +262,44 @@ async def _serve(
                 log.warning(
                     "there are no tokens, so no client is admitted; make one: p2pannex token create %s", directory
                 )
+            limits = _limits(settings, len(listening))
             async with trio.open_nursery() as serving:
                 for accepted, listeners in listening.items():
-                    serve_all = partial(serve_listeners, tokens=accepted, mode=mode, limited=limited, stopping=stopping)
-                    serving.start_soon(serve_all, listeners, service)
+                    serving.start_soon(
+                        partial(
+                            serve_listeners,
+                            listeners,
+                            service,
+                            tokens=accepted,
+                            mode=settings.mode,
+                            limited=settings.limited,
+                            limits=limits,
+                            stopping=stopping,
+                        )
+                    )
         nursery.cancel_scope.cancel()
     return exit_codes.DONE
+
+
+def _limits(settings: _Settings, servers: int) -> Limits:
+    """The limits of each of `servers` servers in this process: they share its connections, descriptors and memory."""
+    from p2pannex.p2p.limits import CONNECTIONS, Limits, connections_for, descriptors_for
+    from p2pannex.system.descriptors import raise_descriptor_limit
+    from p2pannex.transports.pump import blocks
+
+    if settings.memory is not None:
+        blocks.limit = settings.memory << 20
+    wanted = settings.connections or CONNECTIONS
+    possible = connections_for(raise_descriptor_limit(descriptors_for(wanted)))
+    if possible < wanted:
+        log.warning(
+            "the limit of open files (ulimit -n) allows %d connections instead of %d; raise it to %d",
+            possible,
+            wanted,
+            descriptors_for(wanted),
+        )
+    each = max(1, min(wanted, possible) // servers)
+    return Limits.for_connections(each, settings.per_token, settings.per_address)
 
 
 def _network_tokens(service: Service, url: NetworkURL, tokens: TokenFile) -> tuple[Tokens, bytes | None]:

@@ -3,6 +3,9 @@
 A client has one attempt. The server replies to a wrong token after a delay and closes the connection, so that each
 guess costs a connection and some seconds. To anything but AUTH it replies with the ERROR that the state table has for
 it, and closes as well. Tokens appear neither in logs nor in errors.
+
+AUTH-FAILURE means that the token is wrong. If the server cannot verify the token at the moment, or has no connection
+left for it, the reply is ERROR with the reason.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable
+from typing import NoReturn
 
 import trio
 
@@ -33,7 +37,10 @@ INVALID = "its token is not valid"
 """Why a client was not accepted, in the server's log."""
 
 Verify = Callable[[str], Grant | None]
-"""Returns what a token grants, or None. May raise RemoteError if it cannot tell; the token is then not accepted."""
+"""Returns what a token grants, or None. RemoteError if that cannot be determined; the client then gets ERROR."""
+
+CANNOT_VERIFY = "the server cannot verify tokens at the moment; try again later"
+"""The ERROR that a client gets then. The reason is in the server's log: a client without a token need not know it."""
 
 
 class NotAuthenticated(ConnectionLost):
@@ -48,20 +55,30 @@ async def authenticate(
     deadline: float = DEADLINE,
     delay: float = DELAY,
     refusal: Callable[[str], str] = lambda token: INVALID,
+    admit: Callable[[Grant], object] = lambda grant: None,
 ) -> Grant:
     """Authenticate a client, as the server of repository `uuid`. Returns what its token grants; requests may follow.
 
     `deadline` and `delay` are in seconds. `refusal` returns why `verify` did not accept a token, for the error's text;
-    the client does not learn it. NotAuthenticated if the client is not accepted; another ConnectionLost if it
-    disconnects. The peer is closed in both cases, and if this is cancelled.
+    the client does not learn it. `admit` is called with what a valid token grants; if it raises RemoteError, the client
+    gets that as ERROR. NotAuthenticated if the client is not accepted; another ConnectionLost if it disconnects. The
+    peer is closed in both cases, and if this is cancelled.
     """
     try:
         request = await _first_message(peer, deadline)
-        grant = _granted(verify, request.token)
+        try:
+            grant = verify(request.token)
+        except RemoteError as error:
+            log.error("no client can be accepted: %s", error)
+            await _refuse(peer, CANNOT_VERIFY)
         if grant is None:
             await trio.sleep(delay)
             await peer.send(m.AuthFailure())
             raise NotAuthenticated(f"{_why(refusal, request.token)} (it sent the UUID {request.uuid[:64]!r})")
+        try:
+            admit(grant)
+        except RemoteError as error:
+            await _refuse(peer, str(error), f"token {grant.id}: ")
         await peer.send(m.AuthSuccess(uuid))
         return grant
     except BaseException:
@@ -84,16 +101,14 @@ async def _first_message(peer: Peer, deadline: float) -> m.Auth:
     raise NotAuthenticated(f"no AUTH within {deadline:g} s")
 
 
-def _granted(verify: Verify, token: str) -> Grant | None:
-    try:
-        return verify(token)
-    except RemoteError as error:
-        log.error("no client can be accepted: %s", error)
-        return None
+async def _refuse(peer: Peer, why: str, prefix: str = "") -> NoReturn:
+    with contextlib.suppress(ConnectionLost):
+        await peer.send(m.Error(why))
+    raise NotAuthenticated(prefix + why)
 
 
 def _why(refusal: Callable[[str], str], token: str) -> str:
     try:
         return refusal(token)
     except RemoteError:
-        return "its token could not be verified"  # `_granted` has logged the reason
+        return "its token could not be verified again"

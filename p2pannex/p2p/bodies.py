@@ -38,7 +38,7 @@ async def send(download: Download, peer: Peer, progress: Progress | None = None)
 async def receive(length: int, peer: Peer, upload: Upload, progress: Progress | None = None) -> None:
     """Move the body that the other side of `peer` has announced into an upload."""
     length -= await _pass(length, peer, upload.direct, progress)
-    await move(length, peer.read_body, upload.send_all, progress)
+    await move(length, peer.read_body, upload.send_all, progress, stalls=True)
 
 
 async def _pass(length: int, source: DirectBody | None, target: DirectBody | None, progress: Progress | None) -> int:

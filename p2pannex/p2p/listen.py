@@ -1,8 +1,8 @@
 """Serving sockets: accept connections, authenticate clients, and serve each client (protocol-spec section 13).
 
-There are two limits: one on connections that are served, and one on connections that have not sent a valid token yet.
-When the second limit is reached, a new connection replaces the oldest one that has not sent AUTH, once that one has had
-a grace period. A client needs only a moment to send AUTH, so connections that never send it cannot keep clients out.
+There are two limits: one on connections that are served, and one on connections that have not sent a valid token yet
+(`p2pannex.p2p.unauthenticated`). Of both, one address may have only a part; so may one token of those that are served
+(`p2pannex.p2p.shares`). `p2pannex.p2p.limits` has the numbers.
 
 An error of one connection is logged in one line and ends only that connection. Why a request failed or was refused is
 logged as well: once for each reason, however many requests fail for it. Tokens are never logged.
@@ -11,24 +11,27 @@ logged as well: once for each reason, however many requests fail for it. Tokens 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Protocol
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from p2pannex.access import Grant, Mode
 from p2pannex.errors import ConnectionLost, RemoteError
-from p2pannex.p2p.authenticate import DEADLINE, DELAY, NotAuthenticated, authenticate
-from p2pannex.p2p.peer import Peer
+from p2pannex.p2p.authenticate import NotAuthenticated, authenticate
+from p2pannex.p2p.limits import Limits, Share
 from p2pannex.p2p.pool import close
 from p2pannex.p2p.server import serve
+from p2pannex.p2p.shares import ClientShares, Holder, Shares, ShareTaken
 from p2pannex.p2p.stream_peer import StreamPeer
+from p2pannex.p2p.unauthenticated import ServerConnection, Unauthenticated
+from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.service import Service
-from p2pannex.transports.listeners import SocketListener
+from p2pannex.transports.listeners import Client, SocketListener
 
 log = logging.getLogger(__name__)
 
@@ -60,39 +63,14 @@ class Tokens(Protocol):
         ...
 
 
-@frozen
-class Limits:
-    """Limits of a server's connections. Times are in seconds."""
-
-    connections: int = 1000
-    """How many connections are served at a time. Further ones wait, most of them in the system's queue."""
-    unauthenticated: int = 100
-    """How many other connections, which have not authenticated yet, are open at a time."""
-    unauthenticated_grace: float = 2.0
-    """How long a connection without AUTH is kept although others wait for its place."""
-    authentication: float = DEADLINE
-    """How long a client may take to send AUTH."""
-    delay: float = DELAY
-    """How long the server waits before it replies to a wrong token."""
-    idle: float = 3600.0
-    """How long a client may be silent between two requests, or while it holds a lock."""
-    timeout: float = math.inf
-    """How long the server waits for the next bytes within a request. A client may be busy for any time there: hashing
-    what it got, for example. So a limit cuts off clients that are at work."""
-    recheck: float = 60.0
-    """The interval at which the server checks whether the tokens of open connections are still valid."""
-    grace: float = 30.0
-    """How long running requests may take to finish when the server stops."""
-
-
 @define(eq=False)
-class _Connection:
-    name: str
-    peer: Peer
-    mode: Mode
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
+class _Connection(ServerConnection):
+    mode: Mode = Mode.READ_WRITE
     grant: Grant | None = None
-    since: float = field(factory=trio.current_time)
+    shares: ClientShares | None = None
+    """What its client may have. Set once the client is accepted."""
+    taken: ExitStack = field(factory=ExitStack)
+    """Gives back its place in `shares`."""
 
 
 async def serve_listeners(
@@ -143,7 +121,8 @@ class _Server:
         self._mode = mode
         self._limited = limited
         self._limits = limits
-        self._unauthenticated: set[_Connection] = set()
+        self._shares = Shares()
+        self._unauthenticated = Unauthenticated(limits)
         # Of these, the ones with a valid token that wait until they can be served, in the order of their arrival.
         self._waiting: list[_Connection] = []
         self._served: set[_Connection] = set()
@@ -156,7 +135,7 @@ class _Server:
         complained = False
         while True:
             try:
-                stream, name = await listener.accept()
+                stream, client = await listener.accept()
             except OSError as error:
                 if not complained:
                     log.error("%s: cannot accept connections, trying again: %s", listener.name, error.strerror)
@@ -167,31 +146,22 @@ class _Server:
             trusted = listener.authenticated
             peer = StreamPeer(stream, Side.SERVER, authenticated=trusted, timeout=self._limits.timeout)
             try:
-                await self._below_limits(trusted)
+                await self._below_limits(None if trusted else client)
             except BaseException:
                 await close(peer)
                 raise
-            connection = _Connection(name, peer, self._mode)
+            connection = _Connection(client.name, client.address, peer, mode=self._mode)
             (self._served if trusted else self._unauthenticated).add(connection)
             nursery.start_soon(self._handle, connection)
 
-    async def _below_limits(self, trusted: bool) -> None:
-        """Wait until another connection may be served, or, if it is not `trusted`, at least authenticated."""
-        limits = self._limits
+    async def _below_limits(self, stranger: Client | None) -> None:
+        """Wait until another connection may be served, or authenticated first if it is that of a `stranger`."""
         while True:
             wait = float("inf")
-            if len(self._served) < limits.connections:
-                if trusted or len(self._unauthenticated) < limits.unauthenticated:
+            if len(self._served) < self._limits.connections:
+                wait = 0.0 if stranger is None else self._unauthenticated.make_room(stranger.address)
+                if not wait:
                     return
-                silent = [connection for connection in self._unauthenticated if connection not in self._waiting]
-                if silent:
-                    oldest = min(silent, key=lambda connection: connection.since)
-                    wait = oldest.since + limits.unauthenticated_grace - trio.current_time()
-                    if wait <= 0:
-                        log.warning("%s: no AUTH yet; closed because other connections are waiting", oldest.name)
-                        oldest.scope.cancel()
-                        self._unauthenticated.discard(oldest)
-                        return
             with trio.move_on_after(wait):
                 await self._changed.park()
 
@@ -199,7 +169,9 @@ class _Server:
         try:
             with connection.scope:
                 if connection in self._unauthenticated:
-                    await self._admit(connection)
+                    await self._authenticate(connection)
+                else:
+                    await self._admit_trusted(connection)
                 await serve(
                     connection.peer,
                     self._service,
@@ -207,6 +179,7 @@ class _Server:
                     limited=self._limited,
                     idle_timeout=self._limits.idle,
                     report=partial(self._report, connection),
+                    shares=connection.shares,
                 )
         except NotAuthenticated as error:
             log.warning("%s: not accepted: %s", connection.name, _line(error))
@@ -217,6 +190,7 @@ class _Server:
             log.debug("%s: traceback", connection.name, exc_info=True)
         finally:
             await close(connection.peer)
+            connection.taken.close()
             self._unauthenticated.discard(connection)
             self._served.discard(connection)
             self._changed.unpark_all()
@@ -233,7 +207,26 @@ class _Server:
         if new:
             log.warning("%s: a request failed: %s", connection.name, _line(reason))
 
-    async def _admit(self, connection: _Connection) -> None:
+    def _take_place(self, connection: _Connection, grant: Grant | None) -> None:
+        """Take a place of the connection's token, and of its address. ShareTaken if one of them has no more."""
+        holders = []
+        if grant is not None:
+            holders.append(Holder("token", grant.id, self._limits.per_token))
+        if connection.address is not None:
+            holders.append(Holder("address", connection.address, self._limits.per_address))
+        connection.shares = ClientShares(self._shares, *holders)
+        connection.taken.enter_context(connection.shares.take("connections"))
+        connection.grant = grant
+        connection.token_valid = True
+
+    async def _admit_trusted(self, connection: _Connection) -> None:
+        try:
+            self._take_place(connection, None)
+        except ShareTaken as error:
+            await connection.peer.send(m.Error(str(error)))
+            raise NotAuthenticated(str(error)) from error
+
+    async def _authenticate(self, connection: _Connection) -> None:
         assert self._tokens is not None, "a listener that is not authenticated needs tokens"
         limits = self._limits
         grant = await authenticate(
@@ -243,8 +236,8 @@ class _Server:
             deadline=limits.authentication,
             delay=limits.delay,
             refusal=self._tokens.refusal,
+            admit=partial(self._take_place, connection),
         )
-        connection.grant = grant
         connection.mode = max(self._mode, grant.mode, key=STRICTNESS.index)
         self._waiting.append(connection)
         try:
@@ -276,8 +269,7 @@ class _Server:
 
     async def wind_down(self) -> None:
         """Close connections as their requests end, for at most `Limits.grace`."""
-        for connection in self._unauthenticated:
-            connection.scope.cancel()
+        self._unauthenticated.close_all()
         with trio.move_on_after(self._limits.grace):
             while self._served:
                 for connection in self._served:
@@ -290,3 +282,6 @@ class _Server:
 def _line(error: Exception | str) -> str:
     """The text of an error as one line. The text may come from a client, so it may contain any characters."""
     return "".join(character if character.isprintable() else " " for character in str(error))
+
+
+__all__ = ["Limits", "Share", "Tokens", "serve_listeners"]

@@ -95,6 +95,7 @@ class Peer(abc.ABC):
     async def read_body(self, view: memoryview) -> int:
         """Read the next bytes of the other side's body into `view`. Returns how many, at least one; 0 after the last.
 
+        Cancelling this loses no bytes.
         ConnectionLost if the stream ends before the body does: the other side has stopped in the middle.
         """
 

@@ -36,6 +36,7 @@ from p2pannex.p2p.client_watch import ClientWatch
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.ref_changes import RefChanges
 from p2pannex.p2p.session_service import SessionService
+from p2pannex.p2p.shares import ClientShares, Shares
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TABLE, State
 from p2pannex.protocol.errors import RemoteProtocolError
@@ -60,6 +61,7 @@ async def serve(
     max_version: int = m.LATEST_VERSION,
     idle_timeout: float = math.inf,
     report: Callable[[str], object] | None = None,
+    shares: ClientShares | None = None,
 ) -> None:
     """Serve an authenticated client until it disconnects, then close the peer.
 
@@ -72,11 +74,13 @@ async def serve(
 
     `report` is called with the reason of each request that fails or is refused, before the client gets the reply. It is
     not called for requests that the service does not support at all, because some clients send these to find that out.
+
+    `shares` limits the locks and uploads of this client, together with others; None if there is no limit.
     """
     failure: Exception | None = None
-    session = _Session(
-        peer, service, Restrictions(mode.value, LIMITED if limited else ""), max_version, idle_timeout, report
-    )
+    restrictions = Restrictions(mode.value, LIMITED if limited else "")
+    limits = shares or ClientShares(Shares())
+    session = _Session(peer, service, restrictions, max_version, idle_timeout, report, limits)
     try:
         async with trio.open_nursery() as nursery:
             watch = ClientWatch(peer, nursery.cancel_scope)
@@ -110,6 +114,7 @@ class _Session:
         max_version: int,
         idle_timeout: float,
         report: Callable[[str], object] | None,
+        shares: ClientShares,
     ) -> None:
         self.peer = peer
         self.clocked = SessionService(service)
@@ -120,6 +125,7 @@ class _Session:
         self.idle_timeout = idle_timeout
         self.report = report
         self.changes = RefChanges(peer)
+        self.shares = shares
 
     @property
     def service(self) -> Service:
@@ -221,6 +227,10 @@ class _Session:
         self.peer.queue(m.Success() if present else m.Failure())
 
     async def lock_content(self, request: m.LockContent) -> None:
+        with self.shares.take("locks"):
+            await self.locked(request)
+
+    async def locked(self, request: m.LockContent) -> None:
         # After SUCCESS the client may delete its only other copy, so the lock must not end early:
         # 1. The service has the retention record on disk before lock() returns.
         # 2. Only release() below ends the lock early, and only the client's UNLOCKCONTENT leads there.
@@ -261,6 +271,10 @@ class _Session:
             await download.finish(isinstance(await self.next_message(), m.Success | m.SuccessPlus))
 
     async def put(self, request: m.Put) -> None:
+        with self.shares.take("uploads"):
+            await self.upload(request)
+
+    async def upload(self, request: m.Put) -> None:
         peer = self.peer
         upload = await self.clocked.ask(lambda service: service.put(request.key, request.file))
         if isinstance(upload, AlreadyHave):
@@ -290,7 +304,7 @@ class _Session:
             if isinstance(error, ConnectionLost) and peer.poisoned:
                 raise
             failure = error
-            await pump.move(peer.conversation.incoming, peer.read_body, _discard)
+            await pump.move(peer.conversation.incoming, peer.read_body, _discard, stalls=True)
         valid = peer.conversation.version < 1 or isinstance(await self.next_message(), m.Valid)
         if failure is not None:
             raise failure

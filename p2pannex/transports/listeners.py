@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import secrets
 import socket
 import ssl
 import stat
+import struct
+from typing import Any
 
 import trio
+from attrs import frozen
 
 from p2pannex.errors import RemoteError
 from p2pannex.transports.connect_errors import reason
@@ -60,12 +64,14 @@ async def open_listeners(
     tls: ssl.SSLContext | None = None,
     mode: int = 0o600,
     authenticated: bool = False,
+    relayed: bool = False,
 ) -> list[SocketListener]:
     """Listen at `address`. A host name may have several addresses, each with its own listener. The caller closes them.
 
     With `tls`, for example from `server_tls`, connections are encrypted. The file of a unix socket gets the permissions
     `mode`. It replaces the file that a dead server has left, but no other file, and is deleted when the listener is
-    closed. `authenticated` is for unix sockets only: clients that can open the file need no token.
+    closed. `authenticated` is for unix sockets only: clients that can open the file need no token. `relayed`: a program
+    connects for all clients, so the address of a connection is not known.
 
     RemoteError if it is not possible to listen there.
     """
@@ -73,16 +79,16 @@ async def open_listeners(
         raise ValueError("any client can connect to a TCP socket, so it requires tokens")
     try:
         if isinstance(address, UnixAddress):
-            return [await _listen_unix(address, tls, mode, authenticated)]
+            return [await _listen_unix(address, tls, mode, authenticated, relayed)]
         listeners = await trio.open_tcp_listeners(address.port, host=address.host or None, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
         raise RemoteError(f"cannot listen at {address}: {reason(error)}") from error
     found = [socket.socket(fileno=listener.socket.detach()) for listener in listeners]
-    return [SocketListener(sock, TcpAddress(*sock.getsockname()[:2]), tls) for sock in found]
+    return [SocketListener(sock, TcpAddress(*sock.getsockname()[:2]), tls, relayed=relayed) for sock in found]
 
 
 async def _listen_unix(
-    address: UnixAddress, tls: ssl.SSLContext | None, mode: int, authenticated: bool
+    address: UnixAddress, tls: ssl.SSLContext | None, mode: int, authenticated: bool, relayed: bool
 ) -> SocketListener:
     """Listen under a name of our own first, then give the socket its path: so it never has one that nothing listens at.
 
@@ -105,7 +111,7 @@ async def _listen_unix(
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(own, dir_fd=at)
-        return SocketListener(sock, address, tls, authenticated=authenticated)
+        return SocketListener(sock, address, tls, authenticated=authenticated, relayed=relayed)
     except BaseException:
         sock.close()
         raise
@@ -160,6 +166,33 @@ def _stale(at: int, name: bytes, path: bytes) -> tuple[int, int] | None:
     raise OSError(errno.EADDRINUSE, "another server listens there")
 
 
+@frozen
+class Client:
+    """Where a connection comes from. `name` is its name in logs.
+
+    `address` is the same for all connections of one client: the account that has connected to a unix socket, an IPv4
+    address, or the first 64 bits of an IPv6 address, which one customer has for many machines. None if it is not known.
+    """
+
+    name: str
+    address: str | None
+
+
+def _client_address(sock: socket.socket, remote: Any) -> str | None:
+    if sock.family == socket.AF_UNIX:
+        try:
+            _, uid, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        except OSError:
+            return None
+        return f"uid {uid}"
+    address = ipaddress.ip_address(remote[0].partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))
+
+
 class SocketListener:
     """A socket that accepts connections. Created by `open_listeners`; the caller closes it with `close`.
 
@@ -174,6 +207,7 @@ class SocketListener:
         tls: ssl.SSLContext | None = None,
         *,
         authenticated: bool = False,
+        relayed: bool = False,
     ) -> None:
         sock.setblocking(False)
         self._socket = sock
@@ -181,11 +215,12 @@ class SocketListener:
         self.address = address
         self.name = str(address)
         self.authenticated = authenticated
+        self._relayed = relayed
         self._accepted = 0
         self._file = _identity(address.path) if isinstance(address, UnixAddress) else None
 
-    async def accept(self) -> tuple[DescriptorStream | TlsStream, str]:
-        """The next connection, and a name for it in logs. The TLS handshake takes place at the first use of the stream.
+    async def accept(self) -> tuple[DescriptorStream | TlsStream, Client]:
+        """The next connection, and its client. The TLS handshake takes place at the first use of the stream.
 
         OSError if the system has no descriptor or memory left: wait and call again. ClosedResourceError if the listener
         is closed.
@@ -207,7 +242,8 @@ class SocketListener:
             stream = over_connected(sock)
             self._accepted += 1
             name = f"{self.name} #{self._accepted}" if sock.family == socket.AF_UNIX else str(TcpAddress(*remote[:2]))
-            return (TlsStream(stream, self._tls, server_side=True) if self._tls else stream), name
+            client = Client(name, None if self._relayed else _client_address(sock, remote))
+            return (TlsStream(stream, self._tls, server_side=True) if self._tls else stream), client
 
     def close(self) -> None:
         """Stop listening. Delete the file of a unix socket, unless another server has replaced it."""

@@ -83,7 +83,7 @@ async def network_listener(
     private = tempfile.mkdtemp(prefix="p2pannex-")
     try:
         path = os.path.join(private, "socket")
-        (listener,) = await open_listeners(UnixAddress(path))
+        (listener,) = await open_listeners(UnixAddress(path), relayed=True)
         listener.name = str(address)
         try:
             process = await _start(address, path, directory)

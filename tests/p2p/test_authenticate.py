@@ -202,7 +202,7 @@ async def test_cancelling_closes(autojump_clock: MockClock, sent: bytes) -> None
     assert await rest(client) == b""
 
 
-async def test_tokens_that_cannot_be_read_grant_nothing(
+async def test_tokens_that_cannot_be_read_grant_nothing_and_no_token_is_called_wrong(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unreadable(token: str) -> Grant | None:
@@ -212,7 +212,7 @@ async def test_tokens_that_cannot_be_read_grant_nothing(
     await client.send_all(f"AUTH me {TOKEN}\n".encode())
     with pytest.raises(NotAuthenticated):
         await authenticate(peer, "server-uuid", unreadable)
-    assert await rest(client) == b"AUTH-FAILURE\n"
+    assert await rest(client) == b"ERROR the server cannot verify tokens at the moment; try again later\n"
     assert [record.getMessage() for record in caplog.records] == ["no client can be accepted: the file makes no sense"]
 
 

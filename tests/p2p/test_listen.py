@@ -142,7 +142,8 @@ async def test_300_clients_at_once_do_real_work(tmp_path: Path, address: SocketA
     together = 0
     all_here = trio.Event()
 
-    async with serving(tmp_path, address) as server:
+    limits = Limits.for_connections(1000, per_token=600, per_address=600)  # half of them may hold locks
+    async with serving(tmp_path, address, limits=limits) as server:
 
         async def client(number: int) -> None:
             nonlocal together
@@ -234,8 +235,9 @@ async def test_a_broken_token_file_accepts_no_client_and_disconnects_none(
     async with serving(tmp_path, limits=Limits(delay=0.05, recheck=0.02)) as server, server.remote() as remote:
         await remote.timestamp()
         (tmp_path / "p2pannex.access").write_text("")
-        with pytest.raises(AuthenticationFailed):
+        with pytest.raises(ConnectionLost, match="the server cannot verify tokens at the moment") as caught:
             await server.remote().timestamp()
+        assert not isinstance(caught.value, AuthenticationFailed)  # the token may be right
         await logged(caplog, "cannot check which tokens are still valid")
         await remote.remove(Key.parse(b"WORM--x"))  # never repeated: it is the same connection
 
@@ -487,6 +489,28 @@ async def test_no_descriptors_left_is_waited_out(tmp_path: Path, caplog: pytest.
             assert (await client.recv(100)).startswith(b"AUTH-SUCCESS ")
         client.close()
     assert len([record for record in caplog.records if "cannot accept" in record.getMessage()]) == 1
+
+
+async def test_without_descriptors_no_valid_token_is_called_wrong(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(tmp_path) as server:
+        early, late = await server.raw(b"AUTH a-cl"), await server.raw()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+            await early.send_all(server.auth().removeprefix(b"AUTH a-cl"))
+            assert await rest(early) == b"ERROR the server cannot verify tokens at the moment; try again later\n"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await logged(caplog, "Too many open files")
+        await late.send_all(server.auth())
+        assert (await late.receive_some()).startswith(b"AUTH-SUCCESS ")
+        await early.aclose()
+        await late.aclose()
 
 
 # The end --------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -158,3 +159,84 @@ async def test_cancelled_anywhere(length: int) -> None:
         assert sink.got == CONTENT[: len(sink.got)]
 
     assert await cancel_everywhere(world) > 3
+
+
+# Memory ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("sizes", [[BLOCK * 10], [65536], [1 << 19, 7, 99_991]], ids=str)
+@pytest.mark.parametrize("limit", [0, BLOCK, 2 * BLOCK])
+async def test_every_length_from_a_source_that_stalls(
+    length: int, sizes: list[int], limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump.blocks, "limit", limit)
+    source, sink = Source(CONTENT, sizes), Sink()
+    await pump.move(length, source.readinto, sink.send_all, stalls=True)
+    assert sink.got == CONTENT[:length]
+    assert source.position == length, "no more is read than was asked for"
+    assert all(sink.views), "an empty view was sent"
+    assert pump.blocks.used == 0
+
+
+class Stalling(Source):
+    """Gives `stop` bytes, then nothing for an hour, then the rest."""
+
+    def __init__(self, stop: int) -> None:
+        super().__init__(CONTENT, [65536])
+        self.stop = stop
+
+    async def readinto(self, view: memoryview) -> int:
+        if self.position == self.stop:
+            await trio.sleep(3600)
+            self.stop = -1
+        return await super().readinto(view[: self.stop - self.position] if self.position < self.stop else view)
+
+
+@pytest.mark.parametrize("length", [BLOCK, 3 * BLOCK])
+@pytest.mark.parametrize("stop", [0, 10, 65536, 65537, BLOCK - 1, BLOCK + 1])
+async def test_a_stalled_source_has_no_block(length: int, stop: int, autojump_clock: trio.testing.MockClock) -> None:
+    if stop >= length:
+        return
+    source, sink = Stalling(stop), Sink()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(pump.move, length, source.readinto, sink.send_all, stalls=True))
+        await trio.sleep(1)
+        assert pump.blocks.used == 0
+        assert sink.got == CONTENT[:stop], "what has arrived is passed on"
+    assert sink.got == CONTENT[:length]
+    assert pump.blocks.used == 0
+
+
+async def test_all_transfers_together_have_a_limit(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    monkeypatch.setattr(pump.blocks, "limit", 3 * BLOCK)
+    sinks = [Sink(pause=1) for _ in range(6)]
+    async with trio.open_nursery() as nursery:
+        for number, sink in enumerate(sinks):
+            source = Source(CONTENT, [65536])
+            nursery.start_soon(partial(pump.move, 3 * BLOCK, source.readinto, sink.send_all, stalls=bool(number % 2)))
+        await trio.sleep(0.5)
+        assert pump.blocks.used == 3 * BLOCK
+    assert all(sink.got == CONTENT[: 3 * BLOCK] for sink in sinks)
+    assert pump.blocks.used == 0
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+@pytest.mark.parametrize("length", [BLOCK, 3 * BLOCK])
+async def test_failed_and_cancelled_transfers_give_their_memory_back(
+    length: int, stalls: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    for source, sink in (
+        (Source(CONTENT, [65536], fails=BLOCK // 2), Sink()),
+        (Source(CONTENT, [65536]), Sink(fails=BLOCK // 2)),
+    ):
+        with pytest.raises(Broken):
+            await pump.move(length, source.readinto, sink.send_all, stalls=stalls)
+        assert pump.blocks.used == 0
+    for source_pause, sink_pause in ((100.0, 0.0), (0.0, 100.0)):
+        with trio.move_on_after(10):
+            source, sink = Source(CONTENT, [65536], pause=source_pause), Sink(pause=sink_pause)
+            await pump.move(length, source.readinto, sink.send_all, stalls=stalls)
+        assert pump.blocks.used == 0
