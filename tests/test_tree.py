@@ -31,7 +31,7 @@ TESTED_TOGETHER = {
         " testing.benchmarks.throttled testing.conformance"
     ),
     "cluster/preferred/test_judge.py": "cluster.preferred.facts cluster.preferred.terms",
-    "cluster/test_uploads_failing_simulated.py": "cluster.open_uploads cluster.upload_target",
+    "cluster/test_uploads_failing_simulated.py": "cluster.upload_target",
     "gateways/directory/test_config.py": "gateways.directory.toml_values",
     "gateways/directory/test_sizes.py": "stores.files.inventory",
     "gateways/repository/test_cluster.py": "gateways.repository.reading git_annex.branch.sizes",

@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LISTS = ROOT / "tools" / "harmful"
 GOAL = 0.95
 TIMEOUT = 600.0
-"""Seconds for one run of tests. The longest, all fast tests, takes a quarter of that."""
+"""Seconds for one run of tests, by default. The longest, all fast tests, takes a quarter of that."""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,9 +55,14 @@ class Change:
         path = ROOT / self.file
         if not path.is_file():
             return f"{self.file} does not exist"
-        count = path.read_text().count(self.old)
+        text = path.read_text()
+        count = text.count(self.old)
         if count != 1:
             return f"{self.file}: the old text occurs {count} times, not once"
+        try:
+            compile(text.replace(self.old, self.new), self.file, "exec")
+        except SyntaxError as error:  # every test would notice that
+            return f"{self.file}: with the new text, {error}"
         missing = [test for test in self.tests if not (ROOT / test.partition("::")[0]).exists()]
         if missing:
             return f"{missing[0]} does not exist"
@@ -100,7 +105,7 @@ def copy_tree(target: Path) -> None:
             shutil.copy2(ROOT / name, target / name)
 
 
-def run_tests(tree: Path, tests: list[str]) -> str | None:
+def run_tests(tree: Path, tests: list[str], timeout: float) -> str | None:
     """Run fast tests until one fails. The name of that test, or None if all pass."""
     everything = tests == ["tests"]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not compat", "-rfE"]
@@ -116,7 +121,7 @@ def run_tests(tree: Path, tests: list[str]) -> str | None:
         start_new_session=True,
     ) as process:
         try:
-            output = process.communicate(timeout=TIMEOUT)[0].decode(errors="replace")
+            output = process.communicate(timeout=timeout)[0].decode(errors="replace")
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             return "the tests hang"
@@ -126,7 +131,7 @@ def run_tests(tree: Path, tests: list[str]) -> str | None:
     return failed[0] if failed else f"pytest ended with status {process.returncode}: {output[-300:]}"
 
 
-def try_change(change: Change, near: bool) -> Result:
+def try_change(change: Change, near: bool, timeout: float) -> Result:
     with tempfile.TemporaryDirectory(prefix="harmful-") as directory:
         tree = Path(directory)
         copy_tree(tree)
@@ -136,7 +141,7 @@ def try_change(change: Change, near: bool) -> Result:
         for tests in list(change.stages())[: 2 if near else 3]:
             if tests and tests != tried:
                 tried = tests
-                noticed_by = run_tests(tree, tests)
+                noticed_by = run_tests(tree, tests, timeout)
                 if noticed_by:
                     return Result(change, noticed_by)
     return Result(change, None)
@@ -147,6 +152,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only check that each change applies")
     parser.add_argument("--near", action="store_true", help="only run `tests` and those of the file's folder")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="changes that are tried at the same time")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="for one run of tests")
     parser.add_argument("--json", metavar="FILE", help="write the results to this file, too")
     parser.add_argument("only", nargs="*", metavar="TEXT", help="only changes whose file or rule contains this text")
     arguments = parser.parse_args()
@@ -169,7 +175,7 @@ def main() -> int:
     results = []
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         for future in concurrent.futures.as_completed(
-            [pool.submit(try_change, change, arguments.near) for change in chosen]
+            [pool.submit(try_change, change, arguments.near, arguments.timeout) for change in chosen]
         ):
             result = future.result()
             results.append(result)

@@ -75,7 +75,7 @@ def main() -> int:
     if not CASES.is_dir():
         print(f"there are no cases: {CASES.absolute()} does not exist")
         return 0
-    files = [file for file in sorted(CASES.iterdir()) if file.is_file()]
+    files = [file for file in sorted([*CASES.iterdir(), *CASES.glob("security/*")]) if file.is_file()]
     cases = {file.name: file.absolute() for file in files if file.name not in ("README.md", "lib.sh")}
     unknown = set(arguments.names) - set(cases)
     if unknown:

@@ -30,31 +30,34 @@ of an upload that ended without content."""
 
 READ_ONLY = "it is read-only: nothing will be stored there or removed"
 
+CLAIMS_TOO_MUCH = "it claims to have content that does not exist: do not rely on its copies"
+
 
 async def try_requests(service: Service) -> str:
     """Try requests that change nothing. Returns a remark for people, which is empty if all of them can be fulfilled.
 
-    A node that only allows reading is no failure. RemoteError or ConnectionLost if a request fails otherwise.
+    A node that only allows reading is no failure, nor one that claims to have what does not exist. RemoteError or
+    ConnectionLost if a request fails otherwise.
     """
     await service.check_present(TRIED_KEY)
     try:
-        await _try_put(service)
+        return await _try_put(service)
     except RemoteError as error:
         if str(error) != READ_ONLY_ERROR:
             raise
         return READ_ONLY
-    return ""
 
 
-async def _try_put(service: Service) -> None:
+async def _try_put(service: Service) -> str:
     version = await service.version()
     upload = await service.put(TRIED_KEY)
     if isinstance(upload, AlreadyHave):
-        raise RemoteError("it claims to have content that does not exist")
+        return CLAIMS_TOO_MUCH
     async with upload:
         if version >= 1:  # version 0 cannot end an upload without closing the connection
             await upload.begin(0)
             await upload.finish(False)
+    return ""
 
 
 async def try_storing(store: ExternalStore) -> str:

@@ -91,6 +91,7 @@ async def test_a_given_uuid_has_to_be_that_of_the_repository(gateway: Path, tmp_
         ("a\nb", NodeConfig("", "{tmp}/attic"), RemoteError, "one line of text"),
         ("known", NodeConfig("", "{tmp}/attic"), RemoteError, "there is a node known already; choose another name"),
         ("new", NodeConfig("", "{tmp}/known"), RemoteError, "known is the same repository as node known"),
+        ("new", NodeConfig("", "{tmp}/also-known"), RemoteError, "also-known is the same repository as node known"),
         ("new", NodeConfig("", "{tmp}/self"), RemoteError, "a cluster cannot be a node of itself"),
         ("new", NodeConfig("", "{tmp}/gateway"), RemoteError, "it is a gateway directory of this machine"),
         ("new", NodeConfig("", "{tmp}/nowhere"), RemoteError, "not a p2pannex store"),
@@ -108,6 +109,7 @@ async def test_what_cannot_be_added(
 ) -> None:
     for store_name in ("attic", "known"):
         DirectoryStore.create(tmp_path / store_name)
+    (tmp_path / "also-known").symlink_to(tmp_path / "known")
     DirectoryStore.create(tmp_path / "self", uuid=GatewayConfig.load(gateway).gateway)
     await add_node(gateway, "known", NodeConfig("", str(tmp_path / "known")), open_url)
     before = (gateway / "p2pannex.toml").read_bytes()

@@ -139,3 +139,23 @@ async def test_content_that_goes_before_the_lock_is_recorded_is_not_locked(
     monkeypatch.setattr(one, "_vouched", vouched)
     with pytest.raises(NotLocked):
         await one.lock(KEY)
+
+
+async def test_content_that_goes_before_already_have_is_stored_again(
+    stores: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was vouched for, and is looked at again with the exclusion held."""
+    one, _ = stores
+    await store(one, CONTENT, KEY)
+    real_vouched = one._vouched
+
+    async def vouched(key: Key) -> os.stat_result | None:
+        found = await real_vouched(key)
+        place(one).parent.chmod(0o755)
+        place(one).unlink(missing_ok=True)  # the directory stays
+        return found
+
+    monkeypatch.setattr(one, "_vouched", vouched)
+    upload = await one.put(KEY)
+    assert isinstance(upload, Upload)
+    await upload.aclose()
