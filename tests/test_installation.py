@@ -136,6 +136,12 @@ def test_what_pip_has_installed_for_one_user(place: Path) -> None:
     (place / "p2pannex").write_text(f"#!{place}/python3\n")
     place.rename(home / ".local/bin")
     assert started(home / ".local/bin/p2pannex-shell", HOME=str(home)) == "-EP -c a b\n"
+    other = place.parent / "other"
+    other.symlink_to(home)
+    (home / ".local/bin/git-annex-shell").symlink_to("p2pannex-shell")
+    for name in ("p2pannex-shell", "git-annex-shell"):
+        for begin in (home, other):
+            assert started(begin / ".local/bin" / name, HOME=str(other)) == "-EP -c a b\n"
 
 
 def test_p2pannex_is_missing(place: Path) -> None:

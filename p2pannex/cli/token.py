@@ -93,7 +93,10 @@ def create(directory: str, name: str, mode: str, expires: float | None, output: 
     if expires is not None and expires <= time.time():
         raise click.UsageError("--expires is in the past")
     made, grant = _open(directory).create(mode=Mode(mode), expires=expires, name=name)
-    output.result(made, token=made, **_fields(grant))
+    if output.quiet and not output.as_json:
+        click.echo(made)  # it cannot be learned later
+    else:
+        output.result(made, token=made, **_fields(grant))
 
 
 @token.command("list")

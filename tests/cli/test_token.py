@@ -29,6 +29,10 @@ def test_tokens(store: str) -> None:
     assert left["id"] == made["id"]
 
 
+def test_a_new_token_is_printed_with_quiet_too(store: str) -> None:
+    assert re.fullmatch("[a-z0-9]{32}\n", run("token", "create", "-q", store).stdout)
+
+
 @pytest.mark.parametrize("expires", ["0s", "2001-01-31", "2001-01-31T12:00"])
 def test_a_token_that_has_expired_is_not_made(store: str, expires: str) -> None:
     assert "in the past" in run("token", "create", store, "--expires", expires, code=exit_codes.USAGE).stderr

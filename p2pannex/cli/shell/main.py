@@ -210,10 +210,11 @@ def behind_gateway(config: AnnexConfig, uuid: str, client: str) -> Served:
     """
     from p2pannex.gateways.repository.reading import read_served
     from p2pannex.gateways.repository.rules import NotServed
+    from p2pannex.git_annex.config import NotAnAnnex
 
     try:
         return read_served(config, uuid, client)
-    except NotServed as error:
+    except (NotAnAnnex, NotServed) as error:
         raise CommandRefused(str(error)) from None
 
 
