@@ -38,7 +38,7 @@ from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import ObjectUpload
 from p2pannex.system.disk_errors import disk_errors, require_room
 from p2pannex.system.disk_work import DiskWork, InThreads
-from p2pannex.system.file_locks import KERNEL_LOCKS
+from p2pannex.system.file_locks import KERNEL_LOCKS, is_at, unlink_own
 from p2pannex.system.fsync_batch import Fsyncs
 
 DISK_RESERVE = 100_000_000
@@ -46,6 +46,8 @@ DISK_RESERVE = 100_000_000
 
 STALE = 7 * 24 * 3600
 """Seconds without a write after which a spooled file is removed."""
+
+_REMOVED = "another program removed the content from the spool; send it again"
 
 Deliver = Callable[[bytes], Awaitable[Stored | NotStored]]
 """Stores the verified content in the file of this path. The file exists, and does not change, until it returns."""
@@ -175,10 +177,24 @@ class _Target:
 
     def deliverable(self) -> bytes:
         """The path of the verified content. An upload removes its file if it is empty, so that needs another file."""
-        if os.fstat(self.verified).st_size:
+        status = os.fstat(self.verified)
+        if status.st_size:
+            if not is_at(status, self.path):
+                raise RemoteError(_REMOVED)
             return self.path
         os.close(os.open(self._empty, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         return self._empty
+
+    def delivered(self, path: bytes) -> None:
+        """Remove the file that was delivered from `path`.
+
+        RemoteError if another program has removed it, or another upload may have made a new one there: the remote may
+        then have read that one. Uploads and sweeps do not do that, because we have the file locked.
+        """
+        if path == self._empty:
+            os.unlink(path)
+        elif not unlink_own(self.verified, path):
+            raise RemoteError(_REMOVED)
 
     def release(self) -> None:
         fd, self.verified = self.verified, -1
@@ -211,8 +227,7 @@ class SpooledUpload(Upload):
                 path = self._target.deliverable()
             outcome = await self._deliver(path)
             if isinstance(outcome, Stored):
-                with suppress(FileNotFoundError):
-                    os.unlink(path)
+                self._target.delivered(path)
             return outcome
         finally:
             self._target.release()
