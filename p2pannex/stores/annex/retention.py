@@ -16,13 +16,14 @@ git-annex. p2pannex removes content only if neither git-annex's files nor the re
 
 p2pannex removes the timestamp of content that stays only if all of these are true:
 
-1. A client has released its lock, and p2pannex then got the exclusive lock: so no other process has the content locked.
+1. p2pannex has the exclusive lock, after a client has released its lock or the timestamp has expired: so no other
+   process has the content locked.
 2. No retention record is valid: so there is no lost client whose lock has not expired.
 3. p2pannex wrote the timestamp, according to ``annex/p2pannex/written/KEYFILE``.
 4. That timestamp did not replace an earlier one of another program that has not expired.
 
-The caller of `AnnexRetention.record` and `AnnexRetention.removing` holds the key's exclusion; a release takes it to
-remove the timestamp. So tasks and processes of p2pannex do not change these files at the same time.
+The caller of `AnnexRetention.record` and `AnnexRetention.removing` holds the key's exclusion; a release and a sweep
+take it to remove the timestamp. So tasks and processes of p2pannex do not change these files at the same time.
 """
 
 from __future__ import annotations
@@ -151,12 +152,40 @@ class AnnexRetention:
             run_blocking(names_durable(self._records_directory, os.path.dirname(self._layout.annex)))
             self._prepared = True
 
-    def sweep(self) -> None:
-        """Remove some records, and some timestamps, that have expired."""
-        self._records.sweep()
+    def sweep(self) -> bool:
+        """Remove some records, and some timestamps, that have expired. Whether there were any. It does not raise."""
+        removed = self._records.sweep()
+        self.abandoned.release_expired()
         for key in self._times.some_expired():
             with suppress(OSError, Busy), self._exclusion.hold(key, 0):
-                self._times.sweep(key, self._layout.find(key))
+                removed |= self._sweep_timestamp(key)
+        return removed
+
+    def _sweep_timestamp(self, key: Key) -> bool:
+        """Remove a timestamp that has expired, unless a process has the content locked. The caller holds the exclusion.
+
+        A process that renews the timestamp, p2pannex or git-annex-shell, has ``KEYFILE.lck`` locked meanwhile, shared.
+        So with that file locked exclusively, the timestamp that is read is the one that is removed.
+        """
+        if self._records.is_retained(key):
+            return False
+        path = self._layout.find(key)
+        directory = os.path.dirname(path)
+        try:
+            lock = self._exclusive_lock(path, 0)
+        except FileNotFoundError:
+            return self._times.sweep(key, path)  # the directory is gone, and the content with it
+        try:
+            return lock is not None and self._layout.within(directory, lambda: self._sweep_locked(key, path, lock))
+        finally:
+            if lock is not None:
+                lock.close()
+            self._layout.remove_empty(directory)
+
+    def _sweep_locked(self, key: Key, path: bytes, lock: LockFile) -> bool:
+        swept = self._times.sweep(key, path)
+        lock.remove()
+        return swept
 
     def abandon(self, path: bytes, lock: LockFile) -> None:
         """Keep the lock of a lost client locked, unless that would lock the whole repository (annex.pidlock)."""
