@@ -114,6 +114,7 @@ class ObjectUpload(Upload):
             upload.abandon()  # between opening and locking, the file became an object or was removed
 
     def _make_room(self) -> None:
+        self._room.recover()
         size = self._key.size
         if size is None:
             return
