@@ -59,33 +59,41 @@ class Busy(RemoteError):
 
 def holder_of(fd: int) -> str | None:
     """A process that has a lock on the open file, with its user; None if the kernel does not tell."""
-    process = _locking(fd)
+    process = next(_locking(fd), None)
     return None if process is None else f"process {process}{_user_of(process)}"
 
 
 def locked_by_another_user(fd: int) -> bool:
     """Whether the open file is locked by a process of another user, as far as the kernel tells."""
-    process = _locking(fd)
+    process = next(_locking(fd), None)
+    return process is not None and _user(process) not in (None, os.geteuid())
+
+
+def locked_by_this_user(fd: int) -> bool:
+    """Whether the open file is locked by this process or another one of its user, as far as the kernel tells."""
+    return any(_user(process) == os.geteuid() for process in _locking(fd, own=True))
+
+
+def _user(process: int) -> int | None:
     try:
-        return process is not None and os.stat(f"/proc/{process}").st_uid != os.geteuid()
+        return os.stat(f"/proc/{process}").st_uid
     except OSError:
-        return False
+        return None
 
 
-def _locking(fd: int) -> int | None:
-    """The number of another process that has a lock on the open file."""
+def _locking(fd: int, *, own: bool = False) -> Iterator[int]:
+    """The numbers of the other processes that have a lock on the open file; with `own`, of this one too."""
     try:
         status = os.fstat(fd)
         file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
         with open("/proc/locks") as locks:
             words = [line.split() for line in locks]
     except OSError:
-        return None
+        return
     for word in words:
         # NUMBER: KIND ADVISORY MODE PROCESS DEVICE:INODE START END; a lock that waits has -> before KIND.
-        if len(word) == 8 and word[5] == file and int(word[4]) > 0 and int(word[4]) != os.getpid():
-            return int(word[4])
-    return None
+        if len(word) == 8 and word[5] == file and int(word[4]) > 0 and (own or int(word[4]) != os.getpid()):
+            yield int(word[4])
 
 
 def _user_of(process: int) -> str:

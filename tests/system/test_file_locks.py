@@ -19,6 +19,7 @@ from p2pannex.system.file_locks import (
     holder_of,
     is_at,
     locked_by_another_user,
+    locked_by_this_user,
     sole_writer,
     try_lock,
     try_range,
@@ -42,6 +43,7 @@ def test_the_holder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             pass
         with open(path) as file:
             assert not locked_by_another_user(file.fileno())
+            assert locked_by_this_user(file.fileno())
         process.communicate(b"\n")
     with sole_writer(os.fsencode(tmp_path / "file")):
         pass
@@ -52,6 +54,7 @@ def test_without_a_holder(tmp_path: Path) -> None:
         assert holder_of(file.fileno()) is None
         fcntl.flock(file, fcntl.LOCK_EX)
         assert holder_of(file.fileno()) is None, "it is this process"
+        assert locked_by_this_user(file.fileno())
     assert str(Busy()) == "the repository is busy; try again later"
 
 
@@ -69,6 +72,7 @@ def test_another_user() -> None:
         with locking(directory / "file") as held, open(directory / "file") as file:
             assert held == 1
             assert locked_by_another_user(file.fileno())
+            assert not locked_by_this_user(file.fileno())
 
 
 @pytest.fixture
