@@ -33,6 +33,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import trio
+
+from p2pannex.errors import RemoteError
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
 from p2pannex.stores.annex.abandoned_locks import AbandonedLocks
@@ -44,6 +47,12 @@ from p2pannex.system.clock import Clock
 from p2pannex.system.durability import names_durable
 from p2pannex.system.file_locks import KERNEL_LOCKS, Busy, wait_until
 from p2pannex.system.fsync_batch import run_blocking
+
+SWEEP_INTERVAL = 60.0
+"""Seconds between two sweeps of a store that serves clients all the time, if the last one found nothing."""
+
+SWEEP_PAUSE = 1.0
+"""Seconds between two sweeps otherwise."""
 
 
 class AnnexRetentionRecord:
@@ -157,7 +166,7 @@ class AnnexRetention:
         removed = self._records.sweep()
         self.abandoned.release_expired()
         for key in self._times.some_expired():
-            with suppress(OSError, Busy), self._exclusion.hold(key, 0):
+            with suppress(OSError, RemoteError), self._exclusion.hold(key, 0):
                 removed |= self._sweep_timestamp(key)
         return removed
 
@@ -187,6 +196,15 @@ class AnnexRetention:
         lock.remove()
         return swept
 
+    async def sweep_regularly(self) -> None:
+        """Sweep every `SWEEP_INTERVAL` seconds, and again soon while there is something to remove, until
+        cancelled. Without this task, records are swept by locks and removals, and timestamps when the store is closed.
+        """
+        removed = False
+        while True:
+            await trio.sleep(SWEEP_PAUSE if removed else SWEEP_INTERVAL)
+            removed = await trio.to_thread.run_sync(self.sweep)
+
     def abandon(self, path: bytes, lock: LockFile) -> None:
         """Keep the lock of a lost client locked, unless that would lock the whole repository (annex.pidlock)."""
         if self._layout.locks is KERNEL_LOCKS:
@@ -204,6 +222,7 @@ class AnnexRetention:
         seconds. If `timeout` is 0, it raises Busy instead.
         """
         self.abandoned.release_expired()
+        self._records.sweep_now_and_then()
         if self._records.is_retained(key):
             yield False
             return

@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import secrets
 import stat
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import islice
 
 import trio
 
@@ -32,7 +34,7 @@ from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.external.fetched import discard
-from p2pannex.stores.files.partial_sweep import remove_unlocked
+from p2pannex.stores.files.partial_sweep import LISTED, SWEPT, remove_unlocked
 from p2pannex.stores.files.partials import NoClaim
 from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import ObjectUpload
@@ -73,14 +75,18 @@ class Spool:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Remove files that killed processes left, and uploads that were not resumed."""
+        """Remove some files that killed processes left, and some uploads that were not resumed.
+
+        They are chosen at random, so that none is left out for ever, and so few that starting does not take long.
+        """
         oldest = time.time() - STALE
         for name in (b"up", b"down"):
             with os.scandir(os.path.join(self.path, name)) as entries:
-                for entry in entries:
-                    with suppress(FileNotFoundError):
-                        if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                            _remove_unlocked(entry.path)
+                paths = [entry.path for entry in islice(entries, LISTED)]
+            for path in random.sample(paths, min(len(paths), SWEPT)):
+                with suppress(FileNotFoundError):
+                    if os.lstat(path).st_mtime < oldest:
+                        _remove_unlocked(path)
 
     async def upload(self, key: Key, deliver: Deliver, present: Present) -> Upload | None:
         """An upload that resumes where the last one of the key ended. Its outcome is that of `deliver`.
