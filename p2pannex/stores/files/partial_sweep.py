@@ -21,8 +21,8 @@ SWEPT = 100
 """Partials that one sweep looks at."""
 
 
-class Partials:
-    """The partials in `directory`. They are removed `age` seconds after the last byte was written to them."""
+class PartialSweep:
+    """The removal of the partials in `directory`, `age` seconds after the last byte was written to them."""
 
     def __init__(self, directory: bytes, age: float, clock: Clock) -> None:
         self._directory = directory
