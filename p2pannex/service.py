@@ -49,6 +49,10 @@ class NotLocked(RemoteError):
     """The content is not locked: it is not present, or cannot be locked. A server replies FAILURE (section 7)."""
 
 
+class TooManyLocks(NotLocked):
+    """The store has as many locks as it may have. A server logs that: its owner can do something about it."""
+
+
 @frozen
 class Removal:
     """The outcome of `Service.remove`. `uuids`: other repositories that no longer have the content."""

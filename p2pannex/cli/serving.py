@@ -284,13 +284,15 @@ async def _serve(
 def _limits(settings: _Settings, servers: int) -> Limits:
     """The limits of each of `servers` servers in this process: they share its connections, descriptors and memory."""
     from p2pannex.p2p.limits import CONNECTIONS, Limits, connections_for, descriptors_for
+    from p2pannex.stores.files.retention import LOCKS
     from p2pannex.system.descriptors import raise_descriptor_limit
     from p2pannex.transports.pump import blocks
 
     if settings.memory is not None:
         blocks.limit = settings.memory << 20
     wanted = settings.connections or CONNECTIONS
-    possible = connections_for(raise_descriptor_limit(descriptors_for(wanted)))
+    # A repository keeps a file open for each content that is locked, and uses a quarter of the limit for that.
+    possible = connections_for(raise_descriptor_limit(max(descriptors_for(wanted), 4 * LOCKS)))
     if possible < wanted:
         log.warning(
             "the limit of open files (ulimit -n) allows %d connections instead of %d; raise it to %d",

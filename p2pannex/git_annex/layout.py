@@ -34,6 +34,7 @@ from p2pannex.git_annex.hooks import ContentHooks
 from p2pannex.git_annex.pid_locks import locks_of
 from p2pannex.git_annex.sharing import Sharing
 from p2pannex.keys.key import Key
+from p2pannex.system.file_locks import is_at
 from p2pannex.system.unsupported import chmod, rename
 from p2pannex.system.writers_only import limit_to_writers
 
@@ -215,7 +216,7 @@ class AnnexLayout:
         except FileNotFoundError:
             return
         try:
-            if self.locks.try_lock(fd):
+            if self.locks.try_lock(fd) and is_at(os.fstat(fd), path):  # otherwise it is another object by now
                 self._run_erase(path)
         finally:
             self.locks.close(fd)

@@ -28,7 +28,7 @@ import socket
 import threading
 
 from p2pannex.git_annex.config import AnnexConfig
-from p2pannex.system.file_locks import KERNEL_LOCKS, Locks, is_at, try_range
+from p2pannex.system.file_locks import KERNEL_LOCKS, Locks, is_at, try_range, unlink_own
 from p2pannex.system.unsupported import is_unsupported
 
 SIDE_LOCKS = b"/dev/shm"
@@ -163,7 +163,7 @@ class PidLocks:
         fd, self._side = self._side, -1
         if fd >= 0:
             with contextlib.suppress(OSError):
-                os.unlink(self._side_path)  # who opened it before, and locks it now, finds that it is gone
+                unlink_own(fd, self._side_path)  # who opened it before, and locks it now, finds that it is gone
             os.close(fd)
 
 

@@ -27,6 +27,9 @@ SMALL_SHARE = 25
 """The share of a token in a server with few connections, if that is at most half of them: git-annex with ``-J10``, on
 two machines, needs no more."""
 
+LOST_LOCKS = 100
+"""Locks of lost connections that every share allows. Those of one client must not be a large part of the store's."""
+
 
 @frozen
 class Share:
@@ -37,12 +40,15 @@ class Share:
     """How many of its connections may hold a lock (LOCKCONTENT)."""
     uploads: int
     """How many of its connections may upload (PUT)."""
+    lost_locks: int = LOST_LOCKS
+    """How many of its locks may stay, each for ten minutes, because their connections were lost. With so many, it gets
+    no further lock."""
 
     @classmethod
     def of(cls, connections: int) -> Share:
         """A share of so many connections. Half of them may hold a lock, and half of them may upload."""
         half = max(1, connections // 2)
-        return cls(connections, half, half)
+        return cls(connections, half, half, max(half, LOST_LOCKS))
 
 
 PER_TOKEN = Share.of(CONNECTIONS // 4)

@@ -41,7 +41,7 @@ from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TABLE, State
 from p2pannex.protocol.errors import RemoteProtocolError
 from p2pannex.restrictions import APPEND_ONLY, LIMITED, Restrictions
-from p2pannex.service import AlreadyHave, NotLocked, NotStored, Service, Stored, Upload
+from p2pannex.service import AlreadyHave, NotLocked, NotStored, Service, Stored, TooManyLocks, Upload
 from p2pannex.transports import pump
 
 CLOSE_TIMEOUT = 60.0
@@ -237,14 +237,20 @@ class _Session:
         # 3. In all other cases (an error, a disconnect, cancellation) the lock is left to expire.
         try:
             lock = await self.clocked.ask(lambda service: service.lock(request.key))
-        except NotLocked:
+        except NotLocked as error:
+            if self.report is not None and isinstance(error, TooManyLocks):
+                self.report(str(error))
             self.peer.queue(m.Failure())
             return
+        released = False
         try:
             await self.peer.send(m.Success())
             if isinstance(await self.next_message(self.idle_timeout), m.UnlockContent):
                 await lock.release()
+                released = True
         finally:
+            if not released:
+                self.shares.lose_lock()
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await lock.aclose()
 

@@ -30,7 +30,7 @@ from p2pannex.stores.directory_config import NO_STORE, checked_uuid, config_path
 from p2pannex.stores.files.exclusion import Exclusion
 from p2pannex.stores.files.inventory import Contents, count, objects
 from p2pannex.stores.files.objects import ObjectStore
-from p2pannex.stores.files.partial_sweep import Partials
+from p2pannex.stores.files.partial_sweep import PartialSweep
 from p2pannex.stores.files.retention import LOCKS, LOCKS_PER_KEY, LockLimits, Retention
 from p2pannex.system.clock import Clock, SystemClock
 from p2pannex.system.disk_errors import disk_errors
@@ -162,7 +162,7 @@ class DirectoryStore(ObjectStore):
             raise NotAStore(f"cannot use {shown}/p2pannex.toml: {error}") from error
         self.path = directory
         clock = clock or SystemClock()
-        self._partials = Partials(os.path.join(directory, b"annex", b"tmp"), partial_days * DAY, clock)
+        self._partial_sweep = PartialSweep(os.path.join(directory, b"annex", b"tmp"), partial_days * DAY, clock)
         annex = os.path.join(directory, b"annex")
         with suppress(OSError):  # stores of earlier versions; the next request reports what is wrong with the disk
             for name in WRITERS_ONLY:
@@ -217,13 +217,13 @@ class DirectoryStore(ObjectStore):
             yield key
 
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
-        if self._partials.due:
-            await trio.to_thread.run_sync(self._partials.sweep)
+        if self._partial_sweep.due:
+            await trio.to_thread.run_sync(self._partial_sweep.sweep)
         return await super().put(key, file)
 
     def _tidy(self) -> None:
         super()._tidy()
-        self._partials.sweep()
+        self._partial_sweep.sweep()
 
     def contents(self) -> Contents:
         """How much content the store has. It reads every directory, and blocks."""

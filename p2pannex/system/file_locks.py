@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +19,9 @@ from typing import Protocol
 
 from p2pannex.errors import RemoteError
 from p2pannex.system.unsupported import is_unsupported
+
+LEFT = 60.0
+"""Seconds after which a file that stands for a lock, where there are no file locks, was left by a killed process."""
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for a key's lock. Other tasks and processes hold it for milliseconds."""
@@ -54,33 +59,41 @@ class Busy(RemoteError):
 
 def holder_of(fd: int) -> str | None:
     """A process that has a lock on the open file, with its user; None if the kernel does not tell."""
-    process = _locking(fd)
+    process = next(_locking(fd), None)
     return None if process is None else f"process {process}{_user_of(process)}"
 
 
 def locked_by_another_user(fd: int) -> bool:
     """Whether the open file is locked by a process of another user, as far as the kernel tells."""
-    process = _locking(fd)
+    process = next(_locking(fd), None)
+    return process is not None and _user(process) not in (None, os.geteuid())
+
+
+def locked_by_this_user(fd: int) -> bool:
+    """Whether the open file is locked by this process or another one of its user, as far as the kernel tells."""
+    return any(_user(process) == os.geteuid() for process in _locking(fd, own=True))
+
+
+def _user(process: int) -> int | None:
     try:
-        return process is not None and os.stat(f"/proc/{process}").st_uid != os.geteuid()
+        return os.stat(f"/proc/{process}").st_uid
     except OSError:
-        return False
+        return None
 
 
-def _locking(fd: int) -> int | None:
-    """The number of another process that has a lock on the open file."""
+def _locking(fd: int, *, own: bool = False) -> Iterator[int]:
+    """The numbers of the other processes that have a lock on the open file; with `own`, of this one too."""
     try:
         status = os.fstat(fd)
         file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
         with open("/proc/locks") as locks:
             words = [line.split() for line in locks]
     except OSError:
-        return None
+        return
     for word in words:
         # NUMBER: KIND ADVISORY MODE PROCESS DEVICE:INODE START END; a lock that waits has -> before KIND.
-        if len(word) == 8 and word[5] == file and int(word[4]) > 0 and int(word[4]) != os.getpid():
-            return int(word[4])
-    return None
+        if len(word) == 8 and word[5] == file and int(word[4]) > 0 and (own or int(word[4]) != os.getpid()):
+            yield int(word[4])
 
 
 def _user_of(process: int) -> str:
@@ -94,46 +107,81 @@ def _user_of(process: int) -> str:
 
 
 @contextmanager
-def sole_writer(path: bytes) -> Iterator[None]:
+def sole_writer(path: bytes, *, remove: bool = False) -> Iterator[None]:
     """Lock the small file at `path` against other callers of this function. The block may read and replace the file.
 
-    The lock is on PATH.lock, because the file itself is replaced. Waiting for it blocks, for one fsync of each other
-    caller. OSError if PATH.lock cannot be opened or made; Busy if others hold it for longer than `LOCK_TIMEOUT`.
+    The lock is on PATH.lock, because the file itself is replaced. With `remove`, PATH.lock is removed after the block,
+    while it is still locked: a caller that has waited for it finds that it is gone, and makes a new one.
+
+    Waiting blocks, for one fsync of each other caller. OSError if PATH.lock cannot be opened or made; Busy if others
+    hold it for longer than `LOCK_TIMEOUT`.
     """
-    lock = os.open(path + b".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        try:
-            wait_until(lambda: try_lock(lock), LOCK_TIMEOUT, lock)
-        except NoFileLocks:
-            with _exclusive_file(path + b".locked"):
-                yield
-            return
+        lock = _lock_current(path + b".lock")
+    except NoFileLocks:
+        with _exclusive_file(path + b".locked"):
+            yield
+        return
+    try:
         yield
     finally:
+        if remove:
+            with suppress(OSError):
+                unlink_own(lock, path + b".lock")
         os.close(lock)
+
+
+def _lock_current(path: bytes) -> int:
+    """Open or make the file, and wait for its lock."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            wait_until(functools.partial(try_lock, fd), LOCK_TIMEOUT, fd)
+            if is_at(os.fstat(fd), path):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # its last holder has removed it
 
 
 @contextmanager
 def _exclusive_file(path: bytes) -> Iterator[None]:
-    """Without file locks: the one who makes the file has the lock. A file that is a minute old was left by a killed
-    process."""
+    """Without file locks: the process that makes the file has the lock.
+
+    It sets the file's time anew during the block, so a file whose time is `LEFT` seconds ago was left by a killed
+    process, and is removed. At the end the process removes only the file that it has made.
+    """
+    fd = -1
 
     def made() -> bool:
+        nonlocal fd
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             with suppress(FileNotFoundError):
-                if time.time() > os.stat(path).st_mtime + 60:
+                if time.time() > os.stat(path).st_mtime + LEFT:
                     os.unlink(path)
-            return False
-        return True
+        return fd >= 0
+
+    def refresh() -> None:
+        while not ended.wait(LEFT / 6):
+            with suppress(OSError):
+                os.utime(fd)
 
     wait_until(made, LOCK_TIMEOUT)
+    ended = threading.Event()
+    refreshing = threading.Thread(target=refresh, daemon=True)
+    refreshing.start()
     try:
         yield
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+        ended.set()
+        refreshing.join()
+        try:
+            unlink_own(fd, path)
+        finally:
+            os.close(fd)
 
 
 def wait_until(locked: Callable[[], bool], timeout: float, fd: int | None = None) -> None:
@@ -213,3 +261,16 @@ def is_at(status: os.stat_result, path: bytes) -> bool:
         return os.path.samestat(status, os.stat(path, follow_symlinks=False))
     except FileNotFoundError:
         return False
+
+
+def unlink_own(fd: int, path: bytes) -> bool:
+    """Unlink `path` if it is still the file that is open as `fd`. Whether it was.
+
+    The caller has the file locked. All who remove or replace a file at `path` lock that file first, so none of them
+    does it between the check and the unlink. A program that does not lock it, such as rm, may have removed it earlier,
+    and a file of another process may be there by now: that one stays.
+    """
+    if not is_at(os.fstat(fd), path):
+        return False
+    os.unlink(path)
+    return True

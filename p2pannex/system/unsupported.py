@@ -66,7 +66,8 @@ def rename(source: bytes, target: bytes, temporary: bytes) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    os.unlink(source)
+    with suppress(FileNotFoundError):  # another program has removed it during the copy
+        os.unlink(source)
 
 
 def copy_durably(source: bytes, target: bytes) -> None:

@@ -1,8 +1,8 @@
 """Files and directories that only those may open who may also change them.
 
 A lock of flock(2) or fcntl(2) needs no more than permission to read. So a lock file that others can read lets them stop
-a store, by locking it. Directories with lock files are closed to all who may not write to them, and lock files are made
-without permission to read for others.
+a store, by locking it. So directories with lock files, and lock files elsewhere, are closed to all who may not write to
+them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,4 @@ def limit_to_writers(path: bytes) -> None:
             chmod(path, writers_mode(mode))
 
 
-def lock_file_mode(directory: bytes) -> int:
-    """The mode for a new lock file: those who may write to the directory can open it. OSError if it is missing."""
-    mode = os.stat(directory).st_mode
-    return 0o600 | (0o060 if mode & stat.S_IWGRP else 0) | (0o006 if mode & stat.S_IWOTH else 0)
-
-
-__all__ = ["limit_to_writers", "lock_file_mode", "writers_mode"]
+__all__ = ["limit_to_writers", "writers_mode"]

@@ -22,7 +22,7 @@ import trio
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key, Verifier
 from p2pannex.system.durability import directory_durable, file_durable
-from p2pannex.system.file_locks import NoFileLocks, locked_by_another_user, try_lock
+from p2pannex.system.file_locks import NoFileLocks, is_at, locked_by_another_user, try_lock, unlink_own
 from p2pannex.system.fsync_batch import run_blocking
 from p2pannex.system.unsupported import is_unsupported
 from p2pannex.transfer.file_work import Path, named, work
@@ -81,9 +81,6 @@ class ReceivingFile:
             try:
                 fd = _open_locked(partial, wanted)
             except (NoFileLocks, _OfAnotherUser):
-                with suppress(OSError):
-                    if not os.stat(partial).st_size:
-                        os.unlink(partial)
                 # Another process could be writing to the same partial file, or another user could write to it later.
                 # So this one gets a name of its own, and is not resumed from.
                 partial = os.path.join(os.path.dirname(wanted), secrets.token_hex(8).encode() + SUFFIX)
@@ -147,12 +144,19 @@ class ReceivingFile:
     async def commit(self, *, durable: bool = True) -> None:
         """Give the content its name. The caller must have verified the content before.
 
+        Only the file that was verified gets the name, although it is named by its path. All transfers lock the file at
+        the path of a partial file before they remove or rename it. We have that lock, so none does it after the check
+        that the path still leads to our file. FileNotFoundError if it does not: a program that takes no lock, such as
+        rm, has removed it.
+
         With `durable` the content and its name are on disk when this returns. FileExistsError if another program has
         created a file of that name meanwhile; the complete partial file then stays.
         """
         await work(self._commit, durable, self.path)
 
     def _commit(self, durable: bool) -> None:
+        if not is_at(os.fstat(self._fd), self.partial):
+            raise FileNotFoundError(errno.ENOENT, "another program removed its partial file; receive it again")
         if durable:
             # Before the rename: after a crash the name must never refer to incomplete content.
             run_blocking(file_durable(self._fd))
@@ -174,12 +178,12 @@ class ReceivingFile:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
             os.rename(self.partial, self.path)
         else:
-            os.unlink(self.partial)
+            unlink_own(self._fd, self.partial)
 
     def discard(self) -> None:
         """Delete what was received."""
         if self._fd >= 0:
-            os.unlink(self.partial)
+            unlink_own(self._fd, self.partial)
             self.close()
 
     def close(self) -> None:
@@ -189,8 +193,8 @@ class ReceivingFile:
         status = os.fstat(self._fd)
         try:
             unwanted = not status.st_size or not self._resumable
-            if status.st_nlink and unwanted and os.path.samestat(os.stat(self.partial), status):
-                os.unlink(self.partial)
+            if unwanted:
+                unlink_own(self._fd, self.partial)
         except OSError:
             pass  # an empty file that stays does no harm
         os.close(self._fd)  # releases the lock too
@@ -210,7 +214,13 @@ def _open_locked(partial: bytes, wanted: bytes) -> int:
         try:
             if os.fstat(fd).st_uid != os.geteuid():
                 raise _OfAnotherUser
-            if not try_lock(fd):
+            try:
+                locked = try_lock(fd)
+            except NoFileLocks:
+                if not os.fstat(fd).st_size:
+                    unlink_own(fd, partial)  # no process writes to it: each finds that there are no locks
+                raise
+            if not locked:
                 if locked_by_another_user(fd):
                     raise _OfAnotherUser
                 raise RemoteError(
@@ -219,10 +229,7 @@ def _open_locked(partial: bytes, wanted: bytes) -> int:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise FileExistsError(errno.EEXIST, "its partial file is not a regular file")
-            try:
-                current = os.path.samestat(os.stat(partial, follow_symlinks=False), status)
-            except FileNotFoundError:
-                current = False
+            current = is_at(status, partial)
             # Before we got the lock, its holder may have finished and renamed or deleted the partial file: try again.
             # If a crash interrupted a commit between link and unlink, the file has two names. It must not be written
             # to, because under the other name it is the user's file: delete this name and try again.

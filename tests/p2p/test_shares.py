@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
+from p2pannex.keys.key import Key
 from p2pannex.p2p.limits import Limits, Share
 from p2pannex.p2p.listen import serve_listeners
 from p2pannex.p2p.shares import ClientShares, Holder, Shares, ShareTaken
+from p2pannex.service import RETENTION, Lock, NotLocked, TooManyLocks
 from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of
 from p2pannex.transports.listeners import open_listeners
@@ -120,6 +123,62 @@ async def test_locks_of_one_token(tmp_path: Path) -> None:
         assert await reply_to(streams[2], lock) == b"SUCCESS\n"  # the same connection goes on
         for stream in streams:
             await stream.aclose()
+
+
+async def test_locks_of_lost_connections_count_for_their_token(tmp_path: Path) -> None:
+    content = b"there"
+    lock = b"LOCKCONTENT %s\n" % key_of(content).raw
+    async with serving(tmp_path, limits=limits(token=Share(10, locks=10, uploads=10, lost_locks=2))) as server:
+        server.store.contents[key_of(content)] = content
+        other, _ = server.tokens.create()
+        for _ in range(2):
+            stream = await accepted(server)
+            assert await reply_to(stream, lock) == b"SUCCESS\n"
+            await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        stream = await accepted(server)
+        refusal = await reply_to(stream, lock)
+        assert refusal.startswith(b"ERROR too many locks: 2 connections of this token have ended without UNLOCKCONTENT")
+        await stream.aclose()
+        stream = await accepted(server, other)
+        assert await reply_to(stream, lock) == b"SUCCESS\n"
+        assert await reply_to(stream, b"UNLOCKCONTENT\nVERSION 4\n") == b"VERSION 4\n"
+        assert await reply_to(stream, lock) == b"SUCCESS\n"
+        await stream.aclose()
+
+
+async def test_locks_of_lost_connections_count_until_they_expire(mock_clock: trio.testing.MockClock) -> None:
+    holder = Holder("token", "a", Share(1, 1, 1, lost_locks=2))
+    client = ClientShares(Shares(), holder)
+    client.lose_lock()
+    mock_clock.jump(RETENTION / 2)
+    client.lose_lock()
+    with pytest.raises(ShareTaken, match="try again then"):
+        client.take("locks")
+    mock_clock.jump(RETENTION / 2)
+    with client.take("locks"):
+        pass
+    client.lose_lock()
+    with pytest.raises(ShareTaken):
+        client.take("locks")
+
+
+class Full(MemoryStore):
+    async def lock(self, key: Key) -> Lock:
+        await trio.lowlevel.checkpoint()
+        raise (TooManyLocks if key in self.contents else NotLocked)("the reason")
+
+
+async def test_the_server_logs_that_there_are_too_many_locks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Full()
+    async with serving(tmp_path, store=store) as server:
+        stream = await accepted(server)
+        assert await reply_to(stream, b"LOCKCONTENT %s\n" % key_of(b"absent").raw) == b"FAILURE\n"
+        assert "the reason" not in caplog.text
+        store.contents[key_of(b"there")] = b"there"
+        assert await reply_to(stream, b"LOCKCONTENT %s\n" % key_of(b"there").raw) == b"FAILURE\n"
+        await logged(caplog, "the reason")
+        await stream.aclose()
 
 
 async def test_uploads_of_one_token(tmp_path: Path) -> None:

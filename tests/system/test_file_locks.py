@@ -19,6 +19,7 @@ from p2pannex.system.file_locks import (
     holder_of,
     is_at,
     locked_by_another_user,
+    locked_by_this_user,
     sole_writer,
     try_lock,
     try_range,
@@ -42,6 +43,7 @@ def test_the_holder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             pass
         with open(path) as file:
             assert not locked_by_another_user(file.fileno())
+            assert locked_by_this_user(file.fileno())
         process.communicate(b"\n")
     with sole_writer(os.fsencode(tmp_path / "file")):
         pass
@@ -52,6 +54,7 @@ def test_without_a_holder(tmp_path: Path) -> None:
         assert holder_of(file.fileno()) is None
         fcntl.flock(file, fcntl.LOCK_EX)
         assert holder_of(file.fileno()) is None, "it is this process"
+        assert locked_by_this_user(file.fileno())
     assert str(Busy()) == "the repository is busy; try again later"
 
 
@@ -69,6 +72,7 @@ def test_another_user() -> None:
         with locking(directory / "file") as held, open(directory / "file") as file:
             assert held == 1
             assert locked_by_another_user(file.fileno())
+            assert not locked_by_this_user(file.fileno())
 
 
 @pytest.fixture
@@ -154,3 +158,61 @@ def test_one_writer_at_a_time(tmp_path: Path, file_locks: bool, monkeypatch: pyt
     for thread in threads:
         thread.join()
     assert path.read_text() == "40"
+
+
+def test_one_at_a_time_where_each_removes_the_lock_file(tmp_path: Path) -> None:
+    """One waits for the lock of a file that its holder removes; a third comes when there is no file."""
+    inside = 0
+    most = 0
+    mutex = threading.Lock()
+
+    def enter(delay: float) -> None:
+        nonlocal inside, most
+        time.sleep(delay)
+        with sole_writer(os.fsencode(tmp_path / "file"), remove=True):
+            with mutex:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.1)
+            with mutex:
+                inside -= 1
+
+    threads = [threading.Thread(target=enter, args=(delay,)) for delay in (0, 0.02, 0.04, 0.11, 0.12, 0.14)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_file_locks_a_long_holder_is_not_displaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", _refuse)
+    monkeypatch.setattr(file_locks, "LEFT", 0.6)
+    monkeypatch.setattr(file_locks, "LOCK_TIMEOUT", 1.5)
+    path = os.fsencode(tmp_path / "file")
+    with sole_writer(path), pytest.raises(Busy), sole_writer(path):
+        pass
+    with sole_writer(path):
+        pass
+
+
+def test_without_file_locks_only_the_own_file_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", _refuse)
+    locked = tmp_path / "file.locked"
+    with sole_writer(os.fsencode(tmp_path / "file")):
+        locked.unlink()  # as after a suspend that took longer than a minute
+        locked.touch()
+    assert locked.exists()
+
+
+def test_without_file_locks_a_file_of_a_killed_process_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", _refuse)
+    locked = tmp_path / "file.locked"
+    locked.touch()
+    os.utime(locked, (1, 1))
+    with sole_writer(os.fsencode(tmp_path / "file")):
+        assert locked.stat().st_mtime > 1
+    assert not locked.exists()

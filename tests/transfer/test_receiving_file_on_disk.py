@@ -204,6 +204,26 @@ async def test_closing_deletes_only_an_empty_partial_of_its_own(tmp_path: Path) 
     assert partial.read_bytes() == SMALL_CONTENT[:10], "to resume from"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_a_partial_of_another_process_does_not_get_the_name(tmp_path: Path, overwrite: bool) -> None:
+    """A program that takes no lock, such as rm, removes a partial file; then another process makes it anew."""
+    partial = partial_path(os.fsencode(tmp_path / "f"), KEY)
+    with closing(await ReceivingFile.open(tmp_path / "f", KEY, overwrite=overwrite)) as receiving:
+        os.unlink(partial)
+        with closing(await ReceivingFile.open(tmp_path / "f", KEY, overwrite=overwrite)) as other:
+            await other.send_all(memoryview(SMALL_CONTENT[:100]))
+            await receiving.send_all(memoryview(SMALL_CONTENT))
+            with pytest.raises(FileNotFoundError, match="another program removed its partial file"):
+                await receiving.commit()
+            assert not (tmp_path / "f").exists()
+            receiving.discard()
+            assert os.stat(partial).st_size == 100, "it is not ours"
+            await other.send_all(memoryview(SMALL_CONTENT[100:]))
+            await other.commit()
+    assert (tmp_path / "f").read_bytes() == SMALL_CONTENT
+    assert partials(tmp_path) == []
+
+
 async def test_without_file_locks_a_partial_has_a_name_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,17 +30,18 @@ async def receive(wanted: Path) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("left", [b"hel", b""], ids=["some bytes", "nothing yet"])
 @pytest.mark.parametrize("mode", [0o666, 0o644, 0o000])
-async def test_a_partial_that_another_user_has_planted(directory: Path, mode: int) -> None:
+async def test_a_partial_that_another_user_has_planted(directory: Path, mode: int, left: bytes) -> None:
     wanted = directory / "out"
     planted = Path(os.fsdecode(partial_path(os.fsencode(wanted), K)))
-    planted.write_bytes(b"hel")
+    planted.write_bytes(left)
     os.chown(planted, OTHER, OTHER)
     planted.chmod(mode)
     await receive(wanted)
     assert wanted.read_bytes() == b"hello"
     assert wanted.stat().st_uid == os.getuid()
-    assert planted.read_bytes() == b"hel", "it is not ours"
+    assert planted.read_bytes() == left, "it is not ours"
     assert {path.name for path in directory.iterdir()} == {"out", planted.name}
 
 
@@ -57,12 +58,14 @@ async def test_a_link_that_another_user_has_planted(directory: Path) -> None:
 
 
 @needs_root
-async def test_a_partial_that_another_user_has_locked(directory: Path) -> None:
+@pytest.mark.parametrize("left", [b"hel", b""], ids=["some bytes", "nothing yet"])
+async def test_a_partial_that_another_user_has_locked(directory: Path, left: bytes) -> None:
     wanted = directory / "out"
     partial = Path(os.fsdecode(partial_path(os.fsencode(wanted), K)))
-    partial.write_bytes(b"hel")
+    partial.write_bytes(left)
     partial.chmod(0o644)
     with locking(partial) as held:
         assert held == 1
         await receive(wanted)
+        assert partial.read_bytes() == left, "its owner goes on with it"
     assert wanted.read_bytes() == b"hello"

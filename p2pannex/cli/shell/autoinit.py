@@ -57,16 +57,10 @@ def _only_one(git_dir: bytes) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             with suppress(OSError):
-                stack.enter_context(sole_writer(path))
-                stack.callback(lambda: _unlink(path + b".lock"))
+                stack.enter_context(sole_writer(path, remove=True))
         except Busy as error:
             raise CommandRefused(str(error)) from error
         yield
-
-
-def _unlink(path: bytes) -> None:
-    with suppress(OSError):
-        os.unlink(path)
 
 
 def _has_branch(named: bytes) -> bool:

@@ -10,25 +10,26 @@ place before the lock is given.
 
 from __future__ import annotations
 
+import math
 import resource
 import threading
 
 import attrs
 import trio
 
-from p2pannex.service import RETENTION, NotLocked
+from p2pannex.service import RETENTION, TooManyLocks
 from p2pannex.stores.annex.locks import LockFile
 from p2pannex.system.clock import Clock
 
-ABANDONED_LOCKS_MAX = 256
-"""How many contents may be locked at a time, at most, by the clients of this process and by those that were lost. Each
-lock is an open file. A process that may open fewer than 1024 files gives a quarter of that number of locks."""
 
+def places() -> float:
+    """How many contents may be locked at a time, by the clients of this process and by those that were lost.
 
-def places() -> int:
-    """How many contents may be locked at a time."""
+    Each lock is an open file, so this is a quarter of the files that the process may open now. The limit of the store
+    itself is that of its retention records (`LockLimits`).
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return ABANDONED_LOCKS_MAX if soft == resource.RLIM_INFINITY else min(ABANDONED_LOCKS_MAX, soft // 4)
+    return math.inf if soft == resource.RLIM_INFINITY else soft // 4
 
 
 @attrs.define
@@ -46,20 +47,20 @@ class AbandonedLocks:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._places: dict[bytes, _Place] = {}
-        self._max = places()
         self._guard = threading.Lock()
         self._added = trio.Event()
 
     def enter(self, path: bytes) -> None:
-        """Reserve a place for the lock of a client. NotLocked if there is none. `leave` or `add` must follow."""
+        """Reserve a place for the lock of a client. TooManyLocks if there is none. `leave` or `add` must follow."""
         self.release_expired()
         with self._guard:
             place = self._places.get(path)
             if place is None:
-                if len(self._places) >= self._max:
-                    raise NotLocked(
-                        f"{self._max} contents are locked already, by clients or for clients that were lost; "
-                        f"try again in {RETENTION:g} seconds"
+                if len(self._places) >= places():
+                    raise TooManyLocks(
+                        f"{len(self._places)} contents are locked already, by clients or for clients that were lost, "
+                        f"which is a quarter of the files that the process may open; try again in {RETENTION:g} "
+                        "seconds, or raise the limit of open files (ulimit -n)"
                     )
                 place = self._places[path] = _Place()
             place.clients += 1

@@ -19,7 +19,7 @@ from p2pannex.errors import RemoteError
 from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
-from p2pannex.system.file_locks import LOCK_TIMEOUT, SET_LOCK, Locks, is_at, try_range, wait_until
+from p2pannex.system.file_locks import LOCK_TIMEOUT, SET_LOCK, Locks, is_at, try_range, unlink_own, wait_until
 
 
 def require_file_locks(config: AnnexConfig) -> None:
@@ -69,13 +69,14 @@ class LockFile:
             lock.close()  # another process removed the file between opening and locking: try again
 
     def upgrade(self) -> bool:
-        """Make a shared lock exclusive. False if there is another lock on the file."""
-        return self._locks.try_range(self._fd, fcntl.F_WRLCK)
+        """Make a shared lock exclusive. False if there is another lock on the file, or it is not at its path any more:
+        then others may have locked the file that is there now."""
+        return self._locks.try_range(self._fd, fcntl.F_WRLCK) and is_at(os.fstat(self._fd), self._path)
 
     def remove(self) -> None:
         """Remove the file and release the lock, which is exclusive."""
         try:
-            os.unlink(self._path)
+            unlink_own(self._fd, self._path)
         except FileNotFoundError:
             pass
         finally:

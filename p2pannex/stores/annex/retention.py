@@ -16,13 +16,14 @@ git-annex. p2pannex removes content only if neither git-annex's files nor the re
 
 p2pannex removes the timestamp of content that stays only if all of these are true:
 
-1. A client has released its lock, and p2pannex then got the exclusive lock: so no other process has the content locked.
+1. p2pannex has the exclusive lock, after a client has released its lock or the timestamp has expired: so no other
+   process has the content locked.
 2. No retention record is valid: so there is no lost client whose lock has not expired.
 3. p2pannex wrote the timestamp, according to ``annex/p2pannex/written/KEYFILE``.
 4. That timestamp did not replace an earlier one of another program that has not expired.
 
-The caller of `AnnexRetention.record` and `AnnexRetention.removing` holds the key's exclusion; a release takes it to
-remove the timestamp. So tasks and processes of p2pannex do not change these files at the same time.
+The caller of `AnnexRetention.record` and `AnnexRetention.removing` holds the key's exclusion; a release and a sweep
+take it to remove the timestamp. So tasks and processes of p2pannex do not change these files at the same time.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import trio
+
+from p2pannex.errors import RemoteError
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
 from p2pannex.stores.annex.abandoned_locks import AbandonedLocks
@@ -43,6 +47,12 @@ from p2pannex.system.clock import Clock
 from p2pannex.system.durability import names_durable
 from p2pannex.system.file_locks import KERNEL_LOCKS, Busy, wait_until
 from p2pannex.system.fsync_batch import run_blocking
+
+SWEEP_INTERVAL = 60.0
+"""Seconds between two sweeps of a store that serves clients all the time, if the last one found nothing."""
+
+SWEEP_PAUSE = 1.0
+"""Seconds between two sweeps otherwise."""
 
 
 class AnnexRetentionRecord:
@@ -151,12 +161,49 @@ class AnnexRetention:
             run_blocking(names_durable(self._records_directory, os.path.dirname(self._layout.annex)))
             self._prepared = True
 
-    def sweep(self) -> None:
-        """Remove some records, and some timestamps, that have expired."""
-        self._records.sweep()
+    def sweep(self) -> bool:
+        """Remove some records, and some timestamps, that have expired. Whether there were any. It does not raise."""
+        removed = self._records.sweep()
+        self.abandoned.release_expired()
         for key in self._times.some_expired():
-            with suppress(OSError, Busy), self._exclusion.hold(key, 0):
-                self._times.sweep(key, self._layout.find(key))
+            with suppress(OSError, RemoteError), self._exclusion.hold(key, 0):
+                removed |= self._sweep_timestamp(key)
+        return removed
+
+    def _sweep_timestamp(self, key: Key) -> bool:
+        """Remove a timestamp that has expired, unless a process has the content locked. The caller holds the exclusion.
+
+        A process that renews the timestamp, p2pannex or git-annex-shell, has ``KEYFILE.lck`` locked meanwhile, shared.
+        So with that file locked exclusively, the timestamp that is read is the one that is removed.
+        """
+        if self._records.is_retained(key):
+            return False
+        path = self._layout.find(key)
+        directory = os.path.dirname(path)
+        try:
+            lock = self._exclusive_lock(path, 0)
+        except FileNotFoundError:
+            return self._times.sweep(key, path)  # the directory is gone, and the content with it
+        try:
+            return lock is not None and self._layout.within(directory, lambda: self._sweep_locked(key, path, lock))
+        finally:
+            if lock is not None:
+                lock.close()
+            self._layout.remove_empty(directory)
+
+    def _sweep_locked(self, key: Key, path: bytes, lock: LockFile) -> bool:
+        swept = self._times.sweep(key, path)
+        lock.remove()
+        return swept
+
+    async def sweep_regularly(self) -> None:
+        """Sweep every `SWEEP_INTERVAL` seconds, and again soon while there is something to remove, until
+        cancelled. Without this task, records are swept by locks and removals, and timestamps when the store is closed.
+        """
+        removed = False
+        while True:
+            await trio.sleep(SWEEP_PAUSE if removed else SWEEP_INTERVAL)
+            removed = await trio.to_thread.run_sync(self.sweep)
 
     def abandon(self, path: bytes, lock: LockFile) -> None:
         """Keep the lock of a lost client locked, unless that would lock the whole repository (annex.pidlock)."""
@@ -175,6 +222,7 @@ class AnnexRetention:
         seconds. If `timeout` is 0, it raises Busy instead.
         """
         self.abandoned.release_expired()
+        self._records.sweep_now_and_then()
         if self._records.is_retained(key):
             yield False
             return

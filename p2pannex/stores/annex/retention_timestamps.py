@@ -148,15 +148,14 @@ class AnnexTimes:
         own, earlier = self._read_written(key)
         return max(map(_seconds, [*own, earlier])) <= self._clock.wall()
 
-    def sweep(self, key: Key, path: bytes) -> None:
-        """Remove what p2pannex wrote about a timestamp that has expired, and the timestamp if it is its own."""
-        own, _ = self._read_written(key)
-        if self._has_expired(key):
-            if _read(path + b".rtm") in own:
-                directory = os.path.dirname(path)
-                self._layout.within(directory, lambda: _unlink(path + b".rtm"))
-                self._layout.freeze(directory)
+    def sweep(self, key: Key, path: bytes) -> bool:
+        """Remove what p2pannex wrote about a timestamp that has expired, and the timestamp if it is its own. Whether it
+        has expired. As for `withdraw`, the caller holds the object's lock exclusively, unless the content is gone."""
+        expired = self._has_expired(key)
+        if expired:
+            self.withdraw(key, path)
             _unlink(self._written(key))
+        return expired
 
     def forget(self, key: Key, path: bytes) -> None:
         """Remove all files of the timestamp, because the content is gone."""

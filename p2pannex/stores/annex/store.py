@@ -185,7 +185,11 @@ class AnnexStore(ObjectStore):
     async def __aenter__(self) -> Self:
         if self._background is not None:
             raise RuntimeError("this store is in use in another async with block")
-        self._background = Background(self._log.commit_when_idle, self._annex_retention.abandoned.release_when_expired)
+        self._background = Background(
+            self._log.commit_when_idle,
+            self._annex_retention.abandoned.release_when_expired,
+            self._annex_retention.sweep_regularly,
+        )
         await self._background.__aenter__()
         return self
 

@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import secrets
 import stat
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import islice
 
 import trio
 
@@ -32,13 +34,13 @@ from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.external.fetched import discard
-from p2pannex.stores.files.partial_sweep import remove_unlocked
+from p2pannex.stores.files.partial_sweep import LISTED, SWEPT, remove_unlocked
 from p2pannex.stores.files.partials import NoClaim
 from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import ObjectUpload
 from p2pannex.system.disk_errors import disk_errors, require_room
 from p2pannex.system.disk_work import DiskWork, InThreads
-from p2pannex.system.file_locks import KERNEL_LOCKS
+from p2pannex.system.file_locks import KERNEL_LOCKS, is_at, unlink_own
 from p2pannex.system.fsync_batch import Fsyncs
 
 DISK_RESERVE = 100_000_000
@@ -46,6 +48,8 @@ DISK_RESERVE = 100_000_000
 
 STALE = 7 * 24 * 3600
 """Seconds without a write after which a spooled file is removed."""
+
+_REMOVED = "another program removed the content from the spool; send it again"
 
 Deliver = Callable[[bytes], Awaitable[Stored | NotStored]]
 """Stores the verified content in the file of this path. The file exists, and does not change, until it returns."""
@@ -71,14 +75,18 @@ class Spool:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Remove files that killed processes left, and uploads that were not resumed."""
+        """Remove some files that killed processes left, and some uploads that were not resumed.
+
+        They are chosen at random, so that none is left out for ever, and so few that starting does not take long.
+        """
         oldest = time.time() - STALE
         for name in (b"up", b"down"):
             with os.scandir(os.path.join(self.path, name)) as entries:
-                for entry in entries:
-                    with suppress(FileNotFoundError):
-                        if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                            _remove_unlocked(entry.path)
+                paths = [entry.path for entry in islice(entries, LISTED)]
+            for path in random.sample(paths, min(len(paths), SWEPT)):
+                with suppress(FileNotFoundError):
+                    if os.lstat(path).st_mtime < oldest:
+                        _remove_unlocked(path)
 
     async def upload(self, key: Key, deliver: Deliver, present: Present) -> Upload | None:
         """An upload that resumes where the last one of the key ended. Its outcome is that of `deliver`.
@@ -175,10 +183,24 @@ class _Target:
 
     def deliverable(self) -> bytes:
         """The path of the verified content. An upload removes its file if it is empty, so that needs another file."""
-        if os.fstat(self.verified).st_size:
+        status = os.fstat(self.verified)
+        if status.st_size:
+            if not is_at(status, self.path):
+                raise RemoteError(_REMOVED)
             return self.path
         os.close(os.open(self._empty, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         return self._empty
+
+    def delivered(self, path: bytes) -> None:
+        """Remove the file that was delivered from `path`.
+
+        RemoteError if another program has removed it, or another upload may have made a new one there: the remote may
+        then have read that one. Uploads and sweeps do not do that, because we have the file locked.
+        """
+        if path == self._empty:
+            os.unlink(path)
+        elif not unlink_own(self.verified, path):
+            raise RemoteError(_REMOVED)
 
     def release(self) -> None:
         fd, self.verified = self.verified, -1
@@ -211,8 +233,7 @@ class SpooledUpload(Upload):
                 path = self._target.deliverable()
             outcome = await self._deliver(path)
             if isinstance(outcome, Stored):
-                with suppress(FileNotFoundError):
-                    os.unlink(path)
+                self._target.delivered(path)
             return outcome
         finally:
             self._target.release()

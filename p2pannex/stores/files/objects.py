@@ -14,6 +14,7 @@ So at any moment, and after a crash at any moment, a key's object file is either
 - Only step 3 makes an object, of a file whose bytes were verified and are on disk.
 - Only one upload at a time writes to a partial: it has the file locked (`uploads.py`). So no other upload still writes
   to a file that has become an object.
+- Step 3 is done only if the file at the partial's path is still the one that was verified (`commit`).
 
 **Removing.** Only `_remove` removes content. It holds the key's exclusion, checks that no lock on the content is valid,
 and checks the deadline immediately before the unlink.
@@ -48,7 +49,7 @@ from p2pannex.system.clock import Clock
 from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.disk_work import DiskWork, InThreads
 from p2pannex.system.durability import names_durable
-from p2pannex.system.file_locks import LOCK_TIMEOUT, Busy
+from p2pannex.system.file_locks import LOCK_TIMEOUT, Busy, is_at
 from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 QUICKLY_REMOVED = 16 << 20
@@ -284,10 +285,19 @@ class ObjectStore(Service):
         return names_durable(os.path.dirname(path), self.layout.root, made)
 
     def commit(self, key: Key, partial: bytes, fd: int) -> Fsyncs[None]:
-        """Make verified, fsynced content the key's object, durably. The caller has the partial, `fd`, locked."""
+        """Make verified, fsynced content the key's object, durably. The caller has the partial, `fd`, locked.
+
+        Only the file that was verified becomes the object: `install` renames by path, so the file at that path must
+        still be `fd`. Every upload and every sweep locks the file at the path of a partial before it removes or
+        replaces it. We have that lock, so none does it between the check and the rename. A program that does not lock
+        partials may have removed ours: `git annex setkey` does, and rm.
+        """
         self.require_log(key, True)
         with self._exclusion.hold(key):
             path = self.layout.find(key)
+            if not is_at(os.fstat(fd), partial):
+                yield from self._stored_by_another(key, path)
+                return
             made = self.layout.install(partial, path)
             try:
                 self.layout.protect(fd, path)
@@ -298,6 +308,15 @@ class ObjectStore(Service):
                 with suppress(FileNotFoundError):
                     self.layout.discard(path)  # after the error it is uncertain whether it would survive a crash
                 raise
+
+    def _stored_by_another(self, key: Key, path: bytes) -> Fsyncs[None]:
+        """The partial is gone. RemoteError unless the program that removed it has stored the content itself."""
+        status = look(self.layout, key)
+        if status is not None and self._vouching.protected(status):
+            with suppress(FileNotFoundError):
+                yield from self._durable(path)
+                return
+        raise RemoteError("another program removed the partial file of this upload; send the content again")
 
     # Reading ----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import islice
 
 from p2pannex.system.clock import Clock
-from p2pannex.system.file_locks import NoFileLocks, is_at, try_lock
+from p2pannex.system.file_locks import NoFileLocks, try_lock, unlink_own
 
 INTERVAL = 600.0
 """Seconds between two sweeps of a process that has clients all the time."""
@@ -21,8 +21,8 @@ SWEPT = 100
 """Partials that one sweep looks at."""
 
 
-class Partials:
-    """The partials in `directory`. They are removed `age` seconds after the last byte was written to them."""
+class PartialSweep:
+    """The removal of the partials in `directory`, `age` seconds after the last byte was written to them."""
 
     def __init__(self, directory: bytes, age: float, clock: Clock) -> None:
         self._directory = directory
@@ -61,9 +61,6 @@ def remove_unlocked(path: bytes) -> bool:
         return False
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        if not try_lock(fd) or not is_at(os.fstat(fd), path):
-            return False
-        os.unlink(path)
-        return True
+        return try_lock(fd) and unlink_own(fd, path)
     finally:
         os.close(fd)

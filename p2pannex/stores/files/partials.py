@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from p2pannex.keys.key import Key
-from p2pannex.system.file_locks import Locks, is_at
+from p2pannex.system.file_locks import Locks, unlink_own
 
 ATTEMPTS = 10
 """How often a partial is opened or made, while other uploads make and remove it."""
@@ -80,8 +80,7 @@ def open_partial(layout: PartialLayout, path: bytes, *, exclusive: bool) -> int:
             try:
                 if not layout.locks.try_lock(left):
                     raise
-                if is_at(os.fstat(left), path):  # otherwise it is another upload's by now
-                    os.unlink(path)
+                unlink_own(left, path)  # unless it is another upload's by now
             finally:
                 layout.locks.close(left)
     raise OSError(errno.EAGAIN, "others make and remove the partial file all the time")

@@ -41,7 +41,7 @@ from itertools import islice
 from attrs import frozen
 
 from p2pannex.keys.key import Key
-from p2pannex.service import RETENTION, NotLocked
+from p2pannex.service import RETENTION, TooManyLocks
 from p2pannex.stores.files.retention_record import RELEASED, Record, remove_record
 from p2pannex.system.clock import Clock, read_boot_id
 from p2pannex.system.durability import file_durable, names_durable
@@ -107,7 +107,7 @@ class Retention:
     def record(self, key: Key) -> Record:
         """Make a durable record that locks `key`, for at least ten minutes from now unless it is released.
 
-        The caller holds the key's exclusion. NotLocked if there are as many locks as allowed.
+        The caller holds the key's exclusion. TooManyLocks if there are as many locks as allowed.
         """
         self.sweep_now_and_then()
         directory = os.path.join(self._directory, key.file_name)
@@ -151,13 +151,13 @@ class Retention:
         return record
 
     def _require_fewer_keys(self) -> None:
-        """NotLocked if more keys than allowed have records, after some that have expired were swept."""
+        """TooManyLocks if more keys than allowed have records, after some that have expired were swept."""
         while len(os.listdir(self._directory)) > self._limits.locks:
             if not self.sweep():
-                raise NotLocked(_TOO_MANY.format(f"{self._limits.locks} contents are"))
+                raise TooManyLocks(_TOO_MANY.format(f"{self._limits.locks} contents are"))
 
     def _require_fewer_locks(self, directory: bytes) -> None:
-        """NotLocked if the key has as many records as allowed, after those that have expired were swept."""
+        """TooManyLocks if the key has as many records as allowed, after those that have expired were swept."""
         allowed = min(self._limits.per_key, max(1, self._limits.locks // max(1, len(os.listdir(self._directory)))))
         looked_at, gone, left = self._sweep_some(directory, SWEPT_RECORDS)
         while left and looked_at == gone:
@@ -165,7 +165,7 @@ class Retention:
         while left >= allowed:
             _, gone, left = self._sweep_some(directory, left)
             if not gone:
-                raise NotLocked(_TOO_MANY.format(f"the content is {left} times"))
+                raise TooManyLocks(_TOO_MANY.format(f"the content is {left} times"))
 
     def is_retained(self, key: Key) -> bool:
         """Whether a lock on `key` is valid now. The caller holds the key's exclusion.

@@ -25,7 +25,7 @@ from p2pannex.stores.files.room import ALLOCATE, Room
 from p2pannex.system.disk_errors import disk_errors, disk_full
 from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import file_durable, start_writing_back
-from p2pannex.system.file_locks import is_at
+from p2pannex.system.file_locks import is_at, unlink_own
 from p2pannex.system.fsync_batch import Fsyncs, run_blocking
 
 WRITE_ON_LOOP = 64 * 1024
@@ -114,6 +114,7 @@ class ObjectUpload(Upload):
             upload.abandon()  # between opening and locking, the file became an object or was removed
 
     def _make_room(self) -> None:
+        self._room.recover()
         size = self._key.size
         if size is None:
             return
@@ -222,7 +223,7 @@ class ObjectUpload(Upload):
                     yield from file_durable(self._fd)
                 except OSError:
                     # The kernel may drop pages that it could not write. A second fsync would succeed without them.
-                    os.unlink(self._path)
+                    unlink_own(self._fd, self._path)
                     raise
                 yield from self._store.commit(self._key, self._path, self._fd)
                 self.abandon()  # the file is not a partial any more
@@ -233,7 +234,7 @@ class ObjectUpload(Upload):
                 return False
             size = self._key.size
             if valid if size is None else self._end >= size:
-                os.unlink(self._path)  # complete but wrong: the next upload must start from the beginning
+                unlink_own(self._fd, self._path)  # complete but wrong: the next upload must start from the beginning
             return False
         finally:
             self.close()
@@ -250,9 +251,8 @@ class ObjectUpload(Upload):
         try:
             if self._fd >= 0:
                 self._room.close()
-                status = os.fstat(self._fd)
-                if not status.st_size and is_at(status, self._path):
-                    os.unlink(self._path)
+                if not os.fstat(self._fd).st_size:
+                    unlink_own(self._fd, self._path)
         except OSError:
             pass  # an empty file may be left, which the next upload will use
         finally:

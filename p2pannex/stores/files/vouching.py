@@ -16,7 +16,9 @@ If the content matches, the mark is removed. If it does not, the object is moved
 fsck`` does, and the location log is told. An object with more than one link stays, because its other name is a user's
 file; it is not vouched for.
 
-**Only one verification of an object at a time** runs, among all tasks and processes: it holds flock(2) on the object.
+**Only one verification of an object at a time** runs, among all tasks and processes of a user: it holds flock(2) on the
+object. All who may read the object can lock it so. So a verification waits for another user's for a minute, and runs
+then (`_lock`).
 
 **What is remembered.** A verdict on an object holds for its inode, size and times. It is remembered in this process if
 the inode had not changed for `RACY` before the verification began: otherwise a change right after it could leave the
@@ -47,7 +49,7 @@ from p2pannex.stores.files.lookup import is_whole, open_object
 from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import directory_durable
-from p2pannex.system.file_locks import NoFileLocks, is_at, try_lock
+from p2pannex.system.file_locks import NoFileLocks, is_at, locked_by_this_user, try_lock
 from p2pannex.system.fsync_batch import run_blocking
 
 RACY = 2_000_000_000
@@ -260,18 +262,21 @@ class Vouching:
 
 
 LONGEST_WAIT = 60.0
-"""Seconds to wait for another verification of the same object."""
+"""Seconds to wait for the end of a lock on the object that is not that of a verification by this user."""
 
 
 async def _lock(fd: int) -> None:
     """Wait until no other verification of the file runs. Closing `fd` ends ours.
 
-    The lock only saves work. All who may read the object can take it, so the wait for it ends after `LONGEST_WAIT`.
+    The lock only saves work, and all who may read the object can take it. So the wait ends after `LONGEST_WAIT`, unless
+    a process of this user has the lock: a long verification then goes on, and a second one would only slow it down.
     """
     pause = 0.01
     deadline = trio.current_time() + LONGEST_WAIT
     try:
-        while not try_lock(fd) and trio.current_time() < deadline:
+        while not try_lock(fd):
+            if trio.current_time() >= deadline and not locked_by_this_user(fd):
+                return
             await trio.sleep(pause)
             pause = min(2 * pause, 0.5)
     except (OSError, NoFileLocks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import resource
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import trio
 import trio.testing
 
 from p2pannex.keys.key import Key
-from p2pannex.service import NotLocked
-from p2pannex.stores.annex.abandoned_locks import ABANDONED_LOCKS_MAX, places
+from p2pannex.service import NotLocked, TooManyLocks
+from p2pannex.stores.annex.abandoned_locks import AbandonedLocks, places
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.system.file_locks import try_range
 from p2pannex.testing.samples import key_of, store
@@ -26,7 +27,7 @@ async def lost(store: AnnexStore, key: Key, times: int = 1) -> None:
 
 
 async def test_no_lock_is_forgotten_for_another(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pannex.stores.annex.abandoned_locks.ABANDONED_LOCKS_MAX", 3)
+    monkeypatch.setattr("p2pannex.stores.annex.abandoned_locks.places", lambda: 3)
     contents = [b"%d" % number for number in range(5)]
     keys = [key_of(content) for content in contents]
     clock = ManualClock()
@@ -55,9 +56,10 @@ async def test_no_lock_is_forgotten_for_another(repository: Path, monkeypatch: p
             assert (await one.remove(key)).ok
 
 
-async def test_content_that_is_not_there_takes_no_place(repository: Path) -> None:
+async def test_content_that_is_not_there_takes_no_place(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pannex.stores.annex.abandoned_locks.places", lambda: 3)
     async with AnnexStore(repository) as one:
-        for _ in range(2 * ABANDONED_LOCKS_MAX):
+        for _ in range(20):
             with pytest.raises(NotLocked, match="not present"):
                 await locked(one, key_of(b"absent"))
         await store(one, CONTENT, KEY)
@@ -70,15 +72,24 @@ def test_a_quarter_of_the_files_that_may_be_open() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
     try:
+        locks = AbandonedLocks(ManualClock())
         assert places() == 100
+        for number in range(100):
+            locks.enter(b"%d" % number)
+        with pytest.raises(TooManyLocks, match=r"100 contents are locked.*ulimit -n"):
+            locks.enter(b"another")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4000, hard))  # as a server does after it has opened the store
+        for number in range(100, 1000):
+            locks.enter(b"%d" % number)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_the_lock_of_a_lost_client_is_let_go_in_time(
-    repository: Path, mock_clock: trio.testing.MockClock
+    repository: Path, mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While we hold it, git-annex's own unlock does not end the promise; and then it must be able to remove it."""
+    monkeypatch.setattr("p2pannex.stores.annex.retention.SWEEP_INTERVAL", math.inf)  # a sweep locks it for a moment
     clock = ManualClock()
     async with AnnexStore(repository, clock=clock) as one:
         await store(one, CONTENT, KEY)

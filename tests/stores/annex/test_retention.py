@@ -88,6 +88,36 @@ async def test_what_others_keep_is_kept_and_what_they_remove_is_not_locked(repos
                 await one.lock(KEY)
 
 
+async def test_what_expired_locks_leave_is_swept_while_the_store_is_open(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pannex.stores.annex.retention.SWEEP_INTERVAL", 0.01)
+    clock = ManualClock()
+    own = annex(repository) / "p2pannex"
+    async with AnnexStore(repository, clock=clock) as one:
+        await store(one, CONTENT, KEY)
+        await (await locked(one, KEY)).aclose()
+        await trio.sleep(0.05)
+        assert ".rtm" in beside(one)
+        clock.advance(601)
+        with trio.fail_after(5):
+            while any((own / "written").iterdir()):  # noqa: ASYNC110 - a thread removes it
+                await trio.sleep(0.01)
+    assert beside(one) == {""}
+    assert not list((own / "retention").iterdir())
+
+
+async def test_a_removal_sweeps_records(repository: Path) -> None:
+    clock = ManualClock()
+    async with AnnexStore(repository, clock=clock) as one:
+        for content in (CONTENT, b"other"):
+            await store(one, content)
+        await (await locked(one, KEY)).aclose()
+        clock.advance(601)
+        assert (await one.remove(key_of(b"other"))).ok
+        assert not list((annex(repository) / "p2pannex" / "retention").iterdir())
+
+
 async def test_what_expired_locks_leave_is_swept(repository: Path) -> None:
     """Also where git-annex has removed the content."""
     clock = ManualClock()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pannex.errors import RemoteError
+from p2pannex.stores.annex import retention_timestamps
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.system.file_locks import try_range
 from p2pannex.testing.samples import store
@@ -153,3 +154,56 @@ async def test_a_timestamp_is_posix_time(repository: Path) -> None:
         place(one).parent.chmod(0o755)
         place(one).with_name(place(one).name + ".rtm").write_text(f"{clock.wall() + 500}s")
         assert not (await one.remove(KEY)).ok
+
+
+def holding(path: Path) -> int | None:
+    """Lock the content as git-annex does. The open lock file, or None if that is locked exclusively."""
+    path.parent.chmod(0o755)
+    fd = os.open(f"{path}.lck", os.O_RDWR | os.O_CREAT)
+    if try_range(fd, fcntl.F_RDLCK):
+        return fd
+    os.close(fd)
+    return None
+
+
+async def test_no_timestamp_of_content_that_git_annex_has_locked_is_swept(repository: Path) -> None:
+    """It may be renewed at any moment."""
+    clock = ManualClock()
+    one = AnnexStore(repository, clock=clock)
+    await store(one, CONTENT, KEY)
+    await (await locked(one)).aclose()
+    clock.advance(700)
+    one._annex_retention.abandoned.release_expired()
+    fd = holding(place(one))
+    assert fd is not None
+    one._retention.sweep()
+    assert ".rtm" in beside(one)
+    os.close(fd)
+    one._retention.sweep()
+    assert beside(one) == {""}
+    await one.aclose()
+
+
+async def test_git_annex_renews_no_timestamp_while_a_sweep_removes_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    one = AnnexStore(repository, clock=clock)
+    await store(one, CONTENT, KEY)
+    await (await locked(one)).aclose()
+    clock.advance(700)
+    got: list[int | None] = []
+    real = retention_timestamps._read
+
+    def read(path: bytes) -> bytes | None:
+        text = real(path)
+        if path.endswith(b".rtm"):
+            got.append(holding(place(one)))
+        return text
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention_timestamps, "_read", read)
+        one._retention.sweep()
+    assert got == [None]
+    assert beside(one) == {""}
+    await one.aclose()

@@ -12,6 +12,7 @@ import trio
 from p2pannex.errors import RemoteError
 from p2pannex.service import NotStored, Stored, Upload
 from p2pannex.stores.external.spool import Spool
+from p2pannex.stores.files.partial_sweep import SWEPT
 from p2pannex.system.file_locks import try_lock
 from p2pannex.testing.samples import fetch, key_of, sample, store
 from tests.stores.external.special_remote import Remote
@@ -104,6 +105,16 @@ def test_unused_files_in_the_spool_are_removed(tmp_path: Path) -> None:
         Spool(tmp_path)
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert left == ["down/new", "up/new", "up/used"]
+
+
+def test_to_open_a_spool_looks_at_a_bounded_number_of_files(tmp_path: Path) -> None:
+    Spool(tmp_path)
+    for number in range(3 * SWEPT):
+        old = tmp_path / "up" / str(number)
+        old.touch()
+        os.utime(old, (0, 0))
+    Spool(tmp_path)
+    assert len(list((tmp_path / "up").iterdir())) == 2 * SWEPT
 
 
 async def test_what_is_delivered_stays_locked_and_closed_to_other_users(tmp_path: Path) -> None:

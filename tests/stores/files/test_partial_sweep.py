@@ -64,13 +64,13 @@ async def test_a_partial_that_is_being_received_stays(directory: Path) -> None:
     upload = await store.put(key_of(b"old"))
     assert isinstance(upload, Upload)
     os.utime(old, (0, 0))
-    await trio.to_thread.run_sync(store._partials.sweep)
+    await trio.to_thread.run_sync(store._partial_sweep.sweep)
     assert old.exists()
     (directory / "annex" / "tmp" / "a-directory").mkdir()
     os.utime(directory / "annex" / "tmp" / "a-directory", (0, 0))
     await upload.aclose()
     os.utime(old, (0, 0))
-    assert store._partials.sweep() == 1
+    assert store._partial_sweep.sweep() == 1
 
 
 async def test_many_old_partials_are_removed_by_several_sweeps(directory: Path) -> None:
@@ -79,4 +79,4 @@ async def test_many_old_partials_are_removed_by_several_sweeps(directory: Path) 
         path = directory / "annex" / "tmp" / f"WORM-s9--{number}"
         path.write_bytes(b"x")
         os.utime(path, (0, 0))
-    assert [store._partials.sweep() for _ in range(4)] == [100, 100, 50, 0]
+    assert [store._partial_sweep.sweep() for _ in range(4)] == [100, 100, 50, 0]

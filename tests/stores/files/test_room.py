@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +125,65 @@ def test_several_that_take_room_at_the_same_moment(disk: Path, monkeypatch: pyte
     assert [os.fstat(fd).st_blocks > 0 for fd in fds] == [True, False]
     for fd in fds:
         os.close(fd)
+
+
+def test_of_two_that_take_room_at_the_same_moment_one_gets_it(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = os.statvfs(disk)
+    reserve = system.f_bavail * system.f_frsize - 30 * MB
+    both = threading.Barrier(2)
+    met = set[int]()
+
+    def together(fd: int, offset: int, length: int) -> bool:
+        taken = allocate(fd, offset, length)
+        if fd not in met:
+            met.add(fd)
+            both.wait()
+        return taken
+
+    def take(name: str) -> None:
+        fd = os.open(disk / name, os.O_RDWR | os.O_CREAT)
+        try:
+            Room(fd, reserve).take(0, 20 * MB)
+            outcomes.append("taken")
+        except RemoteError as error:
+            outcomes.append(str(error).split(";")[0])
+        finally:
+            both_ended.wait()
+            os.close(fd)
+
+    outcomes: list[str] = []
+    both_ended = threading.Barrier(2)
+    monkeypatch.setattr("p2pannex.stores.files.room.allocate", together)
+    threads = [threading.Thread(target=take, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count("taken") == 1, outcomes
+
+
+KILLED = """
+import os, signal, sys, trio
+from p2pannex.keys.key import Key
+from p2pannex.stores.directory import DirectoryStore
+
+async def main():
+    upload = await DirectoryStore(sys.argv[1]).put(Key(sys.argv[2]))
+    await upload.begin(60 << 20)
+    await upload.send_all(memoryview(bytes(2 << 20)))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("key", [f"WORM-s{60 * MB}--killed", "WORM--killed"])
+async def test_the_room_of_a_killed_upload_is_there_for_the_next(disk: Path, key: str) -> None:
+    DirectoryStore.create(disk / "store", disk_reserve=MB)
+    done = subprocess.run([sys.executable, "-c", KILLED, disk / "store", key], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    upload = await DirectoryStore(disk / "store").put(Key(key))
+    assert isinstance(upload, Upload)
+    async with upload:
+        assert upload.offset == 2 * MB
+        await upload.begin(58 * MB)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -232,6 +236,51 @@ async def test_only_one_verification_at_a_time(opened: Open, monkeypatch: pytest
             for each in (one, other, one, other):
                 nursery.start_soon(each.check_present, key)
         assert times == 1
+
+
+HOLD = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+
+
+@pytest.mark.parametrize("holder", ["this process", "another process"])
+async def test_a_long_verification_of_this_user_is_waited_for(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, holder: str
+) -> None:
+    """Content of a terabyte is hashed for hours. A second verification of it would only slow the first one down."""
+    monkeypatch.setattr(vouching, "LONGEST_WAIT", 0.1)
+    content = sample(HASH_FIRST + 1)
+    async with opened() as one:
+        key = await store(one, content)
+        await receive(one, key, received=False)
+        hashed = count_hashed(monkeypatch)
+        with ExitStack() as stack:
+            if holder == "this process":
+                fcntl.flock(stack.enter_context(object_of(one, key).open("rb")), fcntl.LOCK_EX)
+            else:
+                command = [sys.executable, "-c", HOLD, str(object_of(one, key))]
+                process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                stack.enter_context(process)
+                assert process.stdout is not None
+                process.stdout.readline()
+            with trio.move_on_after(0.6) as scope:
+                await one.check_present(key)
+            assert scope.cancelled_caught
+            assert not hashed
+        await check_present(one, key, content)
+
+
+async def test_a_lock_that_is_not_of_this_user_is_waited_for_a_minute(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All who may read the object can lock it, for ever."""
+    monkeypatch.setattr(vouching, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(vouching, "locked_by_this_user", lambda fd: False)
+    content = sample(HASH_FIRST + 1)
+    async with opened() as one:
+        key = await store(one, content)
+        await receive(one, key, received=False)
+        with object_of(one, key).open("rb") as file, trio.fail_after(5):
+            fcntl.flock(file, fcntl.LOCK_EX)
+            await check_present(one, key, content)
 
 
 async def test_a_verification_can_be_cancelled(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
