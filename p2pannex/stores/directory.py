@@ -69,6 +69,22 @@ class NotAStore(RemoteError):
         self.missing = missing
 
 
+def is_shared(directory: bytes) -> bool:
+    """Whether the group of the store's directory may write to it, and so may use the whole store."""
+    try:
+        return bool(os.stat(directory).st_mode & stat.S_IWGRP)
+    except OSError:
+        return False
+
+
+def share_with_group(path: bytes) -> None:
+    """Let the group use a new file or directory as its owner does, whatever the umask is."""
+    mode = os.stat(path).st_mode
+    extra = stat.S_ISGID | stat.S_IRWXG if stat.S_ISDIR(mode) else stat.S_IRGRP | stat.S_IWGRP
+    if mode & extra != extra:
+        chmod(path, stat.S_IMODE(mode) | extra)
+
+
 class DirectoryLayout:
     """The paths of a directory store's files: the `Layout` of its `ObjectStore`."""
 
@@ -77,6 +93,7 @@ class DirectoryLayout:
     removes_quickly = True
 
     def __init__(self, directory: bytes) -> None:
+        self._shared = is_shared(directory)
         self.root = os.path.join(directory, b"annex", b"objects")
         self._tmp = os.path.join(directory, b"annex", b"tmp")
         self._bad = os.path.join(directory, b"annex", b"bad")
@@ -92,13 +109,16 @@ class DirectoryLayout:
         return self._tmp + b"/" + key.file_name
 
     def share(self, path: bytes) -> None:
-        pass  # the umask decides
+        if self._shared:  # otherwise the umask decides
+            share_with_group(path)
 
     def prepare(self, path: bytes) -> bool:
         return False  # `create` makes the directory; if it is missing, the store is damaged
 
     def install(self, partial: bytes, path: bytes) -> set[bytes]:
         made = make_directories(os.path.dirname(path))
+        for directory in made:
+            self.share(directory)
         rename(partial, path, os.path.join(os.path.dirname(path), b"p2pannex.new"))
         return made
 
@@ -117,7 +137,8 @@ class DirectoryLayout:
         os.unlink(path)
 
     def quarantine(self, key: Key, path: bytes) -> bytes:
-        make_directories(self._bad)
+        for directory in make_directories(self._bad):
+            self.share(directory)
         bad = self._bad + b"/" + key.file_name
         os.rename(path, bad)
         return bad
@@ -170,11 +191,12 @@ class DirectoryStore(ObjectStore):
         exclusion = Exclusion(os.path.join(annex, b"exclusion"))
         with suppress(OSError):  # a store that can only be read needs no locks
             exclusion.require_locks()
+        layout = DirectoryLayout(directory)
         super().__init__(
             uuid,
-            DirectoryLayout(directory),
+            layout,
             exclusion,
-            Retention(os.path.join(annex, b"retention"), clock, boot=boot, limits=limits),
+            Retention(os.path.join(annex, b"retention"), clock, boot=boot, limits=limits, share=layout.share),
             clock=clock,
             disk_reserve=disk_reserve,
             disk_work=disk_work,
@@ -236,6 +258,10 @@ def _fill(directory: bytes, config: bytes) -> None:
     for name in WRITERS_ONLY:
         limit_to_writers(os.path.join(directory, b"annex", name))
     Exclusion(os.path.join(directory, b"annex", b"exclusion")).prepare()
+    if is_shared(directory):
+        for path, _, files in os.walk(os.path.join(directory, b"annex")):
+            for made in (path, *(os.path.join(path, name) for name in files)):
+                share_with_group(made)
     # The configuration is written last, and atomically: a directory that has one is a complete store.
     new = config_path(directory) + b".new"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

@@ -64,11 +64,11 @@ async def test_those_who_may_write_may_lock(tmp_path: Path, umask: int, mode: in
         store = DirectoryStore.create(tmp_path / "store")
         for name in WRITERS_ONLY:
             path = tmp_path / "store/annex" / name.decode()
-            assert stat.S_IMODE(path.stat().st_mode) == mode
+            assert path.stat().st_mode & 0o777 == mode
             path.chmod(mode | 0o055)
         DirectoryStore(tmp_path / "store")  # one that an earlier version has made
         for name in WRITERS_ONLY:
-            assert stat.S_IMODE((tmp_path / "store/annex" / name.decode()).stat().st_mode) == mode
+            assert (tmp_path / "store/annex" / name.decode()).stat().st_mode & 0o777 == mode
         partial = await store.put(K)
         assert isinstance(partial, Upload)
         await partial.begin(5)
@@ -81,5 +81,34 @@ async def test_those_who_may_write_may_lock(tmp_path: Path, umask: int, mode: in
         await store.lock(K)
         (record,) = (path for path in lock_records.rglob("*") if path.is_file())
         assert stat.S_IMODE(record.stat().st_mode) == 0o666 & ~umask
+    finally:
+        os.umask(before)
+
+
+async def test_the_group_of_the_directory_may_use_all_that_is_in_it(tmp_path: Path) -> None:
+    """Whatever the umask of the member is who made it: no member can block a key for the others."""
+    before = os.umask(0o077)
+    try:
+        path = tmp_path / "store"
+        path.mkdir()
+        path.chmod(0o2770)
+        store = DirectoryStore.create(path)
+        await upload_all(store, K, b"hello")
+        lock = await store.lock(K)
+        partial = await store.put(OTHER_KEY)
+        assert isinstance(partial, Upload)
+        await partial.begin(5)
+        await partial.send_all(memoryview(b"hel"))
+        await partial.aclose()
+        for each in (path / "annex").rglob("*"):
+            mode = each.stat().st_mode
+            if stat.S_ISDIR(mode):
+                assert mode & 0o2070 == 0o2070, each
+            elif "objects" in each.parts:
+                assert mode & 0o070 == 0o040, each
+            else:
+                assert mode & 0o070 == 0o060, each
+        await lock.release()
+        await store.aclose()
     finally:
         os.umask(before)
