@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from p2pannex.cli.shell.command_line import CommandRefused
+from p2pannex.cli.shell.main import behind_gateway
 from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.health_files import HealthFiles
@@ -11,6 +13,7 @@ from p2pannex.gateways.repository.cluster import NotAGatewayRepository
 from p2pannex.gateways.repository.wanted import Undecidable
 from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.sizes import repository_sizes
+from p2pannex.git_annex.config import read_annex_config
 from p2pannex.git_annex.logs.names import location_log_path
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.testing.samples import fetch, key_of, store
@@ -180,6 +183,8 @@ async def test_what_names_the_nodes_must_be_readable(gateway: Gateway, name: str
     push(gateway.path / ".git", name.encode(), LARGE)
     with pytest.raises(RemoteError, match=f"{name} in the git-annex branch has more than 1000 bytes"):
         gateway.open()
+    with pytest.raises(CommandRefused, match=f"{name} in the git-annex branch has more than 1000 bytes"):
+        behind_gateway(read_annex_config(gateway.path), FAM, "client")
 
 
 async def test_a_removal_that_one_node_refuses_is_logged_for_the_others(gateway: Gateway) -> None:
