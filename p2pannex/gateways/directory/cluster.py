@@ -29,7 +29,6 @@ import trio
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.cluster import counts_as_nodes
-from p2pannex.cluster.node import shown
 from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, NotAGateway, change, create
@@ -41,6 +40,7 @@ from p2pannex.gateways.unavailable import Unavailable
 from p2pannex.keys.key import Key
 from p2pannex.service import Service
 from p2pannex.stores.directory_config import config_path
+from p2pannex.terminal import safe_line
 
 if TYPE_CHECKING:
     from p2pannex.cluster.wanted import PreferredContent
@@ -214,7 +214,7 @@ class GatewayDirectory(Cluster):
             except (RemoteError, ConnectionLost) as error:
                 self.problems[name] = str(error)
                 if before.get(name) != str(error):
-                    log.warning("node %s cannot be opened: %s", name, shown(str(error)))
+                    log.warning("node %s cannot be opened: %s", name, safe_line(str(error)))
                 node = Node(name, Unavailable(wanted.uuid, str(error)), cost=wanted.cost)
             if name in before and name not in self.problems:
                 log.warning("node %s was opened", name)
