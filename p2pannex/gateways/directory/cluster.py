@@ -41,6 +41,7 @@ from p2pannex.keys.key import Key
 from p2pannex.service import Service
 from p2pannex.stores.directory_config import config_path
 from p2pannex.terminal import safe_line
+from p2pannex.transports import pump
 
 if TYPE_CHECKING:
     from p2pannex.cluster.wanted import PreferredContent
@@ -97,7 +98,9 @@ class GatewayDirectory(Cluster):
 
     def __init__(self, directory: str | os.PathLike[str], open_url: OpenURL, *, report: bool = True) -> None:
         config = GatewayConfig.load(directory)
-        super().__init__(config.uuid, gateway=config.gateway, name_nodes=counts_as_nodes(config.uuid))
+        super().__init__(
+            config.uuid, gateway=config.gateway, name_nodes=counts_as_nodes(config.uuid), memory=pump.blocks
+        )
         self.path = os.path.abspath(directory)
         self._open_url = open_url
         self._current = _Current(config, config.preferred())

@@ -46,6 +46,7 @@ from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Removal, Upload
 from p2pannex.system.disk_work import DiskWork
+from p2pannex.transports import pump
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class RepositoryCluster(Cluster):
     def __init__(
         self, config: AnnexConfig, uuid: str, *, client: str | None = None, disk_work: DiskWork | None = None
     ) -> None:
-        super().__init__(uuid, gateway=config.uuid)
+        super().__init__(uuid, gateway=config.uuid, memory=pump.blocks)
         self._config = config
         self._client = client
         self._branch = Branch.of(config, disk_work=disk_work)
