@@ -24,18 +24,11 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from p2pannex.errors import RemoteError
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.branch.idle_commits import IdleCommits
+from p2pannex.git_annex.branch.owed import LOG_ROOM, OWED_MAX, check_owed
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, DirectBody, Download, Lock, NotStored, Removal, Service, Stored, Upload
-
-OWED_MAX = 10_000
-"""Changes that are remembered until they can be logged. While there are so many, requests that change content are
-refused: none that was made is forgotten."""
-
-LOG_ROOM = 64 * 1024
-"""Bytes that must be free for the log before content is sent to nodes."""
 
 
 class NodeLog:
@@ -52,10 +45,7 @@ class NodeLog:
 
     def require_writable(self, key: Key, *, room: int = 0) -> None:
         """RemoteError if the log could not be written now. `room`: bytes that must be free for it."""
-        if len(self._owed) >= OWED_MAX:
-            raise RemoteError(
-                f"{OWED_MAX} changes could not be written to the location log yet; check the disk and git; try again"
-            )
+        check_owed(len(self._owed), OWED_MAX)
         self._branch.require_writable(key, room=room)
 
     def prefetch(self, key: Key) -> None:

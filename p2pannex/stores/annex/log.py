@@ -22,21 +22,14 @@ from collections.abc import Callable
 
 import trio
 
-from p2pannex.errors import RemoteError
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.branch.idle_commits import IdleCommits
+from p2pannex.git_annex.branch.owed import LOG_ROOM, OWED_MAX, check_owed
 from p2pannex.keys.key import Key
 
 REMEMBERED = 10_000
 """Keys that are compared with the disk before a commit: those that changed last. To forget one is harmless: its change
 is in the journal, and only a change of git-annex at the same moment can have made the log wrong since."""
-
-OWED_MAX = 10_000
-"""Keys whose changes could not be written to the journal yet. While there are so many, requests that change content are
-refused: none that was made is forgotten."""
-
-LOG_ROOM = 64 * 1024
-"""Bytes that must be free for the log before content is stored."""
 
 
 class AnnexLog:
@@ -54,10 +47,7 @@ class AnnexLog:
 
     def require_writable(self, key: Key, present: bool) -> None:
         """RemoteError if it could not be logged now that the content is present, or not."""
-        if len(self._owed) >= OWED_MAX:
-            raise RemoteError(
-                f"{OWED_MAX} changes could not be written to the location log yet; check the disk and git; try again"
-            )
+        check_owed(len(self._owed), OWED_MAX)
         self._branch.require_writable(key, room=LOG_ROOM if present else 0)
 
     async def changed(self, key: Key, present: bool) -> None:
