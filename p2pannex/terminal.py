@@ -36,4 +36,12 @@ def safe_line(text: str) -> str:
     return " ".join(safe(text).split())
 
 
-__all__ = ["REPLACEMENT", "safe", "safe_line", "safe_lines"]
+def shortened(text: str, width: int) -> str:
+    """The text in at most `width` characters. If it is longer, an ellipsis replaces its middle."""
+    if len(text) <= width:
+        return text
+    right = width // 3
+    return f"{text[: width - right - 1]}…{text[-right:]}"
+
+
+__all__ = ["REPLACEMENT", "safe", "safe_line", "safe_lines", "shortened"]

@@ -138,10 +138,14 @@ def test_no_program_is_started_another_way() -> None:
         for call in starts(path):
             found += 1
             text = ast.unparse(call)
-            made = ("child_environment(", "inherited()", "self.environment(", "_git.environment()")
+            made = ("child_environment(", "git_environment()", "self.environment(", "_git.environment()")
             where = f"{path.relative_to(package)}:{call.lineno}"
             if "posix_spawnp" in text:
-                assert "child_environment()" in path.read_text(), where
+                assert "git_environment()" in path.read_text(), where
             else:
                 assert any(one in text for one in made), f"{where} starts a program that gets all of our environment"
+            if any(word in text for word in ("git-shell", "'git'", "'sh'", "b'git'", "command.encode()")):
+                assert "child_environment(" not in text or path.name == "creds.py", (
+                    f"{where}: git in another repository"
+                )
     assert found > 10

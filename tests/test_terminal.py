@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pannex.terminal import safe, safe_line, safe_lines
+import p2pannex
+from p2pannex.cluster import Node
+from p2pannex.stores.external import messages
+from p2pannex.stores.memory import MemoryStore
+from p2pannex.terminal import safe, safe_line, safe_lines, shortened
 
 DANGEROUS = {
     "an escape sequence": "\x1b]0;title\x07\x1b[2J",
@@ -51,3 +57,26 @@ def test_white_space() -> None:
     assert safe("a\tb\u00a0c") == "a b c"
     assert safe_line(" a\n \tb ") == "a b"
     assert safe_lines("a\tb\nc\x1b") == "a b\nc\ufffd"
+
+
+def test_text_from_elsewhere_is_made_safe_in_one_way_only() -> None:
+    package = Path(p2pannex.__file__).parent
+    others = [
+        path
+        for path in package.rglob("*.py")
+        if path.name != "terminal.py" and re.search(r"isprintable\(\) else", path.read_text())
+    ]
+    assert others == []
+
+
+@pytest.mark.parametrize("text", ["a\u115fb", "a\ufe0fb", "a\u2066b", "a\x1b[31mb", "a\nb"])
+async def test_texts_of_programs_and_servers_are_made_safe(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert messages.text(f" {text} ".encode()) == safe_line(text)
+    Node("a", MemoryStore()).failed(text)
+    assert caplog.records[-1].getMessage() == f"node a failed: {safe_line(text)}"
+
+
+def test_shortened() -> None:
+    assert shortened("0123456789", 10) == "0123456789"
+    assert shortened("0123456789", 9) == "01234…789"
+    assert all(len(shortened("x" * 1000, width)) == width for width in range(3, 100))

@@ -68,7 +68,6 @@ def describe(error: BaseException) -> tuple[int, str]:
 def _describe_repository_error(error: RemoteError | ConnectionLost) -> tuple[int, str]:
     from p2pannex.errors import AccessDenied, ConnectionLost
     from p2pannex.service import NotLocked
-    from p2pannex.stores.directory import NotAStore
     from p2pannex.transfer.drop import RemovalRefused
     from p2pannex.transfer.errors import NotPresent, WrongContent
     from p2pannex.url_syntax import InvalidURL
@@ -82,8 +81,6 @@ def _describe_repository_error(error: RemoteError | ConnectionLost) -> tuple[int
         return exit_codes.NO, text
     if isinstance(error, WrongContent):
         return exit_codes.WRONG_CONTENT, text
-    if isinstance(error, NotAStore) and error.missing:
-        return exit_codes.FAILED, f"{text} (p2pannex init makes a new store)"
     return exit_codes.FAILED, text
 
 

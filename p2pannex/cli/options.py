@@ -19,6 +19,7 @@ from click.shell_completion import CompletionItem
 from p2pannex.cli.output import META, Output
 from p2pannex.keys.key import InvalidKey, Key, hash_backend_names
 from p2pannex.keys.verify import missing_hash
+from p2pannex.terminal import shortened
 
 if TYPE_CHECKING:
     from p2pannex.service import Service
@@ -126,7 +127,7 @@ class ConnectionOptions:
             service = await open_url(url, token=token, capture_stderr=capture, **self.settings, **more)
         except ConnectionLost as error:
             if url not in str(error):
-                error.add_note(url if len(url) <= 80 else f"{url[:79]}…")
+                error.add_note(shortened(url, 80))
             raise
         async with service:
             yield service

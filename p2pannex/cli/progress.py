@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from p2pannex.cli.output import Output
-from p2pannex.terminal import safe_line
+from p2pannex.terminal import safe_line, shortened
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -83,5 +83,4 @@ def hashing_bar(output: Output, what: str, total: int) -> Iterator[Callable[[int
 
 
 def _short(what: str) -> str:
-    what = safe_line(what)
-    return what if len(what) <= 40 else f"{what[:18]}…{what[-20:]}"
+    return shortened(safe_line(what), 40)

@@ -58,6 +58,10 @@ async def ask_in_time(
 ) -> tuple[dict[N, T], Failures]:
     """`ask_all`, which leaves a node out if its reply takes longer than the budget allows after the first reply.
 
+    The budget allows no time for hashing, unlike `Node.ask_to_hash`. A node that hashes a large copy before it replies
+    to PUT is therefore left out, and counts as failed. The other nodes reply within moments; with the time that hashing
+    takes, one node that hangs would hold up each upload of 100 GB for hours.
+
     The requests run in `background`. Ending one that takes too long may take time as well, for example to kill a
     program. That is not waited for, and not charged to the budget. `discard` gets a reply that comes after all.
     """

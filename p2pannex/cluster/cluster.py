@@ -17,6 +17,7 @@ import trio
 
 from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.ask import Failures, ask_all, ask_in_time, left_out, listed
+from p2pannex.cluster.block_queue import Memory
 from p2pannex.cluster.copies import Outcomes
 from p2pannex.cluster.downloads import ClusterDownload
 from p2pannex.cluster.node import Node, ranked, to_ask
@@ -56,6 +57,7 @@ class Cluster(Gateway):
     - `require_deadline`: a removal with a deadline is not sent to nodes that do not support deadlines (protocol
       versions below 3).
     - `queue`: how many bytes of an upload may wait for one node.
+    - `memory`: counts and limits the bytes of all uploads that wait for nodes. Without it, only `queue` limits them.
     - `name_nodes`: whether results name the nodes that have the content. It must be False if clients count `uuid` as a
       copy of its own. Such a client would count one copy twice if it learned of the nodes as well, and might then drop
       its last copy. git-annex does not count a UUID for which `counts_as_nodes` is true.
@@ -74,6 +76,7 @@ class Cluster(Gateway):
         name_nodes: bool = True,
         copies: int = 1,
         queue: int = QUEUE,
+        memory: Memory | None = None,
     ) -> None:
         self.uuid = uuid
         self.gateway = gateway
@@ -82,6 +85,7 @@ class Cluster(Gateway):
         self.require_deadline = require_deadline
         self.name_nodes = name_nodes
         self.queue = queue
+        self.memory = memory
         self._copies = copies
         self._routes: dict[str, list[Node]] = {}
         self._admission = Admission()
@@ -242,6 +246,7 @@ class Cluster(Gateway):
                 stall_budget,
                 size=key.size or 0,
                 queue=self.queue,
+                memory=self.memory,
             )
             nodes = [node for node in nodes if all(node not in target.nodes for target in targets)]
             return upload

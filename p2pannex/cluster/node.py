@@ -20,6 +20,7 @@ from p2pannex.cluster.health import Health
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported, WrongContent
 from p2pannex.keys.key import Key
 from p2pannex.service import NotLocked, Service, seconds_to_hash
+from p2pannex.terminal import safe_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -161,7 +162,7 @@ class Node:
         healthy = not self.health.failures
         self.health.refresh()
         if healthy and self.health.failures and not self.health.healthy:
-            log.warning("node %s is left out for now: %s", self.name, shown(self.health.summary))
+            log.warning("node %s is left out for now: %s", self.name, safe_line(self.health.summary))
             self._logged = True
         self._log_recovery()
 
@@ -173,7 +174,7 @@ class Node:
     def failed(self, reason: str = "it did not reply in time", *, costly: bool = True) -> None:
         """Record that it did not reply. `costly`: a request waited for it."""
         if not self.health.failures:  # the first one; those that follow are not logged
-            log.warning("node %s failed: %s", self.name, shown(reason))
+            log.warning("node %s failed: %s", self.name, safe_line(reason))
             self._logged = True
         self.health.failed(reason, costly=costly)
 
@@ -185,7 +186,7 @@ class Node:
         """Record that it refused a request of this kind."""
         if kind not in self._refused:
             self._refused.add(kind)
-            log.warning("node %s reports an error: %s", self.name, shown(reason))
+            log.warning("node %s reports an error: %s", self.name, safe_line(reason))
 
     def _log_recovery(self) -> None:
         if self._logged and not self.health.failures:
@@ -198,11 +199,6 @@ class Node:
 
 def _kind(request: object) -> str:
     return str(getattr(request, "__name__", ""))
-
-
-def shown(reason: str) -> str:
-    """A reason as one line for a log. A server may have sent some of it, so it may contain any characters."""
-    return "".join(character if character.isprintable() else " " for character in reason)
 
 
 def ranked(nodes: Iterable[Node]) -> list[Node]:

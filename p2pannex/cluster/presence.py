@@ -1,12 +1,15 @@
 """CHECKPRESENT of a cluster.
 
-The content is present if `copies` nodes have it. It is absent only if every node replies that it does not have it,
-because a client may rely on that.
+The content is present if `copies` nodes have it. It is absent if every node replies, and none has it.
 
 If some nodes have the content, but fewer than `copies`, the reply is that it is absent as long as another node replies
 that it lacks it. The client then stores it there. If the content were present, git-annex would store nothing, and `git
-annex move` would drop the client's copy, although the cluster has too few. No content is lost by the reply, because no
-client removes a copy for the reason that another copy is *missing*.
+annex move` would drop the client's copy, although the cluster has too few.
+
+So "absent" means: store it. It does not mean that no node has the content, and a node may be a cluster itself. No
+content is lost by the reply, because no client removes a copy for the reason that another copy is *missing*, and this
+package never takes it as proof that content is gone: only the reply to a removal is that
+(`p2pannex.cluster.removal`).
 """
 
 from __future__ import annotations

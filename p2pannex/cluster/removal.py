@@ -26,6 +26,14 @@ assumption. Because of them, both requests go over one connection, with no other
   the second request.
 - A node with a monotonic clock that stops while the node sleeps can remove too late: by as long as it sleeps between A
   and R, and no longer.
+
+**After the client's deadline** the node gets REMOVE-BEFORE all the same. Its deadline is then n or less, and its clock
+has reached n, so it removes nothing. It replies SUCCESS only if it does not have the content. CHECKPRESENT would not
+do: a node that is a cluster itself replies FAILURE to it although some of its nodes have the content, or may have it
+(`p2pannex.cluster.presence`). To REMOVE-BEFORE it replies SUCCESS only if each of its nodes does. So nothing counts as
+removed that a node, however many gateways are in between, neither removed nor lacked.
+
+A node without deadlines gets no REMOVE then, since that would remove. Nothing else shows that a cluster lacks content.
 """
 
 from __future__ import annotations
@@ -35,8 +43,16 @@ import math
 from p2pannex.cluster.node import Node
 from p2pannex.errors import Unsupported
 from p2pannex.keys.key import Key
-from p2pannex.service import Removal, Service
+from p2pannex.service import TOO_LATE, Removal, Service
 from p2pannex.system.clock import Clock
+
+CLUSTERS = 2
+"""The first protocol version with clusters (BYPASS, SUCCESS-PLUS). Below it a server is one repository, so content that
+is absent there is gone. Servers use the highest version that they know, and `Remote` offers all,
+unless a test limits it."""
+
+NO_DEADLINES = "it is too old to remove before a deadline"
+"""Reason of a `Removal` that is not ok."""
 
 
 async def remove_from(
@@ -45,8 +61,8 @@ async def remove_from(
     """Remove `key` from a node if `clock`, the cluster's, has not reached `before`. RemoteError, ConnectionLost.
 
     A node that does not support deadlines (protocol versions below 3) gets a plain removal, if there is time left when
-    the request is sent; with `require_deadline` it gets none. If no removal is sent, the outcome is ok only if the node
-    does not have the content. `service` is the node's, as `bypassing` returned it.
+    the request is sent; with `require_deadline` it gets none. If it gets no removal, the outcome is ok only if it is a
+    single repository that does not have the content (`CLUSTERS`). `service` is the node's, as `bypassing` returned it.
     """
     if before is None:
         return await node.ask_to_hash(key.size or 0, service.remove, key)
@@ -60,15 +76,18 @@ async def _remove_before(
     try:
         node_now = await node.ask(service.timestamp)
     except Unsupported:
-        if require_deadline or clock.monotonic() >= before:
-            return await _removed_already(node, service, key)
+        if require_deadline:
+            return await _absent(node, service, key, NO_DEADLINES)
+        if clock.monotonic() >= before:
+            return await _absent(node, service, key, TOO_LATE)
         return await node.ask_to_hash(key.size or 0, service.remove, key)
     left = before - math.ceil(clock.monotonic())
-    if left <= 0:
-        return await _removed_already(node, service, key)
-    return await node.ask_to_hash(key.size or 0, service.remove, key, before=node_now + left)
+    return await node.ask_to_hash(key.size or 0, service.remove, key, before=max(node_now + left, 0))
 
 
-async def _removed_already(node: Node, service: Service, key: Key) -> Removal:
-    """Without a removal: ok if the node does not have the content."""
-    return Removal(not await node.ask(service.check_present, key))
+async def _absent(node: Node, service: Service, key: Key, reason: str) -> Removal:
+    """Without a removal, from a node that does not support deadlines: ok only if CHECKPRESENT shows that the content is
+    gone. That is known of servers below `CLUSTERS` only."""
+    if await node.ask(service.version) >= CLUSTERS or await node.ask(service.check_present, key):
+        return Removal(False, reason=reason)
+    return Removal(True)

@@ -17,7 +17,7 @@ import trio
 
 from p2pannex.cluster.admission import Admission
 from p2pannex.cluster.ask import Failures, listed
-from p2pannex.cluster.block_queue import PIECES, QUEUE, BlockQueue
+from p2pannex.cluster.block_queue import PIECES, QUEUE, BlockQueue, Memory
 from p2pannex.cluster.copies import Outcomes
 from p2pannex.cluster.downloads import SMALL_CONTENT, TRANSFER_CLOSE_TIMEOUT
 from p2pannex.cluster.stall_budget import StallBudget
@@ -41,10 +41,10 @@ not hash what it kept before it reads."""
 class _TargetTask:
     """One target, its queue, and the task that sends to it. It holds a slot at each of its nodes until it is done."""
 
-    def __init__(self, target: UploadTarget, admission: Admission, queue: int) -> None:
+    def __init__(self, target: UploadTarget, admission: Admission, queue: int, memory: Memory | None) -> None:
         self.target = target
         self.upload = target.upload
-        self.queue = BlockQueue(queue)
+        self.queue = BlockQueue(queue, memory)
         self._admission = admission
         self._has_slots = True
         self.skip = 0
@@ -179,7 +179,7 @@ class ClusterUpload(Upload):
 
     `size` is that of the whole content, 0 if it is not known.
     `present` are repositories that had the content before, and `failures` the nodes that have failed so far. `outcomes`
-    makes the outcome, and `queue` is how many bytes may wait for one target.
+    makes the outcome, `queue` is how many bytes may wait for one target, and `memory` counts those of all.
     """
 
     def __init__(
@@ -194,14 +194,16 @@ class ClusterUpload(Upload):
         *,
         size: int = 0,
         queue: int,
+        memory: Memory | None = None,
     ) -> None:
         self._nursery = nursery
         self._size = size
-        self._tasks = [_TargetTask(target, admission, queue) for target in targets]
+        self._tasks = [_TargetTask(target, admission, queue, memory) for target in targets]
         self._present = present
         self._failures = failures
         self._outcomes = outcomes
         self._stall_budget = stall_budget
+        self._memory = memory
         self._length: int | None = None
         self._started = False
         self._closed = False
@@ -232,10 +234,16 @@ class ClusterUpload(Upload):
         block = memoryview(bytes(view))  # the view is valid during this call only; all targets share the copy
         if self._sent + len(block) > SMALL_CONTENT or any(task.queue.full(block) for task in self._tasks):
             self._start()
-        for task in self._tasks:
-            begin = min(max(task.skip - self._sent, 0), len(block))
-            if begin < len(block):
-                await task.give(block[begin:], self._stall_budget)
+        if self._memory is not None:
+            self._memory.used += len(block)
+        try:
+            for task in self._tasks:
+                begin = min(max(task.skip - self._sent, 0), len(block))
+                if begin < len(block):
+                    await task.give(block[begin:], self._stall_budget)
+        finally:
+            if self._memory is not None:
+                self._memory.used -= len(block)
         self._sent += len(block)
         if not self._present and all(task.queue.dropped for task in self._tasks):
             raise self._problem()
@@ -296,6 +304,7 @@ class ClusterUpload(Upload):
                 await close_all(task for task in self._tasks if task.outcome is None and not task.closed)
             finally:
                 for task in self._tasks:
+                    task.queue.drop()
                     task.leave()
 
     async def _stop(self) -> None:

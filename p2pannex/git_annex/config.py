@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from p2pannex.child_environment import child_environment
+from p2pannex.child_environment import git_environment
 from p2pannex.git_annex.values import is_true, parse_size
 
 TYPE_CHECKING = False
@@ -22,10 +22,6 @@ VERSION = 10
 
 DISK_RESERVE = 100_000_000
 """Bytes that git-annex leaves free on the disk if annex.diskreserve is not set."""
-
-_LOCAL = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
-"""Environment variables that would direct git to another repository than the one in the directory."""
-
 
 LOG_MAX = 1 << 20
 """Bytes of the largest log of the git-annex branch that is read: the lines of some ten thousand repositories. Setting:
@@ -224,8 +220,7 @@ def run(
 
     TooMuchOutput if it prints more than `output_max` bytes. The rest is not read, so the program ends.
     """
-    environment = {name: value for name, value in child_environment().items() if name not in _LOCAL}
-    environment |= {"LC_ALL": "C", **(variables or {})}
+    environment = git_environment() | {"LC_ALL": "C", **(variables or {})}
     errors = os.memfd_create("errors")
     try:
         output, written = os.pipe2(os.O_CLOEXEC)

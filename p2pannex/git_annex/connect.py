@@ -10,8 +10,9 @@ import subprocess
 
 import trio
 
+from p2pannex.child_environment import git_environment
 from p2pannex.errors import ConnectionLost, RemoteError, Unsupported
-from p2pannex.git_annex.git import Git, inherited
+from p2pannex.git_annex.git import Git
 from p2pannex.transports.stderr_relay import StderrRelay
 
 PROGRAMS = {"git-upload-pack": "upload-pack", "git-receive-pack": "receive-pack"}
@@ -44,7 +45,7 @@ async def connect(git: Git, program: str, stream: trio.abc.HalfCloseableStream) 
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=relay.child_end,
-                env=inherited(),
+                env=git_environment(),
                 cwd=git.git_dir,
             )
     except OSError as error:

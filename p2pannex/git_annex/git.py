@@ -6,19 +6,11 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from p2pannex.child_environment import child_environment
+from p2pannex.child_environment import git_environment
 from p2pannex.errors import RemoteError
 
 GIT_TIMEOUT = 120.0
 """Seconds that one git command may take. Most take milliseconds, or a second on a branch of a million logs."""
-
-_NOT_INHERITED = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE", "GIT_QUARANTINE_PATH"}
-"""Environment variables that git sets for hooks. They name the hook's repository, which may be another than ours."""
-
-
-def inherited() -> dict[str, str]:
-    """The environment of a child, without the variables that name the repository of the hook that we may run in."""
-    return {name: value for name, value in child_environment().items() if name not in _NOT_INHERITED}
 
 
 class GitFailed(RemoteError):
@@ -40,7 +32,7 @@ class Git:
         return [b"git", b"--git-dir=" + self.git_dir, *map(os.fsencode, arguments)]
 
     def environment(self, variables: Mapping[str, bytes | str] | None = None) -> dict[str, bytes | str]:
-        return {**inherited(), "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", **(variables or {})}
+        return {**git_environment(), "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", **(variables or {})}
 
     def run(
         self,

@@ -23,7 +23,7 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 
-from p2pannex.git_annex.git import inherited
+from p2pannex.child_environment import git_environment
 from p2pannex.git_annex.values import is_true
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Hook:
                 command = command.replace(self._variable, shlex.quote(os.fsdecode(path)))
             argv = [b"sh", b"-c", os.fsencode(command)]
         try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=stdout, env=inherited(), check=False)
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=stdout, env=git_environment(), check=False)
         except OSError as error:
             log.warning("%s cannot be run: %s", self.name, error.strerror)
             return subprocess.CompletedProcess(argv, 127, b"")

@@ -5,7 +5,8 @@ There are two limits: one on connections that are served, and one on connections
 (`p2pannex.p2p.shares`). `p2pannex.p2p.limits` has the numbers.
 
 An error of one connection is logged in one line and ends only that connection. Why a request failed or was refused is
-logged as well: once for each reason, however many requests fail for it. Tokens are never logged.
+logged as well: once for each reason, however many requests fail for it (`p2pannex.p2p.failure_log`). Tokens are never
+logged.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from attrs import define, field
 from p2pannex.access import Grant, Mode
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p.authenticate import NotAuthenticated, authenticate
+from p2pannex.p2p.failure_log import FailureLog
 from p2pannex.p2p.limits import Limits, Share
 from p2pannex.p2p.pool import close
 from p2pannex.p2p.server import serve
@@ -31,18 +33,13 @@ from p2pannex.p2p.unauthenticated import ServerConnection, Unauthenticated
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.service import Service
+from p2pannex.terminal import safe_line
 from p2pannex.transports.listeners import Client, SocketListener
 
 log = logging.getLogger(__name__)
 
 OUT_OF_RESOURCES = 0.25
 """Seconds to wait before the next attempt if the system has no descriptor or memory for another connection."""
-
-SAME_FAILURE = 3600.0
-"""Seconds after which the reason of a failed request is logged again, if no request failed for it meanwhile."""
-
-MOST_REASONS = 100
-"""How many reasons are remembered."""
 
 STRICTNESS = (Mode.READ_WRITE, Mode.APPEND_ONLY, Mode.READ_ONLY)
 
@@ -71,6 +68,11 @@ class _Connection(ServerConnection):
     """What its client may have. Set once the client is accepted."""
     taken: ExitStack = field(factory=ExitStack)
     """Gives back its place in `shares`."""
+
+    @property
+    def client(self) -> str:
+        """What it has in common with other connections of its client."""
+        return f"token {self.grant.id}" if self.grant is not None else f"address {self.address}"
 
 
 async def serve_listeners(
@@ -126,8 +128,7 @@ class _Server:
         # Of these, the ones with a valid token that wait until they can be served, in the order of their arrival.
         self._waiting: list[_Connection] = []
         self._served: set[_Connection] = set()
-        self._reasons: dict[str, float] = {}
-        """The reasons of failed requests that were logged, and when they last occurred."""
+        self._failures = FailureLog()
         self._changed = trio.lowlevel.ParkingLot()
 
     async def accept(self, listener: SocketListener, nursery: trio.Nursery) -> None:
@@ -178,15 +179,15 @@ class _Server:
                     mode=connection.mode,
                     limited=self._limited,
                     idle_timeout=self._limits.idle,
-                    report=partial(self._report, connection),
+                    report=partial(self._failures.report, connection.client, connection.name),
                     shares=connection.shares,
                 )
         except NotAuthenticated as error:
-            log.warning("%s: not accepted: %s", connection.name, _line(error))
+            log.warning("%s: not accepted: %s", connection.name, safe_line(str(error)))
         except ConnectionLost as error:
-            log.info("%s: %s", connection.name, _line(error))
+            log.info("%s: %s", connection.name, safe_line(str(error)))
         except Exception as error:
-            log.error("%s: %s: %s", connection.name, type(error).__name__, _line(error))
+            log.error("%s: %s: %s", connection.name, type(error).__name__, safe_line(str(error)))
             log.debug("%s: traceback", connection.name, exc_info=True)
         finally:
             await close(connection.peer)
@@ -194,18 +195,6 @@ class _Server:
             self._unauthenticated.discard(connection)
             self._served.discard(connection)
             self._changed.unpark_all()
-
-    def _report(self, connection: _Connection, reason: str) -> None:
-        """Log why a request failed or was refused: once for each reason, until it has not occurred for a while."""
-        now = trio.current_time()
-        for known in [known for known, last in self._reasons.items() if now - last > SAME_FAILURE]:
-            del self._reasons[known]
-        new = reason not in self._reasons
-        self._reasons[reason] = now
-        if len(self._reasons) > MOST_REASONS:
-            self._reasons.clear()
-        if new:
-            log.warning("%s: a request failed: %s", connection.name, _line(reason))
 
     def _take_place(self, connection: _Connection, grant: Grant | None) -> None:
         """Take a place of the connection's token, and of its address. ShareTaken if one of them has no more."""
@@ -277,11 +266,6 @@ class _Server:
                         connection.scope.cancel()
                 with trio.move_on_after(0.05):
                     await self._changed.park()
-
-
-def _line(error: Exception | str) -> str:
-    """The text of an error as one line. The text may come from a client, so it may contain any characters."""
-    return "".join(character if character.isprintable() else " " for character in str(error))
 
 
 __all__ = ["Limits", "Share", "Tokens", "serve_listeners"]

@@ -15,6 +15,7 @@ from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.pool import PEER_CLOSE_TIMEOUT, PeerPool
 from p2pannex.protocol import messages as m
 from p2pannex.service import DirectBody, Download, Lock, NotStored, Stored, Upload
+from p2pannex.terminal import safe_line
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,12 @@ def log_remarks(peer: Peer) -> None:
     """Log what the server wrote on its standard error: a gateway's node has failed, for example, but the request has
     succeeded."""
     for remark in peer.remarks():
-        log.warning("%s", "".join(each if each.isprintable() else " " for each in remark))
+        log.warning("%s", safe_line(remark))
 
 
 def reason_of_failure(peer: Peer) -> str:
     """Why the server has just replied FAILURE: what it wrote on its standard error last. Empty if it is not known."""
-    return "".join(each if each.isprintable() else " " for each in (peer.remarks() or [""])[-1])
+    return safe_line((peer.remarks() or [""])[-1])
 
 
 class _CheckedOutPeer:

@@ -62,11 +62,7 @@ disk_reserve = {disk_reserve}
 
 
 class NotAStore(RemoteError):
-    """The directory has no directory store, or one that cannot be used. `missing`: there is no directory at all."""
-
-    def __init__(self, message: str, *, missing: bool = False) -> None:
-        super().__init__(message)
-        self.missing = missing
+    """The directory has no directory store, or one that cannot be used."""
 
 
 def is_shared(directory: bytes) -> bool:
@@ -176,7 +172,7 @@ class DirectoryStore(ObjectStore):
             limits = LockLimits(positive(config, "locks_per_key", LOCKS_PER_KEY), positive(config, "locks", LOCKS))
             partial_days = positive(config, "partial_days", PARTIAL_DAYS)
         except (FileNotFoundError, NotADirectoryError):
-            raise NotAStore(f"{shown} {NO_STORE}", missing=not os.path.lexists(directory)) from None
+            raise NotAStore(f"{shown} {NO_STORE}") from None
         except OSError as error:
             raise NotAStore(f"cannot read {shown}/p2pannex.toml: {error.strerror}") from error
         except ValueError as error:

@@ -48,8 +48,9 @@ def trusted_directories() -> dict[bytes, int]:
 def is_trusted(directory: str | bytes) -> bool:
     """Whether the directory is on the list, and has the same owner as when it was added."""
     owner = _owner_on_list(os.fsencode(directory))
+    # Not our own either, if it was another: who can write to its parent can move another directory of ours there.
     try:
-        return owner is not None and os.stat(directory).st_uid in (owner, os.geteuid())
+        return owner is not None and os.stat(directory).st_uid == owner
     except OSError:
         return False
 

@@ -29,7 +29,7 @@ from tests.cli.running import ABSENT, KEY, P2PANNEX, run, run_child
 
 ERRORS = [
     # arguments (STORE and FILE are put in), exit code, a part of the line
-    ("check nowhere KEY", exit_codes.FAILED, "p2pannex init"),
+    ("check nowhere KEY", exit_codes.FAILED, "is its disk mounted"),
     ("check ftp://host/x KEY", exit_codes.USAGE, "ssh://"),
     ("check '' KEY", exit_codes.USAGE, "URL"),
     ("check STORE nokey", exit_codes.USAGE, "not a key"),
@@ -52,7 +52,7 @@ ERRORS = [
     ("put STORE /dev/null --key WORM-s0-m1--x", exit_codes.LOCAL_FILE, "not a regular file"),
     ("put STORE FILE --backend SHA7", exit_codes.USAGE, "SHA256E"),
     ("put STORE FILE --backend URL", exit_codes.USAGE, "SHA256E"),
-    ("copy STORE nowhere KEY", exit_codes.FAILED, "p2pannex init"),
+    ("copy STORE nowhere KEY", exit_codes.FAILED, "is its disk mounted"),
     ("lock STORE KEY", exit_codes.USAGE, "COMMAND"),
     ("lock STORE KEY --", exit_codes.USAGE, "COMMAND"),
     ("serve STORE", exit_codes.USAGE, "--listen"),
@@ -63,7 +63,7 @@ ERRORS = [
     ("proxy nowhere:", exit_codes.USAGE, "nowhere"),
     ("token create STORE --expires yesterday", exit_codes.USAGE, "90d"),
     ("token create STORE --expires 1999-01-31", exit_codes.USAGE, "past"),
-    ("token list nowhere", exit_codes.FAILED, "p2pannex init"),
+    ("token list nowhere", exit_codes.FAILED, "is its disk mounted"),
     ("conformance", exit_codes.USAGE, "COMMAND"),
     ("conformance --transcript no-such -- true", exit_codes.USAGE, "transcript"),
     ("completion tcsh", exit_codes.USAGE, "bash"),
@@ -196,7 +196,6 @@ HARMLESS = {
     # where, what: why no content is lost, and no second repository made, by it
     ("access.py", "delete it"): "tokens of clients are made anew; no content depends on them",
     ("cli/errors.py", "--force"): "says what it would do to the file, and names another way first",
-    ("cli/errors.py", "p2pannex init"): "only if the directory does not exist, after the question about the disk",
     ("cli/quickstart/stores_tour.py", "remove it"): "tells what a server did",
     ("cli/shell/autoinit.py", "git annex init"): "tells what failed",
     ("cli/shell/legacy.py", "--force"): "the syntax of dropkey",

@@ -11,6 +11,7 @@ from p2pannex.cluster import Cluster, Node
 from p2pannex.service import Service
 from p2pannex.testing.samples import key_of
 from p2pannex.testing.serving import served
+from p2pannex.testing.simulated_node import Failing
 from p2pannex.testing.simulator import SimulatedClock, SimulatedNode, Simulation, simulate
 from tests.cluster.deadlines import MILLION, REMOVED, setting
 
@@ -143,18 +144,51 @@ def test_without_deadlines_the_request_leaves_in_time(skew: float) -> None:
     simulate(scenario)
 
 
-@pytest.mark.parametrize("version", [2, 3, 4])
-def test_after_the_deadline_no_node_gets_a_removal(version: int) -> None:
-    """And content that is absent counts as removed all the same."""
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_after_the_deadline_no_node_removes(version: int) -> None:
+    """And content that is absent counts as removed all the same, but not if the node may be a cluster (version 2)."""
 
     async def scenario(world: Simulation) -> None:
-        node = world.node("a")
+        node = world.node("a", skew=MILLION)
         node.store.contents[present := key_of(b"present")] = b"present"
         async with served(node, version=version) as remote, Cluster("c", [Node("a", remote)]) as cluster:
-            before = await cluster.timestamp()
-            assert not (await cluster.remove(present, before=before)).ok
-            assert (await cluster.remove(key_of(b"absent"), before=before)).ok
-            assert "remove" not in node.asked
+            for late in (0, 1, 1000):
+                before = max(await cluster.timestamp() - late, 0)
+                assert not (await cluster.remove(present, before=before)).ok
+                assert (await cluster.remove(key_of(b"absent"), before=before)).ok is (version != 2)
+            assert "remove" not in node.asked or version >= 3, "without a deadline it would be removed"
         assert present in node.store.contents
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("version", [2, 3, 4])
+@pytest.mark.parametrize("down", [False, True])
+def test_content_of_a_cluster_with_too_few_copies_is_not_gone(down: bool, version: int) -> None:
+    """A node that is a cluster replies to CHECKPRESENT that content is absent although one of its nodes has it.
+
+    With `down`, that node does not reply to the removal either.
+    """
+
+    async def scenario(world: Simulation) -> None:
+        holder, empty = world.node("holder"), world.node("empty")
+        holder.store.contents[key := key_of(b"content")] = b"content"
+        async with (
+            Cluster("inner", [Node("holder", holder), Node("empty", empty)], copies=2) as inner,
+            served(inner, version=version) as remote,
+            Cluster("outer", [Node("inner", remote)]) as outer,
+            Cluster("strict", [Node("inner", remote)], require_deadline=True) as strict,
+        ):
+            assert not await outer.check_present(key)
+            if down:
+                holder.fail(Failing.DIE)
+            for cluster in (outer, strict):
+                removal = await cluster.remove(key, before=await cluster.timestamp())
+                assert not removal.ok
+                assert holder.uuid not in removal.uuids
+                assert "inner" not in removal.uuids
+            if version < 3:
+                assert not (await strict.remove(key, before=await strict.timestamp() + 1000)).ok
+        assert key in holder.store.contents
 
     simulate(scenario)

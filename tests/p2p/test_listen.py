@@ -609,7 +609,7 @@ async def test_tls_from_end_to_end(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert all("\n" not in record.getMessage() for record in caplog.records)
 
 
-class _Full(MemoryStore):
+class Refusing(MemoryStore):
     """Refuses every upload, and gives no lock."""
 
     reason = "the disk is full"
@@ -622,7 +622,7 @@ class _Full(MemoryStore):
 async def test_why_requests_fail_is_logged_once_for_each_reason(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = _Full()
+    store = Refusing()
     async with serving(tmp_path, store=store) as server:
         for reason in ("the disk is full", "the disk\nis full", "the disk is full"):
             store.reason = reason

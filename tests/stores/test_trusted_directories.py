@@ -93,6 +93,17 @@ def test_another_user_takes_the_place_of_a_trusted_directory(tmp_path: Path) -> 
 
 
 @as_root
+def test_a_directory_of_ours_takes_the_place_of_a_trusted_one_of_another_user(tmp_path: Path) -> None:
+    """Its parent may belong to that user, who has moved it there."""
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    os.chown(directory, OTHER, OTHER)
+    trusted.trust(str(directory))
+    os.chown(directory, os.geteuid(), -1)
+    assert not trusted.is_trusted(str(directory))
+
+
+@as_root
 def test_a_list_that_another_user_wrote(tmp_path: Path, configuration: Path) -> None:
     trusted.trust(str(tmp_path))
     os.chown(configuration / "p2pannex/trusted-directories", OTHER, OTHER)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import click
 
-from p2pannex.terminal import safe_line
+from p2pannex.terminal import safe_line, shortened
 
 
 class View(Protocol):
@@ -111,14 +111,6 @@ class RichView:
         for command, what in commands:
             self._console.print(Text.assemble(("   $ ", "dim"), (safe_line(command), "bold cyan")), soft_wrap=True)
             self._console.print(Text(f"     {what}", style="dim"), soft_wrap=True)
-
-
-def shortened(text: str, width: int) -> str:
-    """The text in at most `width` characters. If it is longer, an ellipsis replaces its middle."""
-    if len(text) <= width:
-        return text
-    right = width // 3
-    return f"{text[: width - right - 1]}…{text[-right:]}"
 
 
 def size(count: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from p2pannex.child_environment import child_environment
+from p2pannex.child_environment import git_environment
 from p2pannex.cli.shell.command_line import CommandRefused, permitted_directory, refuse, restrictions
 from p2pannex.cli.shell.owner import check_not_pushed
 from p2pannex.restrictions import APPEND_ONLY, APPENDS, DIRECTORY, GIT_COMMANDS, OTHER
@@ -36,7 +36,7 @@ def git_shell(line: str | None, words: list[str]) -> NoReturn:
         refuse(OTHER)
     try:
         argv = ["git-shell", "-c", *(words if line is None else [line])]
-        os.execvpe("git-shell", argv, child_environment())
+        os.execvpe("git-shell", argv, git_environment())
     except OSError as error:
         raise CommandRefused(f"cannot run git-shell: {error.strerror}") from error
 

@@ -29,7 +29,6 @@ import trio
 
 from p2pannex.cluster import Cluster, Node
 from p2pannex.cluster.cluster import counts_as_nodes
-from p2pannex.cluster.node import shown
 from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, NotAGateway, change, create
@@ -41,6 +40,8 @@ from p2pannex.gateways.unavailable import Unavailable
 from p2pannex.keys.key import Key
 from p2pannex.service import Service
 from p2pannex.stores.directory_config import config_path
+from p2pannex.terminal import safe_line
+from p2pannex.transports import pump
 
 if TYPE_CHECKING:
     from p2pannex.cluster.wanted import PreferredContent
@@ -97,7 +98,9 @@ class GatewayDirectory(Cluster):
 
     def __init__(self, directory: str | os.PathLike[str], open_url: OpenURL, *, report: bool = True) -> None:
         config = GatewayConfig.load(directory)
-        super().__init__(config.uuid, gateway=config.gateway, name_nodes=counts_as_nodes(config.uuid))
+        super().__init__(
+            config.uuid, gateway=config.gateway, name_nodes=counts_as_nodes(config.uuid), memory=pump.blocks
+        )
         self.path = os.path.abspath(directory)
         self._open_url = open_url
         self._current = _Current(config, config.preferred())
@@ -214,7 +217,7 @@ class GatewayDirectory(Cluster):
             except (RemoteError, ConnectionLost) as error:
                 self.problems[name] = str(error)
                 if before.get(name) != str(error):
-                    log.warning("node %s cannot be opened: %s", name, shown(str(error)))
+                    log.warning("node %s cannot be opened: %s", name, safe_line(str(error)))
                 node = Node(name, Unavailable(wanted.uuid, str(error)), cost=wanted.cost)
             if name in before and name not in self.problems:
                 log.warning("node %s was opened", name)

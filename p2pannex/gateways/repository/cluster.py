@@ -32,12 +32,13 @@ from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.health_files import HealthFiles
 from p2pannex.gateways.open_nodes import OpenNodes
-from p2pannex.gateways.repository.locations import LOG_ROOM, LoggedUpload, NodeLog
+from p2pannex.gateways.repository.locations import LoggedUpload, NodeLog
 from p2pannex.gateways.repository.nodes import Unavailable, cost_of, node_of, open_route
 from p2pannex.gateways.repository.rules import Route, Rules
 from p2pannex.gateways.repository.state import read_logs, reread, stamp
 from p2pannex.gateways.repository.wanted import Preferences
 from p2pannex.git_annex.branch.branch import Branch
+from p2pannex.git_annex.branch.owed import LOG_ROOM
 from p2pannex.git_annex.branch.sizes import repository_sizes
 from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.logs import names
@@ -46,6 +47,7 @@ from p2pannex.git_annex.logs.proxy_log import parse_proxy_log
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Removal, Upload
 from p2pannex.system.disk_work import DiskWork
+from p2pannex.transports import pump
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ class RepositoryCluster(Cluster):
     def __init__(
         self, config: AnnexConfig, uuid: str, *, client: str | None = None, disk_work: DiskWork | None = None
     ) -> None:
-        super().__init__(uuid, gateway=config.uuid)
+        super().__init__(uuid, gateway=config.uuid, memory=pump.blocks)
         self._config = config
         self._client = client
         self._branch = Branch.of(config, disk_work=disk_work)

@@ -7,9 +7,14 @@ every later reader of this repository sees it. It is committed when nothing has 
 A wrong log loses no content: a client that removes a copy first locks other copies, or checks that they are present.
 
 Before a request to store or to remove goes to the nodes, `NodeLog.require_writable` finds out whether the log could be
-written. If it still cannot be written after the nodes have changed, the client gets an error. What is not logged yet is
-remembered, and logged before the next commit. If the process ends before that, the client tries again, and every reply
-of the nodes is logged, also one that says that the content was stored or removed already.
+written. If it still cannot be written after the nodes have changed, the client gets an error. What could not be logged
+is remembered, and logged before the next commit. If the process ends before that, the client tries again, and every
+reply of the nodes is logged, also one that says that the content was stored or removed already.
+
+**A remembered change is never logged after a later one.** One lock makes tasks write to the log one after the other, in
+the order of their calls. With the lock, a task that could log a change forgets what was remembered of the same content
+and repository, and one that could not replaces it. So what is remembered is always the last of those changes. `commit`
+takes the lock for each remembered change, and reads what it is only then.
 """
 
 from __future__ import annotations
@@ -19,18 +24,11 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from p2pannex.errors import RemoteError
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.branch.idle_commits import IdleCommits
+from p2pannex.git_annex.branch.owed import LOG_ROOM, OWED_MAX, check_owed
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, DirectBody, Download, Lock, NotStored, Removal, Service, Stored, Upload
-
-OWED_MAX = 10_000
-"""Changes that are remembered until they can be logged. While there are so many, requests that change content are
-refused: none that was made is forgotten."""
-
-LOG_ROOM = 64 * 1024
-"""Bytes that must be free for the log before content is sent to nodes."""
 
 
 class NodeLog:
@@ -41,15 +39,13 @@ class NodeLog:
         self._branch = branch
         self._dirty = False
         self._owed: dict[tuple[Key, str], bool] = {}
-        """What is not logged yet: whether that repository has that content."""
+        """What could not be logged yet: whether that repository has that content."""
+        self._writing = trio.Lock()
         self._idle = IdleCommits(self.commit)
 
     def require_writable(self, key: Key, *, room: int = 0) -> None:
         """RemoteError if the log could not be written now. `room`: bytes that must be free for it."""
-        if len(self._owed) >= OWED_MAX:
-            raise RemoteError(
-                f"{OWED_MAX} changes could not be written to the location log yet; check the disk and git; try again"
-            )
+        check_owed(len(self._owed), OWED_MAX)
         self._branch.require_writable(key, room=room)
 
     def prefetch(self, key: Key) -> None:
@@ -61,18 +57,34 @@ class NodeLog:
         uuids = self.members.intersection(uuids)
         if not uuids:
             return
-        self._remember(key, uuids, present)
-        if await self._branch.log_locations(key, uuids, present):
-            self._dirty = True
-        self._forget(key, uuids)
+        try:
+            with trio.CancelScope(shield=True):  # what is to be logged has already happened
+                async with self._turn():
+                    await self._log(key, uuids, present)
+        finally:
+            self._idle.changed()
 
-    def _remember(self, key: Key, uuids: frozenset[str], present: bool) -> None:
-        self._owed.update({(key, uuid): present for uuid in uuids})
-        self._idle.changed()
+    async def _log(self, key: Key, uuids: Iterable[str], present: bool) -> None:
+        """Log it, or remember it if that fails. Only with `_turn`, because it replaces what was remembered before."""
+        changes = [(key, uuid) for uuid in uuids]
+        try:
+            self._dirty |= await self._branch.log_locations(key, [uuid for _, uuid in changes], present)
+        except BaseException:
+            self._owed.update(dict.fromkeys(changes, present))
+            raise
+        for change in changes:
+            self._owed.pop(change, None)
 
-    def _forget(self, key: Key, uuids: frozenset[str]) -> None:
-        for uuid in uuids:
-            self._owed.pop((key, uuid), None)
+    @asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None, None]:
+        try:
+            self._writing.acquire_nowait()  # without a checkpoint, if no other task writes
+        except trio.WouldBlock:
+            await self._writing.acquire()
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     async def commit_when_idle(self) -> None:
         """Commit each time that nothing has changed for a while. Runs until cancelled."""
@@ -81,10 +93,11 @@ class NodeLog:
     async def commit(self) -> None:
         """Commit the changes since the last commit, if there are any. A cancellation waits until this is done."""
         with trio.CancelScope(shield=True):
-            for (key, uuid), present in list(self._owed.items()):
-                if await self._branch.log_location(key, uuid, present):
-                    self._dirty = True
-                self._owed.pop((key, uuid), None)
+            for key, uuid in list(self._owed):
+                async with self._turn():
+                    present = self._owed.get((key, uuid))
+                    if present is not None:  # it was not logged or replaced while this task waited
+                        await self._log(key, [uuid], present)
             if self._dirty:
                 self._dirty = False
                 try:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2pannex.child_environment import child_environment
+from p2pannex.child_environment import git_environment
 from p2pannex.cluster import Node
 from p2pannex.errors import RemoteError
 from p2pannex.gateways.repository.rules import Route
@@ -164,7 +164,7 @@ async def cost_of(remote: GitRemote) -> float:
                 capture_stdout=True,
                 stderr=subprocess.DEVNULL,
                 check=False,
-                env=child_environment(),
+                env=git_environment(),
             )
             cost = float(done.stdout)
         except (OSError, ValueError):

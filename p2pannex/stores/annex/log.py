@@ -22,21 +22,14 @@ from collections.abc import Callable
 
 import trio
 
-from p2pannex.errors import RemoteError
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.git_annex.branch.idle_commits import IdleCommits
+from p2pannex.git_annex.branch.owed import LOG_ROOM, OWED_MAX, check_owed
 from p2pannex.keys.key import Key
 
 REMEMBERED = 10_000
 """Keys that are compared with the disk before a commit: those that changed last. To forget one is harmless: its change
 is in the journal, and only a change of git-annex at the same moment can have made the log wrong since."""
-
-OWED_MAX = 10_000
-"""Keys whose changes could not be written to the journal yet. While there are so many, requests that change content are
-refused: none that was made is forgotten."""
-
-LOG_ROOM = 64 * 1024
-"""Bytes that must be free for the log before content is stored."""
 
 
 class AnnexLog:
@@ -47,30 +40,33 @@ class AnnexLog:
         self._uuid = uuid
         self._present = present
         self._uncommitted: dict[Key, None] = {}  # in the order of their last changes
-        self._owed: dict[Key, None] = {}
+        self._owed: dict[Key, object] = {}
+        """What could not be logged yet. Each failure has an object of its own."""
         self._idle = IdleCommits(self.commit)
         self._committing = trio.Lock()
 
     def require_writable(self, key: Key, present: bool) -> None:
         """RemoteError if it could not be logged now that the content is present, or not."""
-        if len(self._owed) >= OWED_MAX:
-            raise RemoteError(
-                f"{OWED_MAX} changes could not be written to the location log yet; check the disk and git; try again"
-            )
+        check_owed(len(self._owed), OWED_MAX)
         self._branch.require_writable(key, room=LOG_ROOM if present else 0)
 
     async def changed(self, key: Key, present: bool) -> None:
         """Write to the journal whether the content is present. RemoteError if that fails: it is tried again later."""
         self._uncommitted.pop(key, None)
         self._uncommitted[key] = None
-        if len(self._uncommitted) > REMEMBERED:
-            del self._uncommitted[next(iter(self._uncommitted))]
-        self._owed[key] = None
+        self._forget_oldest()
         try:
             await self._record(key, present)
-            self._owed.pop(key, None)
+            self._owed.pop(key, None)  # log and disk agreed a moment ago, with no other task in between
+        except BaseException:
+            self._owed[key] = object()
+            raise
         finally:
             self._idle.changed()
+
+    def _forget_oldest(self) -> None:
+        while len(self._uncommitted) > REMEMBERED:
+            del self._uncommitted[next(iter(self._uncommitted))]
 
     async def settle(self, key: Key, present: bool) -> None:
         """Correct the log if it says otherwise. RemoteError if that fails."""
@@ -97,16 +93,20 @@ class AnnexLog:
         """Commit the changes since the last commit, if any. Cancellation waits for the end."""
         with trio.CancelScope(shield=True):
             async with self._committing:
-                keys, self._uncommitted = {**self._owed, **self._uncommitted}, {}
+                keys, self._uncommitted = {**dict.fromkeys(self._owed), **self._uncommitted}, {}
                 if not keys:
                     return
                 try:
                     for key in keys:
+                        # If another task fails to log a change from here on, that is not settled by this comparison.
+                        owed = self._owed.get(key)
                         present = self._present(key)
                         if (self._uuid in await self._branch.locations(key)) != present:
                             await self._record(key, present)
-                        self._owed.pop(key, None)
+                        if self._owed.get(key) is owed:
+                            self._owed.pop(key, None)
                     await self._branch.commit()
                 except BaseException:
                     self._uncommitted = {**keys, **self._uncommitted}
+                    self._forget_oldest()
                     raise

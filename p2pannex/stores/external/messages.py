@@ -15,9 +15,13 @@ from collections.abc import Iterator
 from attrs import field, frozen
 
 from p2pannex.keys.key import Key
+from p2pannex.terminal import safe_line
 
 LINE_MAX = 256 * 1024
 """Bytes of the longest line that a program may send."""
+
+TEXT_MAX = 500
+"""Characters of a line that error messages quote."""
 
 EXTENSIONS = b"EXTENSIONS INFO ASYNC GETGITREMOTENAME UNAVAILABLERESPONSE"
 """The line that every program gets right after its VERSION: the extensions that p2pannex supports."""
@@ -65,9 +69,8 @@ def words(line: bytes, count: int) -> list[bytes]:
 
 
 def text(line: bytes) -> str:
-    """The line as one line of text for messages: undecodable bytes and control characters are replaced."""
-    shown = line.decode("utf-8", "replace")
-    return "".join(letter if letter.isprintable() else " " for letter in shown)[:500].strip()
+    """The line as text for messages: what is undecodable or not visible is replaced. At most `TEXT_MAX` characters."""
+    return safe_line(line.decode("utf-8", "replace"))[:TEXT_MAX]
 
 
 def number(word: bytes) -> int:

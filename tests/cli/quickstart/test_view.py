@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pannex.cli.quickstart.view import shortened, size, speed
+from p2pannex.cli.quickstart.view import size, speed
+from p2pannex.terminal import shortened
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.repository.locations import LoggedRemote, NodeLog
@@ -96,6 +98,57 @@ async def test_what_could_not_be_logged_is_logged_later(branch: Branch, again: b
     if again:
         assert (await LoggedRemote(node, NodeLog(branch, ["u1"])).remove(KEY)).ok
         assert await branch.locations(KEY) == set()
+    await log.commit()
+    assert await branch.locations(KEY) == set()
+
+
+KEYS = [key_of(b"%d" % number) for number in range(3)]
+
+
+async def test_what_could_not_be_logged_is_not_logged_after_a_later_change(branch: Branch) -> None:
+    log = NodeLog(branch, ["u1"])
+    with pytest.MonkeyPatch.context() as patch, Journal(branch.blocking.git.git_dir).lock():
+        patch.setattr(branch.blocking.journal, "timeout", 0.01)
+        for key in KEYS:
+            with pytest.raises(RemoteError, match="busy"):
+                await log.record(key, ["u1"], True)
+    async with trio.open_nursery() as nursery:
+        with Journal(branch.blocking.git.git_dir).lock():
+            nursery.start_soon(log.commit)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(log.record, KEYS[2], ["u1"], False)
+            await trio.testing.wait_all_tasks_blocked()
+    assert [await branch.locations(key) for key in KEYS] == [{"u1"}, {"u1"}, set()]
+
+
+async def test_changes_during_a_commit_are_logged_in_their_order(branch: Branch) -> None:
+    log = NodeLog(branch, ["u1"])
+
+    async def store_and_remove() -> None:
+        await log.record(KEYS[2], ["u1"], True)
+        await log.record(KEYS[2], ["u1"], False)
+
+    async with trio.open_nursery() as nursery:
+        with Journal(branch.blocking.git.git_dir).lock():  # git-annex has it
+            for key in KEYS[:2]:
+                nursery.start_soon(log.record, key, ["u1"], True)
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(store_and_remove)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(log.commit)
+            await trio.testing.wait_all_tasks_blocked()
+    assert [await branch.locations(key) for key in KEYS] == [{"u1"}, {"u1"}, set()]
+
+
+async def test_a_later_change_that_fails_too_is_the_one_that_is_remembered(branch: Branch) -> None:
+    """Also if a task that could log an older one returns after it."""
+    log = NodeLog(branch, ["u1"])
+    with pytest.MonkeyPatch.context() as patch, Journal(branch.blocking.git.git_dir).lock():
+        patch.setattr(branch.blocking.journal, "timeout", 0.01)
+        for present in (True, False, True, False):
+            with pytest.raises(RemoteError, match="busy"):
+                await log.record(KEY, ["u1"], present)
+    await log.record(KEYS[0], ["u1"], True)
     await log.commit()
     assert await branch.locations(KEY) == set()
 

@@ -135,6 +135,33 @@ async def test_what_could_not_be_logged_is_not_forgotten_for_more(
         assert (await one.remove(MORE)).ok
 
 
+async def test_a_change_that_fails_during_a_commit_is_not_forgotten(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit read the disk before the change, and compares that with the log after it."""
+    monkeypatch.setattr("p2pannex.stores.annex.log.REMEMBERED", 1)
+    async with AnnexStore(repository) as one:
+        await store(one, CONTENT, KEY)
+        locations_of = one._branch.locations
+
+        async def locations_and_a_removal(key: Key) -> set[str]:
+            """The removal comes while the commit waits for the log."""
+            monkeypatch.setattr(one._branch, "locations", locations_of)
+            lock = Branch(BlockingBranch(one.config.git_dir))
+            async with lock:
+                with pytest.MonkeyPatch.context() as patch, lock.blocking.journal.lock():
+                    patch.setattr(one._branch.blocking.journal, "timeout", 0.01)
+                    with pytest.raises(RemoteError, match="busy"):
+                        await one.remove(KEY)
+            await store(one, MORE_CONTENT, MORE)  # so many other changes that this one is only remembered as owed
+            return await locations_of(key)
+
+        monkeypatch.setattr(one._branch, "locations", locations_and_a_removal)
+        await one._log.commit()
+        await one._log.commit()
+        assert await locations_of(KEY) == set()
+
+
 async def test_a_key_whose_log_cannot_have_a_name_is_refused(repository: Path) -> None:
     """The journal writes two underscores for each."""
     async with AnnexStore(repository) as one:
