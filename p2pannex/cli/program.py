@@ -89,6 +89,9 @@ class CommandGroup(click.Group):
         try:
             result = super().main(args, prog_name or "p2pannex", complete_var, standalone_mode=False, **extra)
             code = result if isinstance(result, int) else exit_codes.DONE
+        except click.exceptions.NoArgsIsHelpError as error:  # a group without a command: its text is the whole help
+            code = error.exit_code
+            error.show()
         except click.ClickException as error:
             code = error.exit_code
             complain(_usage(error))

@@ -60,6 +60,8 @@ async def _status(directory: str, watch: bool, output: Output) -> int:
             for node in report.nodes:
                 if what := node.problem or node.remark:
                     complain(f"node {node.name}: {what}")
+            if warning := too_few_nodes(len(report.nodes), report.copies):
+                complain(warning)
             return exit_codes.NO if any(node.problem is not None for node in report.nodes) else exit_codes.DONE
         if output.as_json or not sys.stdout.isatty():
             while True:
@@ -71,6 +73,14 @@ async def _status(directory: str, watch: bool, output: Output) -> int:
             while True:
                 await trio.sleep(PAUSE)
                 live.update(_table(await reader.read()), refresh=True)
+
+
+def too_few_nodes(nodes: int, copies: int) -> str | None:
+    """A warning if every upload fails because the cluster has fewer nodes than it requires copies."""
+    if nodes >= copies:
+        return None
+    has = f"{nodes} node{'s' * (nodes != 1)}"
+    return f"the cluster has {has} but requires {copies} copies: every upload fails until it has {copies} nodes"
 
 
 def _row(status: NodeStatus) -> dict[str, Any]:
