@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 import subprocess
@@ -33,6 +34,14 @@ def test_a_group_without_a_command_prints_its_help(group: tuple[str, ...]) -> No
     result = CliRunner().invoke(program, list(group))
     assert result.exit_code == exit_codes.USAGE
     assert result.stderr == run(*group, "--help").stdout
+
+
+def test_a_usage_error_is_a_json_line_as_well() -> None:
+    result = run("check", "--json", "nowhere", code=exit_codes.USAGE)
+    printed = json.loads(result.stdout)
+    assert printed["exit_code"] == exit_codes.USAGE
+    assert result.stderr == f"p2pannex: {printed['error']}\n"
+    assert run("lock", "--no-such", "--", "x", "--json", code=exit_codes.USAGE).stdout == ""
 
 
 def test_help_of_every_command() -> None:
