@@ -92,6 +92,8 @@ def _row(status: NodeStatus) -> dict[str, Any]:
         row["wanted"] = status.wanted
     if status.milliseconds is not None:
         row |= {"clock_offset": status.clock_offset, "milliseconds": status.milliseconds}
+    if status.suspended is not None:
+        row["suspended"] = round(status.suspended, 1)
     if status.remark:
         row["remark"] = status.remark
     if status.problem is None:
@@ -123,6 +125,8 @@ def _table(report: ClusterStatus) -> RenderableType:
     for row in map(_row, report.nodes):
         problem = row.get("problem")
         reply = Text(safe_line(problem), style="red") if problem else Text(f"{row['milliseconds']} ms", style="green")
+        if "suspended" in row:
+            reply.append(f"; suspended, next probe in {row['suspended']:.0f} s")
         offset = row.get("clock_offset")
         clock = "" if problem else "no deadlines" if offset is None else f"{offset:+d} s"
         limit = f" of {row['limit']}" if "limit" in row else ""
