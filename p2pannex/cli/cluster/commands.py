@@ -66,7 +66,7 @@ def settings_of_a_node(*, defaults: bool) -> Callable[[F], F]:
         click.option(
             "--wanted",
             metavar="EXPRESSION",
-            help="Preferred content: what is stored there. If no node has an expression, every node stores everything.",
+            help="Preferred content: what is stored there. A node without an expression stores everything.",
         ),
         click.option(
             "--max-size",
