@@ -1,4 +1,4 @@
-"""Which restriction refuses which request and which command. Every way in to a repository uses this one table.
+"""Which restriction refuses which request and which command. Every server of a repository uses this one table.
 
 A server looks each request up before it handles it (`p2pannex.p2p.server`), whether the client came over ssh, a socket
 or standard input. p2pannex-shell looks each command up before it runs it (`p2pannex.cli.shell.main`). What the table

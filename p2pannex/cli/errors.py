@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from p2pannex.errors import ConnectionLost, RemoteError
 
 DEBUG_VARIABLE = "P2PANNEX_DEBUG"
+
+TRANSFERS = ("put", "get", "copy")
+"""Commands that continue where they stopped if they are run again."""
 
 
 def one_of(error: BaseException) -> BaseException:
@@ -89,12 +93,22 @@ def _connection_error_text(error: ConnectionLost) -> str:
     from p2pannex.transports.process import ProcessEnded
 
     # If the URL could not be opened, it is a note of the error (see `p2pannex.cli.options.ConnectionOptions`).
-    text = ": ".join([*getattr(error, "__notes__", []), str(error)])
+    notes: list[str] = getattr(error, "__notes__", [])
+    text = ": ".join([*notes, str(error)])
     if isinstance(error, AuthenticationFailed):
-        return f"{text}; save this server's token: p2pannex token save URL"
-    if error.permanent or isinstance(error, WrongRepository | ProcessEnded):
+        url = shlex.quote(notes[0]) if notes and not notes[0].endswith("…") else "URL"
+        return f"{text}; save this server's token: p2pannex token save {url}"
+    if error.permanent or isinstance(error, WrongRepository | ProcessEnded) or _command() not in TRANSFERS:
         return text
     return f"{text}; try again (transfers resume)"
+
+
+def _command() -> str | None:
+    """The name of the command that runs."""
+    import click
+
+    context = click.get_current_context(silent=True)
+    return context.find_root().invoked_subcommand if context is not None else None
 
 
 _ADVICE = {

@@ -62,19 +62,22 @@ def conformance(
 
     COMMAND serves a repository on its standard input and output, and sends AUTH-SUCCESS first. It is started many
     times, always on the same repository: use one that may be filled with test content. Options come before COMMAND.
-    The exit code is 1 if any transcript fails.
+    The exit code is 1 if any transcript fails. If the first start sends no AUTH-SUCCESS, no transcript is run.
 
     \b
     p2pannex conformance -- p2pannex-shell p2pstdio /tmp/store CLIENT-UUID
     """
     import trio
 
-    from p2pannex.testing.conformance import MODES, run_conformance
+    from p2pannex.testing.conformance import MODES, NoAuthSuccess, require_auth_success, run_conformance
+    from p2pannex.testing.transcripts import load_transcripts
 
     if command[0] == "--":
         command = command[1:]
     if not command:
         raise click.UsageError("COMMAND is missing")
+    if names and not any(transcript.name in names for transcript in load_transcripts()):
+        return output.problem(exit_codes.USAGE, "there is no transcript with this name")
     counts = {"passed": 0, "failed": 0, "skipped": 0}
 
     def report(result: Result) -> None:
@@ -82,6 +85,7 @@ def conformance(
         output.result(str(result), **result.as_json())
 
     async def run() -> None:
+        await require_auth_success(command, timeout)
         await run_conformance(
             command,
             versions=versions or range(5),
@@ -92,9 +96,12 @@ def conformance(
             report=report,
         )
 
-    trio.run(run)
+    try:
+        trio.run(run)
+    except NoAuthSuccess as error:
+        return output.problem(exit_codes.NO, str(error))
     if not any(counts.values()):
-        return output.problem(exit_codes.USAGE, "there is no transcript with this name")
+        return output.problem(exit_codes.USAGE, "the transcript is not for this version")
     if not output.as_json:
         output.result(", ".join(f"{count} {status}" for status, count in counts.items()))
     return exit_codes.NO if counts["failed"] else exit_codes.DONE

@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 
 from p2pannex.cli.output import META, Output
 from p2pannex.keys.key import InvalidKey, Key, hash_backend_names
-from p2pannex.keys.verify import missing_hash
+from p2pannex.keys.verify import missing_package
 from p2pannex.terminal import shortened
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class BackendType(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in _backends():
-            missing = missing_hash(str(value))
+            missing = missing_package(str(value))
             self.fail(missing or f"{value} is not one of {', '.join(_backends())}", param, ctx)
         return str(value)
 

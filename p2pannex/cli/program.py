@@ -89,9 +89,11 @@ class CommandGroup(click.Group):
         try:
             result = super().main(args, prog_name or "p2pannex", complete_var, standalone_mode=False, **extra)
             code = result if isinstance(result, int) else exit_codes.DONE
-        except click.ClickException as error:
+        except click.exceptions.NoArgsIsHelpError as error:  # a group without a command: its text is the whole help
             code = error.exit_code
-            complain(_usage(error))
+            error.show()
+        except click.ClickException as error:
+            code = Output(as_json=_wants_json(args)).problem(error.exit_code, _usage(error))
         except (click.Abort, KeyboardInterrupt):
             code = exit_codes.INTERRUPTED
             complain("interrupted")
@@ -101,6 +103,12 @@ class CommandGroup(click.Group):
         if standalone_mode:
             sys.exit(code)
         return code
+
+
+def _wants_json(args: Sequence[str] | None) -> bool:
+    """Whether --json is one of the options of a command line that could not be parsed."""
+    words = list(sys.argv[1:] if args is None else args)
+    return "--json" in (words[: words.index("--")] if "--" in words else words)
 
 
 def _usage(error: click.ClickException) -> str:

@@ -175,7 +175,8 @@ def proxy(
     """Serve the repository at URL: a proxy.
 
     Without --listen, the proxy serves one client on standard input and output, so it can be the command of an ssh key.
-    With --listen, it serves on sockets, and clients need a token of the store DIR (p2pannex token create DIR).
+    With --listen, it serves on sockets, and clients need a token of the store DIR that --tokens names (p2pannex token
+    create DIR).
 
     Clients can use no higher protocol version than the repository supports.
 

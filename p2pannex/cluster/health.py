@@ -102,7 +102,7 @@ class Health:
     def summary(self) -> str:
         """Why a suspended node gets no request."""
         ago = trio.current_time() - self.failed_at
-        return f"no request was sent, because it failed {ago:.0f} s ago: {self._reason}"
+        return f"no request was sent, because it failed {ago:.0f} s ago ({self._reason})"
 
     def answered(self) -> None:
         """Record a reply. It ends no suspension: a node may reply to one kind of request and hang at another."""

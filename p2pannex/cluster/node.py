@@ -138,7 +138,7 @@ class Node:
             if self._refused:
                 self.fulfilled(_kind(request))
             return reply
-        reason = f"{self.name} did not reply within {seconds:g} s"
+        reason = f"it did not reply within {seconds:g} s"
         self.failed(reason)
         raise ConnectionLost(reason)
 

@@ -2,7 +2,7 @@
 
 Only the time that passes shows that a node hangs. If several nodes hang, each at a later byte than the one before, they
 are noticed one after the other, and their timeouts would add up. So all time that is waited in vain is taken from one
-budget, which is the timeout T. But parts of it are reserved, so that a node which replies does not pay for nodes that
+budget, which is the timeout T. But parts of it are reserved, so that a node which replies loses no time to nodes that
 hang:
 
 - T/2 is for the wait for the outcomes. All nodes use it at the same time.

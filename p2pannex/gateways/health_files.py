@@ -7,7 +7,7 @@ for a node's timeout again to learn that the node hangs. ::
     DIRECTORY/NAME.lock     locked by the process that probes the node
 
     {"boot": "...", "opened_with": "...", "at": 812.5, "failures": 1, "costly": true, "level": 3, "failed_at": 810.0,
-     "back_at": 815.1, "healthy_since": null, "reason": "attic did not reply within 30 s"}
+     "back_at": 815.1, "healthy_since": null, "reason": "it did not reply within 30 s"}
 
 A file is written when its node fails or replies again, and read when its node is opened. As long as all nodes are
 healthy, no request reads or writes anything here.

@@ -110,6 +110,12 @@ def missing_hash(backend: str) -> str | None:
     base = without_extension(backend)
     if base in _UNCOMPUTED:
         return f"p2pannex cannot compute {base}, so it cannot verify this content; git annex migrate gives it a new key"
+    return missing_package(backend)
+
+
+def missing_package(backend: str) -> str | None:
+    """What to install if only a package is missing to compute the digest in a key of this backend; otherwise None."""
+    base = without_extension(backend)
     if base in _BY_PACKAGE and _from_package(base) is None:
         return f"the hash of {backend} keys cannot be computed here; install it with: pip install {_BY_PACKAGE[base]}"
     return None

@@ -154,13 +154,12 @@ def _none_serves(account: str, failures: Mapping[str, ConnectionLost]) -> Connec
     """The error if no program serves: those of the programs that ran and refused, if there are any."""
     from p2pannex.transports.process import COMMAND_NOT_FOUND, ProcessEnded
 
-    refused = [
-        f"{program}: {error}"
-        for program, error in failures.items()
-        if not (isinstance(error, ProcessEnded) and error.status in _NO_SUCH_PROGRAM)
-    ]
+    refused: dict[str, str] = {}  # the programs by their errors: equal ones, if both names are one program, count once
+    for program, error in failures.items():
+        if not (isinstance(error, ProcessEnded) and error.status in _NO_SUCH_PROGRAM):
+            refused.setdefault(str(error), program)
     if refused:
-        return ProcessEnded("; ".join(refused), None)
+        return ProcessEnded("; ".join(f"{program}: {text}" for text, program in refused.items()), None)
     names = " nor ".join(SHELLS)
     return ProcessEnded(
         f"{account} can run neither {names}; install p2pannex there ({failures[SHELLS[0]]})", COMMAND_NOT_FOUND

@@ -8,8 +8,8 @@ import os
 from p2pannex.errors import RemoteError
 
 _CAUSES = {
-    errno.ENOSPC: "the disk is full; make room and try again",
-    errno.EDQUOT: "the disk quota is used up; make room and try again",
+    errno.ENOSPC: "the disk is full; free some space and try again",
+    errno.EDQUOT: "the disk quota is used up; free some space and try again",
     errno.EACCES: "permission denied; check who owns the repository's files",
     errno.EPERM: "not permitted; check who owns the repository's files",
     errno.EROFS: "the file system is read-only; if it became so by itself, its disk may be failing",
@@ -33,11 +33,11 @@ def disk_full(error: OSError, missing: int) -> OSError | RemoteError:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
     what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
-    return RemoteError(f"cannot store the content: {what}; make room for {missing} more bytes and try again")
+    return RemoteError(f"cannot store the content: {what}; free {missing} more bytes and try again")
 
 
 def require_room(size: int, system: os.statvfs_result, reserve: int, *, to: str) -> None:
-    """RemoteError if the file system has no room for `size` bytes while `reserve` bytes stay free.
+    """RemoteError if the file system has no space for `size` bytes while `reserve` bytes stay free.
 
     `to` is a verb for the error's text: what the bytes are for.
     """
@@ -45,7 +45,7 @@ def require_room(size: int, system: os.statvfs_result, reserve: int, *, to: str)
     if size > free:
         raise RemoteError(
             f"not enough disk space: {size} bytes to {to}, {max(free, 0)} free beyond the reserve of {reserve}; "
-            "make room and try again"
+            "free some space and try again"
         )
 
 

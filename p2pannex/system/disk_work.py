@@ -72,7 +72,7 @@ class InThreads(DiskWork):
 
 
 class Inline(DiskWork):
-    """Disk work runs on the loop, to its end. For one client, who waits for it anyway: no switch of thread is paid.
+    """Disk work runs on the loop, to its end. For one client, who waits for it anyway: without a switch of threads.
 
     No deadlock: no other task runs while work on the loop holds an exclusion. Work that stores run in a thread in any
     case, such as the end of a large upload, goes on while the loop blocks.

@@ -128,6 +128,29 @@ class _Servers:
         return _ServerStream(process, errors, self.complaints)
 
 
+class NoAuthSuccess(Exception):
+    """The command does not send AUTH-SUCCESS, so it is no server. The text has what it wrote to standard error."""
+
+
+async def require_auth_success(argv: Sequence[str], timeout: float = 10.0) -> None:
+    """Start the command once. NoAuthSuccess if its first line, which it has `timeout` seconds for, is not AUTH-SUCCESS.
+
+    OSError if it cannot be started.
+    """
+    servers = _Servers(argv, os.environ)
+    stream = await servers.open("read-write")
+    received = b""
+    try:
+        with trio.move_on_after(timeout):
+            while b"\n" not in received and len(received) < 4096 and (data := await stream.receive_some(4096)):
+                received += data
+    finally:
+        await stream.aclose()
+    if not received.startswith(b"AUTH-SUCCESS "):
+        errors = servers.complaints[0] if servers.complaints else "nothing"
+        raise NoAuthSuccess(f"the server did not send AUTH-SUCCESS; it wrote to standard error: {errors}")
+
+
 async def run_conformance(
     argv: Sequence[str],
     *,
@@ -201,4 +224,4 @@ async def _play(
     return result("passed")
 
 
-__all__ = ["MODES", "Result", "run_conformance"]
+__all__ = ["MODES", "NoAuthSuccess", "Result", "require_auth_success", "run_conformance"]

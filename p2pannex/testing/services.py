@@ -13,8 +13,8 @@ Without pytest, all checks at once: ``trio.run(check_service, MyStore)``.
 
 Each check gets a service of its own, which must be empty. A check that fails raises AssertionError with the sentence of
 the contract in `p2pannex.service` that does not hold. If a service does not support something and raises `Unsupported`,
-that part of a check is skipped. For a service that cannot lock, whose `lock` always returns None, leave out the checks
-in `LOCK_CHECKS`.
+that part of a check is skipped. For a service that cannot lock, whose `lock` always raises `NotLocked`, leave out the
+checks in `LOCK_CHECKS`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,9 @@ import os
 import socket
 import ssl
 
+UNKNOWN_ISSUER = (18, 19, 20, 21)
+"""OpenSSL's codes (X509_V_ERR_*) for self-signed certificates, and those whose issuer is not known here."""
+
 
 def is_permanent(error: BaseException) -> bool:
     """Whether connecting again fails in the same way: there is no such host, or TLS does not accept the other side."""
@@ -25,7 +28,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return reason(error.exceptions[0])
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not valid here: {error.verify_message}"
+        advice = "; to trust it, add ?ca=FILE to the URL" if error.verify_code in UNKNOWN_ISSUER else ""
+        return f"its certificate is not valid here: {error.verify_message}{advice}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {(error.reason or error.strerror or 'no reason given').replace('_', ' ').lower()}"
     if error.__cause__ is not None and not (isinstance(error, OSError) and error.errno):

@@ -16,6 +16,7 @@ import pytest
 
 from p2pannex.cli import exit_codes
 from p2pannex.cli.content import _hint
+from p2pannex.keys.key import Key
 from p2pannex.stores.directory import DirectoryStore
 from tests.cli.running import ABSENT, CONTENT, KEY, P2PANNEX, run, run_child, served, wait_until
 
@@ -158,3 +159,21 @@ def test_one_key_that_is_absent_is_enough_for_the_exit_code(full: str, absent: l
 )
 def test_the_name_that_a_server_learns_tells_no_directories_of_this_machine(path: str, hint: bytes | None) -> None:
     assert _hint(path) == hint
+
+
+def test_damaged_content_is_reported(full: str) -> None:
+    path = os.fsdecode(DirectoryStore(full).layout.find(Key.parse(KEY)))
+    os.chmod(path, 0o644)
+    with open(path, "r+b") as writable:
+        writable.write(b"damage")
+    result = run_child("check", full, KEY, code=exit_codes.NO)
+    assert result.stdout == f"absent {KEY}\n".encode()
+    [bad] = (Path(full) / "annex" / "bad").iterdir()
+    assert result.stderr == f"p2pannex: the content of {KEY} does not match it; moved to {bad}\n".encode()
+    assert run_child("check", full, KEY, code=exit_codes.NO).stderr == b""  # once
+
+
+def test_a_backend_whose_hash_cannot_be_computed(store: str, file: str) -> None:
+    assert (
+        "SKEIN256 is not one of SHA" in run("put", store, file, "--backend", "SKEIN256", code=exit_codes.USAGE).stderr
+    )

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import trio
 from click.testing import CliRunner
@@ -134,10 +135,20 @@ def test_every_exit_code_is_in_the_table() -> None:
     ],
 )
 def test_kinds_of_errors(error: Exception, code: int, again: bool) -> None:
-    """Only for what may pass by itself is the user advised to try again."""
-    found, text = describe(error)
-    assert found == code
-    assert ("try again (transfers resume)" in text) is again
+    """Only for transfers, and for what may pass by itself, is the user advised to try again."""
+    with click.Context(program) as context:
+        context.invoked_subcommand = "put"
+        found, text = describe(error)
+        assert found == code
+        assert ("try again (transfers resume)" in text) is again
+        context.invoked_subcommand = "info"
+        assert "try again" not in describe(error)[1]
+
+
+def test_a_missing_token_is_reported_with_the_url() -> None:
+    error = AuthenticationFailed("this server requires a token, and none was given")
+    error.add_note("tcp://host:1")
+    assert describe(error)[1].endswith("p2pannex token save tcp://host:1")
 
 
 @pytest.mark.parametrize(

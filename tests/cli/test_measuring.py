@@ -20,7 +20,15 @@ def test_conformance_of_our_own_shell(store: str) -> None:
     assert re.search(r"^[1-9][0-9]* passed, 0 failed, [0-9]+ skipped$", out, re.MULTILINE)
     told = [json.loads(each) for each in run("conformance", "--json", "--version", "0", *command).stdout.splitlines()]
     assert {each["status"] for each in told} <= {"passed", "skipped"}
-    run("conformance", "--version", "4", "--", "true", code=exit_codes.NO)
+
+
+def test_conformance_of_a_program_that_is_no_server() -> None:
+    result = run("conformance", "--version", "4", "--", "sh", "-c", "echo no such store >&2", code=exit_codes.NO)
+    assert result.stdout == ""
+    assert result.stderr == (
+        "p2pannex: the server did not send AUTH-SUCCESS; it wrote to standard error: no such store\n"
+    )
+    run("conformance", "--", "true", code=exit_codes.NO)
 
 
 @pytest.mark.compat

@@ -91,6 +91,6 @@ def test_the_summary_names_the_reason_and_its_age() -> None:
     async def scenario(health: Health) -> None:
         health.failed("connection refused", costly=True)
         await trio.sleep(7)
-        assert health.summary == "no request was sent, because it failed 7 s ago: connection refused"
+        assert health.summary == "no request was sent, because it failed 7 s ago (connection refused)"
 
     run(scenario, probed=True)

@@ -113,7 +113,7 @@ def test_a_failure_and_its_end_are_logged_once(caplog: pytest.LogCaptureFixture)
 
     simulate(scenario)
     assert [record.getMessage() for record in caplog.records if record.name.startswith("p2pannex")] == [
-        "node a failed: a did not reply within 20 s",
+        "node a failed: it did not reply within 20 s",
         "node a replies again",
         "node a failed: a died",
         "node a replies again",

@@ -49,10 +49,10 @@ async def test_a_new_process_knows_what_another_one_found(tmp_path: Path) -> Non
     failed_in(tmp_path, clock)
     health = health_of(files_in(tmp_path, clock))
     assert health.suspended
-    assert health.summary == "no request was sent, because it failed 0 s ago: it hung"
+    assert health.summary == "no request was sent, because it failed 0 s ago (it hung)"
     clock.advance(2)
     later = health_of(files_in(tmp_path, clock))
-    assert later.summary == "no request was sent, because it failed 2 s ago: it hung"
+    assert later.summary == "no request was sent, because it failed 2 s ago (it hung)"
     assert later.back_at <= trio.current_time(), "a probe is due"
     health.recovered()
     assert health_of(files_in(tmp_path, clock)).healthy
@@ -247,7 +247,7 @@ async def test_what_is_left_out_is_logged_once(tmp_path: Path, caplog: pytest.Lo
     for _ in range(3):
         node.refresh()
     assert [record.message for record in caplog.records] == [
-        "node attic is left out for now: no request was sent, because it failed 0 s ago: it hung"
+        "node attic is left out for now: no request was sent, because it failed 0 s ago (it hung)"
     ]
 
 

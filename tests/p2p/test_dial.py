@@ -10,9 +10,11 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.dial import open_socket_peer
+from p2pannex.p2p.dial import _none_serves, open_socket_peer
 from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.transports.listeners import open_listeners
+from p2pannex.transports.process import ProcessEnded
+from p2pannex.transports.remote_shells import SHELLS
 from p2pannex.transports.sockets import TcpAddress, UnixAddress
 from tests.transports.connections import LOOPBACK
 
@@ -52,6 +54,14 @@ async def test_a_closed_listener() -> None:
     assert str(caught.value) == f"cannot connect to {listener.address}: Connection refused"
     with pytest.raises(trio.ClosedResourceError):
         await listener.accept()
+
+
+def test_an_error_of_both_shells_is_reported_once() -> None:
+    refusal = "server: failed (exit status 1): p2pannex-shell: no such directory"
+    both = {program: ProcessEnded(refusal, 1) for program in SHELLS}
+    assert str(_none_serves("server", both)) == f"p2pannex-shell: {refusal}"
+    other = {**both, "git-annex-shell": ProcessEnded("x", 1)}
+    assert str(_none_serves("server", other)) == f"p2pannex-shell: {refusal}; git-annex-shell: x"
 
 
 async def test_addresses_without_a_listener(tmp_path: Path) -> None:

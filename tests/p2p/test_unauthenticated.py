@@ -1,4 +1,4 @@
-"""Connections that never send AUTH keep nobody out, and delay nobody. Over real sockets where time matters."""
+"""Connections that never send AUTH keep no client out, and delay none. Over real sockets where time matters."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ async def test_a_full_disk(small_disk: Path) -> None:
             await upload.begin(2_000_000)
         await upload.begin(len(content))
         (small_disk / "another program's").write_bytes(bytes(400_000))
-        with pytest.raises(RemoteError, match=r"the disk is full; make room for \d{6} more bytes and try again"):
+        with pytest.raises(RemoteError, match=r"the disk is full; free \d{6} more bytes and try again"):
             await upload.send_all(memoryview(content))
     assert await store.check_present(key_of(b"before"))
     assert not await store.check_present(unsized)

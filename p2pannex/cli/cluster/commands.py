@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from p2pannex.cli import exit_codes
-from p2pannex.cli.cluster.status import status
+from p2pannex.cli.cluster.status import status, too_few_nodes
 from p2pannex.cli.errors import complain, describe
 from p2pannex.cli.options import URL, prints
 from p2pannex.cli.output import Output
@@ -35,29 +35,38 @@ class SettingType(click.ParamType):  # type: ignore[type-arg]
         return name, text
 
 
-COPIES = click.option(
-    "--copies",
-    type=click.IntRange(min=1),
-    metavar="NUMBER",
-    help="Of the cluster: the least number of nodes that must have content. An upload that leaves fewer copies fails, "
-    "though the nodes that stored the content keep it.  [default: 1]",
-)
+def copies_option(default: str) -> Callable[[F], F]:
+    """--copies, with the text about its default at the end of its help."""
+    return click.option(
+        "--copies",
+        type=click.IntRange(min=1),
+        metavar="NUMBER",
+        help="Of the cluster: the least number of nodes that must have content. An upload that leaves fewer copies "
+        f"fails, though the nodes that stored the content keep it.{default}",
+    )
 
 
-def settings_of_a_node(command: F) -> F:
-    """Add the options that `add` and `set` share. Those that are not given are None, or () for `groups`."""
+def settings_of_a_node(*, defaults: bool) -> Callable[[F], F]:
+    """Add the options that `add` and `set` share. Those that are not given are None, or () for `groups`.
+
+    `defaults`: whether the help names the defaults, which only a new node gets.
+    """
+
+    def default(value: str) -> str:
+        return f"  [default: {value}]" if defaults else ""
+
     options = [
-        click.option("--cost", type=click.FloatRange(min=0), help="Cheaper nodes are used first.  [default: 100]"),
+        click.option("--cost", type=click.FloatRange(min=0), help=f"Cheaper nodes are used first.{default('100')}"),
         click.option(
             "--timeout",
             type=click.FloatRange(min=0.1),
-            help="How many seconds a request may remain without a reply.  [default: 30]",
+            help=f"How many seconds a request may remain without a reply.{default('30')}",
         ),
-        click.option("--transfers", type=click.IntRange(min=1), help="Transfers at a time.  [default: 8]"),
+        click.option("--transfers", type=click.IntRange(min=1), help=f"Transfers at a time.{default('8')}"),
         click.option(
             "--wanted",
             metavar="EXPRESSION",
-            help="Preferred content: what is stored there. If no node has an expression, every node stores everything.",
+            help="Preferred content: what is stored there. A node without an expression stores everything.",
         ),
         click.option(
             "--max-size",
@@ -69,9 +78,18 @@ def settings_of_a_node(command: F) -> F:
             "--group", "groups", metavar="GROUP", multiple=True, help="A group that it belongs to. May be repeated."
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def warn_of_too_few_nodes(config: GatewayConfig) -> None:
+    if warning := too_few_nodes(len(config.nodes), config.copies):
+        complain(warning)
 
 
 @click.group()
@@ -90,7 +108,7 @@ cluster.add_command(status)
 @DIRECTORY
 @click.option("--name", required=True, help="The cluster's name.")
 @click.option("--uuid", metavar="UUID", help="The cluster's UUID, instead of a new one.")
-@COPIES
+@copies_option("  [default: 1]")
 @prints
 def init(directory: str, name: str, uuid: str | None, copies: int | None, output: Output) -> None:
     """Make a gateway directory for a new cluster and print the cluster's UUID.
@@ -101,13 +119,14 @@ def init(directory: str, name: str, uuid: str | None, copies: int | None, output
 
     config = create(directory, name, uuid=uuid, copies=copies or 1)
     output.result(config.uuid, uuid=config.uuid, gateway=config.gateway, path=os.path.abspath(directory))
+    warn_of_too_few_nodes(config)
 
 
 @cluster.command()
 @DIRECTORY
 @click.argument("name")
 @click.argument("url", type=URL, required=False)
-@settings_of_a_node
+@settings_of_a_node(defaults=True)
 @click.option("--external", metavar="COMMAND", help="The program that reaches a special remote, instead of a URL.")
 @click.option(
     "--set",
@@ -154,6 +173,7 @@ def add(
     from p2pannex.errors import ConnectionLost, RemoteError
     from p2pannex.gateways.directory.add_node import add_node, check_node_name
     from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig
+    from p2pannex.p2p.remote import AuthenticationFailed
     from p2pannex.urls import open_url
 
     GatewayConfig.load(directory)  # reports an error if the directory is no gateway
@@ -172,6 +192,8 @@ def add(
     try:
         node = trio.run(adding, directory, name, given, partial(open_url, capture_stderr=True))
     except (RemoteError, ConnectionLost) as error:
+        if url is not None and isinstance(error, AuthenticationFailed):
+            error.add_note(url)
         code, text = describe(error)
         return output.problem(code, f"node {name} was not added: {text}", name=name)
     for remark in remarks:
@@ -179,6 +201,7 @@ def add(
     fields = {"remarks": remarks} if remarks else {}
     where = {"url": node.url} if node.url else {"external": external}
     output.result(node.uuid, name=name, uuid=node.uuid, **where, **fields)
+    warn_of_too_few_nodes(GatewayConfig.load(directory))
     return exit_codes.DONE
 
 
@@ -200,9 +223,9 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 @cluster.command("set")
 @DIRECTORY
 @click.argument("name", required=False)
-@settings_of_a_node
+@settings_of_a_node(defaults=False)
 @click.option("--no-groups", is_flag=True, help="Remove the node from all groups.")
-@COPIES
+@copies_option("")
 @click.option(
     "--numcopies", type=click.IntRange(min=1), help="Of the cluster: the number of copies that lackingcopies= uses."
 )
@@ -235,6 +258,13 @@ def set_(
     changes = _given(options) | ({"groups": ()} if no_groups else {})
     if changes and name is None:
         raise click.UsageError(f"the node is missing: p2pannex cluster set {directory} NAME ...")
+    of_the_cluster = copies is not None or numcopies is not None or bool(groupwanted)
+    if of_the_cluster and name is not None:
+        raise click.UsageError(
+            "--copies, --numcopies and --groupwanted are settings of the cluster: leave out the name of the node"
+        )
+    if not of_the_cluster and not changes:
+        raise click.UsageError("no setting is given")
     if no_groups and options["groups"]:
         raise click.UsageError("--group and --no-groups exclude each other")
 
@@ -248,8 +278,9 @@ def set_(
             groupwanted={**config.groupwanted, **dict(groupwanted)},
         )
 
-    change(directory, edit)
+    config = change(directory, edit)
     output.result(None, name=name)
+    warn_of_too_few_nodes(config)
 
 
 @cluster.command()
@@ -260,5 +291,6 @@ def remove(directory: str, name: str, output: Output) -> None:
     """Remove a node from the cluster. Its content stays where it is."""
     from p2pannex.gateways.directory.config import change
 
-    change(directory, lambda config: config.without_node(name))
+    config = change(directory, lambda config: config.without_node(name))
     output.result(None, name=name)
+    warn_of_too_few_nodes(config)

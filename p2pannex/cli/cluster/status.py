@@ -60,6 +60,8 @@ async def _status(directory: str, watch: bool, output: Output) -> int:
             for node in report.nodes:
                 if what := node.problem or node.remark:
                     complain(f"node {node.name}: {what}")
+            if warning := too_few_nodes(len(report.nodes), report.copies):
+                complain(warning)
             return exit_codes.NO if any(node.problem is not None for node in report.nodes) else exit_codes.DONE
         if output.as_json or not sys.stdout.isatty():
             while True:
@@ -73,6 +75,14 @@ async def _status(directory: str, watch: bool, output: Output) -> int:
                 live.update(_table(await reader.read()), refresh=True)
 
 
+def too_few_nodes(nodes: int, copies: int) -> str | None:
+    """A warning if every upload fails because the cluster has fewer nodes than it requires copies."""
+    if nodes >= copies:
+        return None
+    has = f"{nodes} node{'s' * (nodes != 1)}"
+    return f"the cluster has {has} but requires {copies} copies: every upload fails until it has {copies} nodes"
+
+
 def _row(status: NodeStatus) -> dict[str, Any]:
     """What is known about a node, by the field names that --json prints. Fields that are not known are absent."""
     row: dict[str, Any] = {"name": status.name}
@@ -82,6 +92,8 @@ def _row(status: NodeStatus) -> dict[str, Any]:
         row["wanted"] = status.wanted
     if status.milliseconds is not None:
         row |= {"clock_offset": status.clock_offset, "milliseconds": status.milliseconds}
+    if status.suspended is not None:
+        row["suspended"] = round(status.suspended, 1)
     if status.remark:
         row["remark"] = status.remark
     if status.problem is None:
@@ -113,6 +125,8 @@ def _table(report: ClusterStatus) -> RenderableType:
     for row in map(_row, report.nodes):
         problem = row.get("problem")
         reply = Text(safe_line(problem), style="red") if problem else Text(f"{row['milliseconds']} ms", style="green")
+        if "suspended" in row:
+            reply.append(f"; suspended, next probe in {row['suspended']:.0f} s")
         offset = row.get("clock_offset")
         clock = "" if problem else "no deadlines" if offset is None else f"{offset:+d} s"
         limit = f" of {row['limit']}" if "limit" in row else ""

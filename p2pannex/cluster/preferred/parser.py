@@ -5,8 +5,8 @@ group from the left, as in git-annex: ``a or b and c`` is ``(a or b) and c``. ``
 terms with no operator between them are joined by ``and``.
 
 A tree is as deep as the parentheses, of which `DEPTH` may be nested. An expression may have `EXPRESSION_MAX`
-characters, and its globs a cost of `GLOBS_COST_MAX`. So an expression is evaluated quickly. All who
-may push to the git-annex branch can write expressions.
+characters, and its globs a cost of `GLOBS_COST_MAX`. So an expression is evaluated quickly, also if a stranger wrote it
+into the git-annex branch.
 
 Some mistakes that git-annex ignores are errors here: an operator without its term, or an extra parenthesis. A term that
 cannot be evaluated is an error as well. Otherwise the gateway would have to guess where content goes.

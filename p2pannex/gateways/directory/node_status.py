@@ -47,6 +47,8 @@ class NodeStatus:
     """What the node does not do, though it works; empty in most cases."""
     problem: str | None = None
     """Why requests fail; None if they succeed."""
+    suspended: float | None = None
+    """Seconds until the next probe, if the gateway sends the node no requests now; otherwise None."""
 
 
 @attrs.frozen
@@ -88,7 +90,10 @@ class StatusReader:
 
     async def _of(self, node: Node) -> NodeStatus:
         config = self._gateway.config.nodes.get(node.name)  # None if it has just been removed
-        status = NodeStatus(node.name, node, config.wanted if config is not None else "")
+        node.refresh()
+        suspended = max(0.0, node.health.back_at - trio.current_time()) if node.health.suspended else None
+        wanted = config.wanted if config is not None else ""
+        status = NodeStatus(node.name, node, wanted, suspended=suspended)
         began = time.perf_counter()
         try:
             offset = await node.ask(self._clock_offset, node.service)

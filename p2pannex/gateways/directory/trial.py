@@ -25,7 +25,7 @@ from p2pannex.stores.external.store import ExternalStore
 from p2pannex.system.disk_errors import disk_errors
 
 TRIED_KEY = Key("SHA256-s1--" + 64 * "0")
-"""A key that no content has, as far as anyone knows. It is always the same, because git-annex-shell keeps an empty file
+"""A key that no known content has. It is always the same, because git-annex-shell keeps an empty file
 of an upload that ended without content."""
 
 READ_ONLY = "it is read-only: nothing will be stored there or removed"

@@ -79,7 +79,7 @@ class Branch:
         """RemoteError if the location log of `key` could not be written now, as far as that can be known beforehand.
 
         Callers that are about to change content call it first: after an error they have changed nothing. `room`: bytes
-        that must be free for the log; 0 for a removal, which makes room itself. It takes some microseconds.
+        that must be free for the log; 0 for a removal, which frees space itself. It takes some microseconds.
         """
         self.blocking.require_writable(key, room=room)
 

@@ -1,7 +1,7 @@
 """Reading the branch, with a ``git cat-file --batch`` that keeps running: to start one takes longer than a request.
 
 Git sends the size of an object before its bytes. If it is larger than allowed, the process is killed before it sends
-more: a log of gigabytes takes kilobytes in a pack that a client pushes.
+more: a log of gigabytes takes kilobytes in a pack that a user pushes.
 
 Each read finds out which commit the branch points to now, so no reply is stale. That commit is read from the ref's own
 file. If there is no such file (the ref is packed, or in a reftable), the same request asks git for it as well; if the

@@ -19,7 +19,7 @@ Why locked content cannot be removed:
 
 Why a lock that was refused with an error does not bind: until the rename, the file's name begins with a dot, and such
 files do not count. If a step after the rename fails, the file is removed. If that fails too, its first bytes are
-overwritten with `RELEASED`, which needs no room on the disk.
+overwritten with `RELEASED`, which needs no space on the disk.
 
 The number of records has a bound, for each key and for the store (`LockLimits`): beyond it, no lock is given. A lock
 that was given is never forgotten for another one.

@@ -28,6 +28,7 @@ the page to disk.
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import time
@@ -51,6 +52,8 @@ from p2pannex.system.disk_work import DiskWork
 from p2pannex.system.durability import directory_durable
 from p2pannex.system.file_locks import NoFileLocks, is_at, locked_by_this_user, try_lock
 from p2pannex.system.fsync_batch import run_blocking
+
+log = logging.getLogger(__name__)
 
 RACY = 2_000_000_000
 """Nanoseconds. No file system's times are coarser."""
@@ -208,7 +211,11 @@ class Vouching:
             self.remember(key, before, good, began)
             if good:
                 return Verified(Finding.GOOD, self._accept(fd, before))
-            if await self._disk_work.run(self._quarantine, key, fd, before):
+            bad = await self._disk_work.run(self._quarantine, key, fd, before)
+            log.warning(
+                "the content of %s does not match it; %s", key, f"moved to {bad}" if bad else "it stays in place"
+            )
+            if bad:
                 await self._changed(key, False)
             return WRONG
         raise RemoteError("cannot verify the content: another program changes it; try again later")
@@ -241,24 +248,25 @@ class Vouching:
                 return os.fstat(fd)
         return status
 
-    def _quarantine(self, key: Key, fd: int, status: os.stat_result) -> bool:
-        """Move a wrong object out of the way, durably. False if it is no longer there, or must or can not be moved."""
+    def _quarantine(self, key: Key, fd: int, status: os.stat_result) -> str | None:
+        """Move a wrong object out of the way, durably. Returns its new path; None if it is no longer there, or must or
+        can not be moved."""
         with self._exclusion.hold(key):
             now = os.fstat(fd)
             path = next((path for path in self._layout.places(key) if is_at(status, path)), None)
             if path is None or now.st_nlink != 1 or identity(now) != identity(status):
-                return False
+                return None
             try:
                 bad = self._layout.quarantine(key, path)
             except OSError:
-                return False  # it keeps its mark
+                return None  # it keeps its mark
             self._suspects.discard((status.st_dev, status.st_ino))
             with suppress(OSError):
                 os.fchmod(fd, stat.S_IMODE(now.st_mode) & ~SUSPECT)
             self._pending_cleanup.add(key, os.path.dirname(path))
             with suppress(OSError):  # if the move is lost in a power failure, the object is found wrong again
                 run_blocking(directory_durable(os.path.dirname(bad)))
-            return True
+            return os.fsdecode(bad)
 
 
 LONGEST_WAIT = 60.0

@@ -38,6 +38,20 @@ def test_help_tells_the_defaults_that_there_are() -> None:
     words = " ".join(run("cluster", "add", "--help").stdout.split())
     for option, default in (("cost", COST), ("timeout", NODE_TIMEOUT), ("transfers", TRANSFERS)):
         assert re.search(rf"--{option} [^-]*\[default: {default:g}\]", words)
+    assert "[default" not in run("cluster", "set", "--help").stdout  # settings that are not given stay as they are
+
+
+def test_fewer_nodes_than_copies(tmp_path: Path) -> None:
+    gateway = tmp_path / "g"
+    warning = "requires 2 copies: every upload fails until it has 2 nodes"
+    assert f"has 0 nodes but {warning}" in run("cluster", "init", gateway, "--name", "n", "--copies", "2").stderr
+    for name in "ab":
+        run("init", tmp_path / name)
+    assert f"has 1 node but {warning}" in run("cluster", "add", gateway, "a", tmp_path / "a").stderr
+    assert f"has 1 node but {warning}" in run("cluster", "status", gateway).stderr
+    assert run("cluster", "add", gateway, "b", tmp_path / "b").stderr == ""
+    assert run("cluster", "status", gateway).stderr == ""
+    assert "has 2 nodes but requires 3" in run("cluster", "set", gateway, "--copies", "3").stderr
 
 
 @pytest.mark.parametrize(
@@ -108,6 +122,9 @@ def test_set(gateway: Path, tmp_path: Path) -> None:
         (["cellar", "--cost", "1"], exit_codes.FAILED, "there is no node cellar; there are: attic"),
         (["--cost", "1"], exit_codes.USAGE, "the node is missing"),
         (["attic", "--group", "g", "--no-groups"], exit_codes.USAGE, "exclude each other"),
+        (["attic", "--copies", "2"], exit_codes.USAGE, "leave out the name of the node"),
+        ([], exit_codes.USAGE, "no setting is given"),
+        (["attic"], exit_codes.USAGE, "no setting is given"),
     ):
         assert problem in run("cluster", "set", gateway, *words, code=code).stderr
 

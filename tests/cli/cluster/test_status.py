@@ -9,7 +9,12 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+import trio
+
 from p2pannex.cli import exit_codes
+from p2pannex.gateways.directory.cluster import GatewayDirectory
+from p2pannex.urls import open_url
 from tests.cli.cluster.running import P2PANNEX, run
 
 
@@ -29,6 +34,21 @@ def test_status(gateway: Path, tmp_path: Path) -> None:
     (tmp_path / "b").rename(tmp_path / "away")
     rows = [json.loads(line) for line in run("cluster", "status", gateway, "--json", code=1).stdout.splitlines()]
     assert "not a p2pannex store" in rows[1]["problem"]
+
+
+def test_a_suspended_node(gateway: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("cluster", "add", gateway, "attic", tmp_path / "a")
+    monkeypatch.setattr("p2pannex.cluster.health.FIRST_BACK_OFF", 60.0)
+
+    async def fail() -> None:
+        async with GatewayDirectory(str(gateway), open_url) as opened:
+            opened.nodes[0].failed("it hung")
+
+    trio.run(fail)
+    monkeypatch.setenv("COLUMNS", "160")
+    assert "suspended, next probe in" in run("cluster", "status", gateway).stdout
+    [row] = map(json.loads, run("cluster", "status", gateway, "--json").stdout.splitlines())
+    assert 10 < row["suspended"] <= 60
 
 
 def test_status_that_is_watched(gateway: Path, tmp_path: Path) -> None:

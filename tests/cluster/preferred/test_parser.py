@@ -105,7 +105,7 @@ def test_the_parentheses_of_a_groups_expression_count() -> None:
     ],
 )
 def test_the_time_is_short_for_any_expression(text: str) -> None:
-    """With thousands of repositories, as somebody may write them into the branch."""
+    """With thousands of repositories, as a user may write them into the branch."""
     assert len(text) <= EXPRESSION_MAX
     groups = {f"u{number}": frozenset({"g", f"g{number % 4000}"}) for number in range(10_000)}
     sizes = dict.fromkeys(groups, 1)

@@ -1,4 +1,4 @@
-"""Logs that are too large: somebody pushed them, in a pack of kilobytes."""
+"""Logs that are too large: they were pushed in a pack of kilobytes."""
 
 from __future__ import annotations
 

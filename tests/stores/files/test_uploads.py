@@ -162,7 +162,7 @@ async def test_a_disk_that_fills_up_names_the_missing_bytes(directory: Path, siz
         await upload.send_all(memoryview(bytes(size)))
         with (
             failing_at(1, errno.ENOSPC, os.fsencode(directory)),
-            pytest.raises(RemoteError, match=f"the disk is full; make room for {2 * size} more bytes"),
+            pytest.raises(RemoteError, match=f"the disk is full; free {2 * size} more bytes"),
         ):
             await upload.send_all(memoryview(bytes(size)))
 

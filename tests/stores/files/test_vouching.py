@@ -538,7 +538,7 @@ async def test_only_the_object_that_was_found_wrong_is_moved_away(
         path.parent.chmod(0o755)
         quarantine = one._vouching._quarantine
 
-        def late(key: Key, fd: int, status: os.stat_result) -> bool:
+        def late(key: Key, fd: int, status: os.stat_result) -> str | None:
             if meanwhile == "stored again":
                 new = tmp_path / "new"
                 new.write_bytes(content)
