@@ -9,8 +9,10 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
+from p2pannex.p2p.pool import PEER_CLOSE_TIMEOUT, close
 from p2pannex.p2p.remote import CONNECTIONS
 from p2pannex.p2p.stream_peer import StreamPeer
+from p2pannex.protocol.conversation import Side
 from p2pannex.testing.serving import served
 from tests.p2p.remote.scripted import CHECK, REPEATABLE, free_slots, hello_store, scripted
 from tests.support.keys import HELLO_KEY as K
@@ -131,3 +133,22 @@ async def test_a_closed_remote_keeps_nothing() -> None:
             await download.finish(True)
         assert not remote._pool._idle
         assert free_slots(remote) == CONNECTIONS
+
+
+async def test_a_connection_that_does_not_close_is_left(autojump_clock: trio.testing.MockClock) -> None:
+    class Stuck(StreamPeer):
+        async def aclose(self) -> None:
+            await trio.sleep(1000)
+
+    stream, _ = trio.testing.memory_stream_pair()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await close(Stuck(stream, Side.CLIENT))
+    assert trio.current_time() <= PEER_CLOSE_TIMEOUT
+
+
+async def test_a_connection_that_was_left_in_the_middle_of_a_request_is_closed_at_once() -> None:
+    async with served(hello_store(), transport="socket") as remote:
+        lock = await remote.lock(K)
+        await lock.aclose()
+        assert not remote._pool._idle

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.directory.cluster import (
     CONFIG_INTERVAL,
@@ -118,6 +119,15 @@ async def test_a_node_that_cannot_be_opened_is_logged_once(
     assert first.startswith("node b cannot be opened: ")
     assert str(tmp_path / "b") in first
     assert second == "node b was opened"
+
+
+async def test_while_no_node_replies_content_is_not_reported_absent(tmp_path: Path) -> None:
+    path = gateway(tmp_path, "a", "b")
+    for name in "ab":
+        (tmp_path / name).rename(tmp_path / f"unplugged-{name}")
+    async with GatewayDirectory(path, open_url) as cluster:
+        with pytest.raises(NotAllAsked):
+            await cluster.check_present(key_of(b"content"))
 
 
 async def test_a_failure_is_known_to_other_processes(tmp_path: Path) -> None:
