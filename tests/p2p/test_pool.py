@@ -152,3 +152,12 @@ async def test_a_connection_that_was_left_in_the_middle_of_a_request_is_closed_a
         lock = await remote.lock(K)
         await lock.aclose()
         assert not remote._pool._idle
+
+
+async def test_a_pinned_connection_that_is_lost_after_a_reply_is_not_replaced() -> None:
+    async with scripted([(CHECK, b"SUCCESS\n"), (CHECK, None)], [(CHECK, b"SUCCESS\n")]) as (remote, server):
+        async with remote.pinned() as pinned:
+            assert await pinned.check_present(K)
+            with pytest.raises(ConnectionLost):
+                await pinned.check_present(K)
+        assert server.dialled == 1
