@@ -121,6 +121,16 @@ async def test_a_node_that_cannot_be_opened_is_logged_once(
     assert second == "node b was opened"
 
 
+async def test_a_node_has_the_limits_that_are_configured(tmp_path: Path) -> None:
+    path = gateway(tmp_path)
+    config = GatewayConfig.load(path)
+    limited = attrs.evolve(node(tmp_path, "a"), cost=150.0, timeout=5.0, transfers=3)
+    attrs.evolve(config, nodes={"a": limited}).save(path)
+    async with GatewayDirectory(path, open_url) as cluster:
+        [a] = cluster.nodes
+        assert (a.cost, a.timeout, a.limit) == (150, 5, 3)
+
+
 async def test_while_no_node_replies_content_is_not_reported_absent(tmp_path: Path) -> None:
     path = gateway(tmp_path, "a", "b")
     for name in "ab":
