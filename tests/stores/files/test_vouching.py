@@ -679,6 +679,23 @@ async def test_a_suspect_object_is_read_again_whatever_is_remembered(
         assert hashed
 
 
+async def test_a_doubt_ends_what_was_remembered_although_too_many_are_suspect(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vouching, "RACY", -(10**10))
+    monkeypatch.setattr(vouching, "SUSPECTS_MAX", 0)
+    async with opened() as one:
+        key = await store(one, b"some content")
+        path = object_of(one, key)
+        os.link(path, tmp_path / "file")
+        assert await one.check_present(key)
+        hashed = count_hashed(monkeypatch)
+        with open(path, "rb") as file:
+            one._vouching.doubt(key, file.fileno())
+        assert await one.check_present(key)
+        assert hashed
+
+
 async def test_a_doubt_ends_what_was_remembered(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rot changes no times. An object with two links cannot be marked, because its owner has the other one."""
     content = b"some content"
