@@ -161,3 +161,13 @@ async def test_a_pinned_connection_that_is_lost_after_a_reply_is_not_replaced() 
             with pytest.raises(ConnectionLost):
                 await pinned.check_present(K)
         assert server.dialled == 1
+
+
+async def test_a_pinned_connection_that_has_ended_is_not_used() -> None:
+    async with served(hello_store(), transport="socket") as remote, remote.pinned() as pinned:
+        assert await pinned.check_present(K)
+        peer = pinned._pool._pinned  # type: ignore[attr-defined]
+        await peer.stream.send_eof()
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ConnectionLost, match="between two requests"):
+            await pinned.remove(K)
