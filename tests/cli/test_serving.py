@@ -32,7 +32,7 @@ def serving(store: str, *options: str, command: str = "serve") -> Iterator[tuple
     assert all(each.startswith(b"p2pannex: ") for each in errors.splitlines())
 
 
-@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])  # noqa: S104 - for a moment
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
 def test_a_socket_that_others_on_the_network_could_read_is_warned_of(full: str, host: str, warned: bool) -> None:
     argv = [*P2PANNEX, "serve", full, "--listen", f"tcp://{host}:0"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
