@@ -368,7 +368,7 @@ async def test_trios_own_checks() -> None:
 
 @pytest.mark.parametrize("kind", MAKERS)
 async def test_who_has_hung_up(kind: str) -> None:
-    """A socket does not tell whether the other side closed all of it; of two pipes, the one that is written to counts."""
+    """The end of what a socket sends counts; of two pipes, the one that is written to."""
     one, other = MAKERS[kind]()
     async with one:
         assert not one.hung_up()
