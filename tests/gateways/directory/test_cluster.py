@@ -131,6 +131,16 @@ async def test_a_node_has_the_limits_that_are_configured(tmp_path: Path) -> None
         assert (a.cost, a.timeout, a.limit) == (150, 5, 3)
 
 
+async def test_another_repository_in_the_place_of_a_node_is_not_the_node(tmp_path: Path) -> None:
+    path = gateway(tmp_path, "a")
+    (tmp_path / "a").rename(tmp_path / "unplugged")
+    async with DirectoryStore.create(tmp_path / "a") as other:
+        key = await store(other, b"content")
+    async with GatewayDirectory(path, open_url) as cluster:
+        with pytest.raises(NotAllAsked):
+            await cluster.check_present(key)
+
+
 async def test_while_no_node_replies_content_is_not_reported_absent(tmp_path: Path) -> None:
     path = gateway(tmp_path, "a", "b")
     for name in "ab":
