@@ -210,6 +210,19 @@ async def test_bad_content_goes_nowhere(world: World) -> None:
         assert world.spooled == []
 
 
+async def test_a_special_remote_that_cannot_tell_what_it_has_gets_nothing(world: World) -> None:
+    content = sample(1000)
+    async with world.open() as cluster:
+        world.trouble("a", "CHECKPRESENT", "exit", always=True)
+        upload = await begun(cluster, content)
+        async with upload:
+            await send_pieces(upload, content)
+            outcome = await upload.finish(True)
+        assert isinstance(outcome, Stored)
+        assert world.stored("a") == []
+        assert world.stored("b") == [content]
+
+
 async def test_content_that_changed_while_it_was_sent_goes_nowhere(world: World) -> None:
     """The key has no digest: only the client's INVALID tells."""
     async with world.open() as cluster:

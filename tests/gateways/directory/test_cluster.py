@@ -131,6 +131,15 @@ async def test_a_node_has_the_limits_that_are_configured(tmp_path: Path) -> None
         assert (a.cost, a.timeout, a.limit) == (150, 5, 3)
 
 
+async def test_a_changed_node_is_opened_anew(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    path = gateway(tmp_path, "a")
+    async with GatewayDirectory(path, open_url) as cluster:
+        config = GatewayConfig.load(path)
+        attrs.evolve(config, nodes={"a": attrs.evolve(config.nodes["a"], timeout=5.0)}).save(path)
+        await trio.sleep(2 * CONFIG_INTERVAL)
+        assert [node.timeout for node in cluster.nodes] == [5]
+
+
 async def test_another_repository_in_the_place_of_a_node_is_not_the_node(tmp_path: Path) -> None:
     path = gateway(tmp_path, "a")
     (tmp_path / "a").rename(tmp_path / "unplugged")

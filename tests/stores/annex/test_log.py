@@ -83,6 +83,23 @@ async def test_what_changed_again_before_it_was_logged_is_logged_as_the_disk_has
         assert await one._branch.locations(KEY) == set()
 
 
+async def test_what_could_not_be_committed_is_committed_later(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> None:
+        raise RemoteError("the branch is locked")
+
+    async with AnnexStore(repository) as one:
+        log = AnnexLog(one._branch, UUID, lambda key: True)
+        await log.changed(KEY, True)
+        with monkeypatch.context() as patch:
+            patch.setattr(one._branch, "commit", fail)
+            with pytest.raises(RemoteError, match="locked"):
+                await log.commit()
+        await log.commit()
+        assert not list((annex(repository) / "journal").iterdir())
+
+
 async def locations(repository: Path) -> set[str]:
     async with AnnexStore(repository) as one:
         return await one._branch.locations(KEY)

@@ -445,6 +445,21 @@ async def test_what_was_verified_is_remembered_until_it_changes(
         assert hashed
 
 
+async def test_what_was_verified_is_not_vouched_for_after_a_change_that_set_its_time_back(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = b"some content"
+    monkeypatch.setattr(vouching, "RACY", -(10**10))
+    async with opened() as one:
+        key = await store(one, content)
+        path = object_of(one, key)
+        os.link(path, tmp_path / "file")
+        assert await one.check_present(key)
+        await trio.sleep(0.02)  # the times of a file may be as coarse as that
+        rot(path, content)
+        assert not await one.check_present(key)
+
+
 async def test_what_was_found_wrong_is_remembered(
     opened: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
