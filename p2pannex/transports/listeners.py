@@ -137,15 +137,20 @@ def _name_socket(at: int, own: bytes, name: bytes, path: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.rename(name, old, src_dir_fd=at, dst_dir_fd=at)
             moved = os.stat(old, dir_fd=at, follow_symlinks=False)
-            if (moved.st_dev, moved.st_ino) != stale:
+            if _made(moved) != stale:
                 with contextlib.suppress(FileExistsError):
                     os.link(old, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
             os.unlink(old, dir_fd=at)
     raise OSError(errno.EADDRINUSE, "other servers start there all the time")
 
 
-def _stale(at: int, name: bytes, path: bytes) -> tuple[int, int] | None:
-    """The identity of the socket that a dead server has left; None if there is none. OSError if it is another file, or
+def _made(status: os.stat_result) -> tuple[int, int, int]:
+    """Which socket it is. A new one may get the inode of one that was removed, but is made later."""
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _stale(at: int, name: bytes, path: bytes) -> tuple[int, int, int] | None:
+    """The socket that a dead server has left; None if there is none. OSError if it is another file, or
     a server listens there."""
     try:
         status = os.stat(name, dir_fd=at, follow_symlinks=False)
@@ -158,7 +163,7 @@ def _stale(at: int, name: bytes, path: bytes) -> tuple[int, int] | None:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            return status.st_dev, status.st_ino
+            return _made(status)
         except FileNotFoundError:
             return None
         except BlockingIOError:

@@ -32,6 +32,17 @@ def serving(store: str, *options: str, command: str = "serve") -> Iterator[tuple
     assert all(each.startswith(b"p2pannex: ") for each in errors.splitlines())
 
 
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_a_socket_that_others_on_the_network_could_read_is_warned_of(full: str, host: str, warned: bool) -> None:
+    argv = [*P2PANNEX, "serve", full, "--listen", f"tcp://{host}:0"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline()
+        child.terminate()
+        errors = child.communicate(timeout=60)[1]
+    assert (b"is not encrypted" in errors) == warned
+
+
 @pytest.mark.parametrize("kind", ["unix", "tcp", "tls"])
 def test_serve(full: str, tmp_path: Path, kind: str) -> None:
     token = run("token", "create", full, "--name", "mine").stdout.strip()

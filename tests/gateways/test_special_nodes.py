@@ -10,13 +10,18 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trio
+import trio.testing
 
 from p2pannex.cluster import Cluster
-from p2pannex.errors import RemoteError
+from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.directory.cluster import GatewayDirectory
 from p2pannex.gateways.directory.config import GatewayConfig, NodeConfig, change, create
-from p2pannex.service import AlreadyHave, NotStored, Stored
+from p2pannex.gateways.special_nodes import _Delivery, _SpooledUpload
+from p2pannex.keys.key import Key
+from p2pannex.service import AlreadyHave, NotStored, Stored, Upload
 from p2pannex.stores.directory import DirectoryStore
+from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import fetch, key_of, sample, send_pieces, store
 from p2pannex.urls import open_url
 from tests.support.special_remotes import MADE_EASY, PLAIN
@@ -205,6 +210,31 @@ async def test_bad_content_goes_nowhere(world: World) -> None:
         assert world.spooled == []
 
 
+async def test_a_special_remote_that_cannot_tell_what_it_has_gets_nothing(world: World) -> None:
+    content = sample(1000)
+    async with world.open() as cluster:
+        world.trouble("a", "CHECKPRESENT", "exit", always=True)
+        upload = await begun(cluster, content)
+        async with upload:
+            await send_pieces(upload, content)
+            outcome = await upload.finish(True)
+        assert isinstance(outcome, Stored)
+        assert world.stored("a") == []
+        assert world.stored("b") == [content]
+
+
+async def test_content_that_changed_while_it_was_sent_goes_nowhere(world: World) -> None:
+    """The key has no digest: only the client's INVALID tells."""
+    async with world.open() as cluster:
+        upload = await cluster.put(Key.parse("WORM-s1000-m1--name"))
+        assert not isinstance(upload, AlreadyHave)
+        async with upload:
+            await upload.begin(1000)
+            await send_pieces(upload, bytes(1000))
+            assert await upload.finish(False) == NotStored()
+        assert world.stored("a") == world.stored("b") == []
+
+
 async def test_content_that_came_by_another_way(world: World) -> None:
     content = sample(1000)
     key = key_of(content)
@@ -229,6 +259,20 @@ async def test_a_disk_without_room_stops_the_special_remotes_only(world: World) 
         assert isinstance(outcome, Stored)
         assert world.stored("a") == world.stored("b") == []
         assert len(outcome.uuids) == 1
+
+
+async def test_a_spool_that_takes_nothing_ends_the_upload(autojump_clock: trio.testing.MockClock) -> None:
+    upload = await MemoryStore().put(key_of(b"content"))
+    assert isinstance(upload, Upload)
+
+    async def hang(view: memoryview) -> None:
+        await trio.sleep(1000)
+
+    upload.send_all = hang  # type: ignore[method-assign]
+    async with _SpooledUpload(upload, _Delivery(key_of(b"content"), [])) as spooled:
+        await spooled.begin(7)
+        with pytest.raises(ConnectionLost, match="the spool took nothing for 60 s"):
+            await spooled.send_all(memoryview(b"content"))
 
 
 async def test_a_program_that_is_not_there(tmp_path: Path) -> None:

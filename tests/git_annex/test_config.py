@@ -57,6 +57,13 @@ def test_no_repository_inside_of_one(tmp_path: Path) -> None:
     assert refused(tmp_path / "r" / "directory") == "@/directory is not a git repository"
 
 
+def test_a_repository_that_git_does_not_take_for_one_is_not_that_around_it(tmp_path: Path) -> None:
+    inner = make(tmp_path / "r") / "inner"
+    (inner / ".git" / "objects").mkdir(parents=True)
+    (inner / ".git" / "HEAD").write_text("nonsense")
+    assert "not a git repository" in refused(inner)
+
+
 def test_corrupt_config(tmp_path: Path) -> None:
     with open(make(tmp_path / "r") / ".git/config", "a") as config:
         config.write("corrupt[\n")

@@ -142,13 +142,14 @@ async def test_the_deadline_is_checked_after_the_commands(path: Path) -> None:
     git(path, "config", "annex.freezecontent-command", f"echo %path >> {path.parent}/frozen")
     async with AnnexStore(path) as annex:
         await store(annex, b"content")
-        (path.parent / "frozen").unlink()
+        name = os.fsdecode(key.file_name)
+        frozen = path.parent / "frozen"
+        assert any(line.endswith(f"/{name}/{name}") for line in frozen.read_text().splitlines()), "it is protected"
+        frozen.unlink()
         now = await annex.timestamp()
         assert not (await annex.remove(key, before=now + 1)).ok
         assert await annex.check_present(key)
-    frozen = (path.parent / "frozen").read_text().splitlines()
-    name = os.fsdecode(key.file_name)
-    assert any(line.endswith(f"/{name}/{name}") for line in frozen), "it is protected again"
+    assert any(line.endswith(f"/{name}/{name}") for line in frozen.read_text().splitlines()), "it is protected again"
 
 
 async def test_a_trash_bin_is_refused_when_content_would_go_there(path: Path) -> None:

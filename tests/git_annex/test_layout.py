@@ -72,3 +72,13 @@ async def test_shared_repositories(
                 assert mode(os.path.dirname(os.path.dirname(path))) == directory_mode | 0o200
     finally:
         os.umask(before)
+
+
+async def test_the_umask_decides_who_may_read_what_is_not_shared(repository: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        async with AnnexStore(repository) as one:
+            await store(one, CONTENT, KEY)
+            assert mode(one.layout.find(KEY)) == 0o400
+    finally:
+        os.umask(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.dial import _none_serves, open_socket_peer
+from p2pannex.p2p.dial import _none_serves, dialer, open_socket_peer
 from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.transports.listeners import open_listeners
 from p2pannex.transports.process import ProcessEnded
 from p2pannex.transports.remote_shells import SHELLS
 from p2pannex.transports.sockets import TcpAddress, UnixAddress
+from p2pannex.url_syntax import TlsURL, parse_url
 from tests.transports.connections import LOOPBACK
 
 
@@ -62,6 +64,19 @@ def test_an_error_of_both_shells_is_reported_once() -> None:
     assert str(_none_serves("server", both)) == f"p2pannex-shell: {refusal}"
     other = {**both, "git-annex-shell": ProcessEnded("x", 1)}
     assert str(_none_serves("server", other)) == f"p2pannex-shell: {refusal}; git-annex-shell: x"
+
+
+async def test_a_tls_url_is_not_connected_to_without_tls() -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"AUTH-SUCCESS u\n")
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        url = parse_url(f"tls://127.0.0.1:{listener.socket.getsockname()[1]}")
+        assert isinstance(url, TlsURL)
+        with pytest.raises(ConnectionLost):
+            await dialer(url, client_uuid="client", timeout=60, capture_stderr=False)()
+        nursery.cancel_scope.cancel()
 
 
 async def test_addresses_without_a_listener(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from p2pannex.errors import ConnectionLost
-from p2pannex.p2p.dial import open_ssh_peer
+from p2pannex.p2p.dial import dialer, open_ssh_peer
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.remote import Remote
 from p2pannex.transports.process import Unreachable
+from p2pannex.url_syntax import SshURL, parse_url
 
 UUID = "11111111-2222-4333-8444-555555555555"
 
@@ -91,6 +92,16 @@ async def connect(shell: str | None = None, user: str | None = None) -> str:
 
     async with await Remote.open(dial) as remote:
         return remote.uuid
+
+
+async def test_the_server_learns_which_repository_is_expected(host: Host) -> None:
+    """It may be a gateway, and the repository one of its nodes."""
+    host.install("p2pannex-shell")
+    url = parse_url(f"ssh://example.org/d?uuid={UUID}")
+    assert isinstance(url, SshURL)
+    dial = dialer(url, client_uuid="client", timeout=60, capture_stderr=True)
+    async with await Remote.open(dial):
+        assert shlex.split(host.log.read_text())[-2:] == ["--uuid", UUID]
 
 
 async def test_p2pannex_shell_alone_is_enough(host: Host) -> None:

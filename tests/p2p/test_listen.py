@@ -641,3 +641,12 @@ async def test_why_requests_fail_is_logged_once_for_each_reason(
         "a request failed: the disk is full",
         "a request failed: this repository is read-only; write access denied",
     ]
+
+
+async def test_each_listener_whose_clients_need_tokens_needs_them(tmp_path: Path) -> None:
+    listeners = [
+        *await open_listeners(UnixAddress(tmp_path / "s"), authenticated=True),
+        *await open_listeners(TcpAddress("127.0.0.1", 0)),
+    ]
+    with trio.fail_after(5), pytest.raises(ValueError, match="without tokens"):
+        await serve_listeners(listeners, MemoryStore())

@@ -9,8 +9,10 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
+from p2pannex.p2p.pool import PEER_CLOSE_TIMEOUT, close
 from p2pannex.p2p.remote import CONNECTIONS
 from p2pannex.p2p.stream_peer import StreamPeer
+from p2pannex.protocol.conversation import Side
 from p2pannex.testing.serving import served
 from tests.p2p.remote.scripted import CHECK, REPEATABLE, free_slots, hello_store, scripted
 from tests.support.keys import HELLO_KEY as K
@@ -131,3 +133,41 @@ async def test_a_closed_remote_keeps_nothing() -> None:
             await download.finish(True)
         assert not remote._pool._idle
         assert free_slots(remote) == CONNECTIONS
+
+
+async def test_a_connection_that_does_not_close_is_left(autojump_clock: trio.testing.MockClock) -> None:
+    class Stuck(StreamPeer):
+        async def aclose(self) -> None:
+            await trio.sleep(1000)
+
+    stream, _ = trio.testing.memory_stream_pair()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await close(Stuck(stream, Side.CLIENT))
+    assert trio.current_time() <= PEER_CLOSE_TIMEOUT
+
+
+async def test_a_connection_that_was_left_in_the_middle_of_a_request_is_closed_at_once() -> None:
+    async with served(hello_store(), transport="socket") as remote:
+        lock = await remote.lock(K)
+        await lock.aclose()
+        assert not remote._pool._idle
+
+
+async def test_a_pinned_connection_that_is_lost_after_a_reply_is_not_replaced() -> None:
+    async with scripted([(CHECK, b"SUCCESS\n"), (CHECK, None)], [(CHECK, b"SUCCESS\n")]) as (remote, server):
+        async with remote.pinned() as pinned:
+            assert await pinned.check_present(K)
+            with pytest.raises(ConnectionLost):
+                await pinned.check_present(K)
+        assert server.dialled == 1
+
+
+async def test_a_pinned_connection_that_has_ended_is_not_used() -> None:
+    async with served(hello_store(), transport="socket") as remote, remote.pinned() as pinned:
+        assert await pinned.check_present(K)
+        peer = pinned._pool._pinned  # type: ignore[attr-defined]
+        await peer.stream.send_eof()
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ConnectionLost, match="between two requests"):
+            await pinned.remove(K)

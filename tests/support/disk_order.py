@@ -33,6 +33,7 @@ class DiskOrder:
     def check_durable(self, path: Path | str) -> None:
         """The file that was renamed to that path was fsynced before, and its directory afterwards."""
         renamed = self.renamed(path)
+        assert self._sources[renamed] != str(path), f"{path} was written in place"
         assert any(n < renamed for n in self.fsynced(self._sources[renamed])), f"{path} was renamed before its fsync"
         assert any(n > renamed for n in self.fsynced(Path(path).parent)), f"the name {path} is not durable"
 

@@ -364,3 +364,16 @@ async def test_trios_own_checks() -> None:
         return Yielding.over_socket(one), Yielding.over_socket(other)
 
     await trio.testing.check_half_closeable_stream(make, None)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+async def test_who_has_hung_up(kind: str) -> None:
+    """The end of what a socket sends counts; of two pipes, the one that is written to."""
+    one, other = MAKERS[kind]()
+    async with one:
+        assert not one.hung_up()
+        await other.send_eof()
+        assert one.hung_up() == (kind == "sockets")
+        await other.aclose()
+        assert one.hung_up()
+    assert one.hung_up()

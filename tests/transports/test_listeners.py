@@ -94,6 +94,30 @@ async def test_of_servers_that_start_at_once_over_a_stale_socket_one_wins(tmp_pa
     winners[0].close()
 
 
+async def test_a_server_that_starts_between_two_looks_keeps_its_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s"
+    leave_stale(path)
+    os.utime(path, (0, 0))
+    rename = os.rename
+    with socket.socket(socket.AF_UNIX) as other:
+
+        def late(*args: object, **directories: int) -> None:
+            monkeypatch.undo()
+            path.unlink()
+            other.bind(str(path))
+            other.listen()
+            rename(*args, **directories)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(os, "rename", late)
+        with pytest.raises(RemoteError, match="another server listens there"):
+            await open_listeners(UnixAddress(path))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+        assert os.listdir(tmp_path) == ["s"]
+
+
 async def test_another_user_who_locks_the_directory(tmp_path: Path) -> None:
     """Every user can do that to /tmp: it does not keep a server from starting, and no file but the socket is left."""
     other = os.open(tmp_path, os.O_RDONLY)

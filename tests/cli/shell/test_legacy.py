@@ -46,6 +46,7 @@ def test_dropkey(shell: Shell, stored: str) -> None:
 def test_dropkey_of_locked_content(shell: Shell, stored: str) -> None:
     shell.run("p2pstdio", stored, CLIENT, stdin=f"LOCKCONTENT {KEY}\n")  # leaves without giving it back
     assert shell.refuses("dropkey", stored, "--force", KEY) == "content is locked"
+    assert shell.refuses("dropkey", stored, "--force", KEY, "WORM--x") == "content is locked"
     assert shell.run("inannex", stored, KEY).returncode == 0
 
 

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from p2pannex.cluster.presence import NotAllAsked
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.gateways.directory.cluster import (
     CONFIG_INTERVAL,
@@ -118,6 +119,44 @@ async def test_a_node_that_cannot_be_opened_is_logged_once(
     assert first.startswith("node b cannot be opened: ")
     assert str(tmp_path / "b") in first
     assert second == "node b was opened"
+
+
+async def test_a_node_has_the_limits_that_are_configured(tmp_path: Path) -> None:
+    path = gateway(tmp_path)
+    config = GatewayConfig.load(path)
+    limited = attrs.evolve(node(tmp_path, "a"), cost=150.0, timeout=5.0, transfers=3)
+    attrs.evolve(config, nodes={"a": limited}).save(path)
+    async with GatewayDirectory(path, open_url) as cluster:
+        [a] = cluster.nodes
+        assert (a.cost, a.timeout, a.limit) == (150, 5, 3)
+
+
+async def test_a_changed_node_is_opened_anew(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    path = gateway(tmp_path, "a")
+    async with GatewayDirectory(path, open_url) as cluster:
+        config = GatewayConfig.load(path)
+        attrs.evolve(config, nodes={"a": attrs.evolve(config.nodes["a"], timeout=5.0)}).save(path)
+        await trio.sleep(2 * CONFIG_INTERVAL)
+        assert [node.timeout for node in cluster.nodes] == [5]
+
+
+async def test_another_repository_in_the_place_of_a_node_is_not_the_node(tmp_path: Path) -> None:
+    path = gateway(tmp_path, "a")
+    (tmp_path / "a").rename(tmp_path / "unplugged")
+    async with DirectoryStore.create(tmp_path / "a") as other:
+        key = await store(other, b"content")
+    async with GatewayDirectory(path, open_url) as cluster:
+        with pytest.raises(NotAllAsked):
+            await cluster.check_present(key)
+
+
+async def test_while_no_node_replies_content_is_not_reported_absent(tmp_path: Path) -> None:
+    path = gateway(tmp_path, "a", "b")
+    for name in "ab":
+        (tmp_path / name).rename(tmp_path / f"unplugged-{name}")
+    async with GatewayDirectory(path, open_url) as cluster:
+        with pytest.raises(NotAllAsked):
+            await cluster.check_present(key_of(b"content"))
 
 
 async def test_a_failure_is_known_to_other_processes(tmp_path: Path) -> None:

@@ -122,6 +122,16 @@ def test_a_log_is_asked_for_early_and_once(blocking: BlockingBranch, monkeypatch
     assert not questions, "the journal has it"
 
 
+def test_what_was_expected_for_another_log_is_not_used(blocking: BlockingBranch) -> None:
+    blocking.log_location(KEY, A, True)
+    blocking.log_location(OTHER_KEY, B, True)
+    blocking.commit()
+    blocking.locations(KEY)  # from now on git runs, and the top directory is known
+    blocking.prefetch(OTHER_KEY)
+    assert blocking.locations(KEY) == {A}
+    assert blocking.locations(OTHER_KEY) == {B}
+
+
 def test_a_git_that_dies_with_a_question_is_asked_again(blocking: BlockingBranch) -> None:
     blocking.log_location(KEY, A, True)
     blocking.commit()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from p2pannex.git_annex.logs.clock import format_clock, parse_clock
 from tests.git_annex.logs.examples import clocks
 
 
 @given(clocks, clocks)
+@example("1.1234567s", "1.1234568s")
 def test_times_compare_exactly(one: str, other: str) -> None:
     first, second = parse_clock(one.encode()), parse_clock(other.encode())
     assert first is not None

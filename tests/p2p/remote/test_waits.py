@@ -150,3 +150,14 @@ async def test_a_connection_that_is_used_again_has_its_usual_timeout(autojump_cl
         with pytest.raises(ConnectionLost):
             await remote.timestamp()  # it answers nothing any more
         assert trio.current_time() - started <= TIMEOUT + 1
+
+
+async def test_connecting_takes_no_longer_than_the_timeout(autojump_clock: trio.testing.MockClock) -> None:
+    async def dial() -> Peer:
+        await trio.sleep(2 * TIMEOUT)
+        raise ConnectionLost("too late")
+
+    async with Remote(dial, "u", timeout=TIMEOUT) as remote:
+        with pytest.raises(ConnectionLost, match="no connection within 60 s"):
+            await remote.check_present(KEY)
+        assert trio.current_time() <= TIMEOUT + 1

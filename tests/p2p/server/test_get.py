@@ -7,9 +7,14 @@ import trio
 import trio.testing
 
 from p2pannex.errors import ConnectionLost
+from p2pannex.keys.key import Key
+from p2pannex.service import Download
+from p2pannex.stores.memory import MemoryStore
 from p2pannex.testing.samples import key_of, sample
 from tests.p2p.server.failing import TOLD, Failing, each_error
 from tests.p2p.server.talk import RAW, VERSIONS, line, talking
+from tests.support.keys import HELLO
+from tests.support.keys import HELLO_KEY as K
 
 
 @each_error
@@ -36,3 +41,26 @@ async def test_a_download_that_cannot_say_whether_it_is_valid(error: Exception, 
     async with talking(Failing(error, "valid"), version=version) as talk:
         await talk.ask(line(b"GET 0 ", RAW), b"DATA 5\nhello" + TOLD)
         await talk.idle()
+
+
+@pytest.mark.parametrize("receipt", [b"SUCCESS", b"FAILURE"])
+async def test_the_service_learns_whether_the_client_received_the_content(receipt: bytes) -> None:
+    receipts: list[bool] = []
+
+    class Noting(MemoryStore):
+        async def get(self, key: Key, *, offset: int = 0, file: bytes | None = None) -> Download:
+            download = await super().get(key, offset=offset, file=file)
+
+            async def finish(received: bool) -> None:
+                receipts.append(received)
+
+            download.finish = finish  # type: ignore[method-assign]
+            return download
+
+    here = Noting()
+    here.contents[K] = HELLO
+    async with talking(here) as talk:
+        await talk.ask(line(b"GET 0 ", RAW), b"DATA 5\nhelloVALID\n")
+        await talk.say(receipt + b"\n")
+        await talk.idle()
+    assert receipts == [receipt == b"SUCCESS"]

@@ -118,3 +118,20 @@ async def test_a_silent_holder_is_not_waited_for_for_ever(autojump_clock: trio.t
     assert not await remove(here)
     clock.advance(RETENTION)
     assert await remove(here)
+
+
+async def test_a_client_that_leaves_with_its_lock_is_not_a_request_that_failed() -> None:
+    reported: list[str] = []
+    client, server = trio.testing.memory_stream_pair()
+
+    async def run() -> None:
+        with pytest.raises(ConnectionLost, match="the client disconnected in the middle of a request"):
+            await serve(StreamPeer(server, Side.SERVER), store(clock=ManualClock()), report=reported.append)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await client.send_all(line(b"LOCKCONTENT", RAW))
+        await client.send_eof()
+        heard = b"".join([data async for data in client])
+    assert heard.endswith(b"\nSUCCESS\n")
+    assert not reported

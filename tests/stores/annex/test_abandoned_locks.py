@@ -56,6 +56,18 @@ async def test_no_lock_is_forgotten_for_another(repository: Path, monkeypatch: p
             assert (await one.remove(key)).ok
 
 
+async def test_the_lock_of_a_lost_client_is_held_as_long_as_its_record(repository: Path) -> None:
+    clock = ManualClock()
+    async with AnnexStore(repository, clock=clock) as one:
+        await store(one, CONTENT, KEY)
+        await lost(one, KEY)
+        for seconds, free in ((599.5, False), (0.5, True)):
+            clock.advance(seconds)
+            one._annex_retention.abandoned.release_expired()
+            with open(one.layout.find(KEY) + b".lck", "rb+") as file:
+                assert try_range(file.fileno(), fcntl.F_WRLCK) == free
+
+
 async def test_content_that_is_not_there_takes_no_place(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pannex.stores.annex.abandoned_locks.places", lambda: 3)
     async with AnnexStore(repository) as one:

@@ -12,12 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
+from p2pannex.service import Upload
 from p2pannex.stores.annex.locks import KeyExclusion, LockFile
+from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.system.file_locks import Busy, KernelLocks, try_range
+from tests.stores.annex.repository import KEY
 
 HOLD = """
 import fcntl, sys
@@ -225,3 +229,16 @@ def test_keys_in_one_directory_of_objects_share_an_exclusion(tmp_path: Path, bar
                 pass
         with KeyExclusion(layout).hold(other, 0):
             pass
+
+
+async def test_content_that_another_program_receives_is_not_received_too(repository: Path) -> None:
+    async with AnnexStore(repository) as one, AnnexStore(repository) as other:
+        claim = other.claim(KEY)
+        assert claim is not None
+        with trio.move_on_after(0.3) as scope:
+            await one.put(KEY)
+        assert scope.cancelled_caught
+        claim.release()
+        upload = await one.put(KEY)
+        assert isinstance(upload, Upload)
+        await upload.aclose()

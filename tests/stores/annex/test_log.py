@@ -17,6 +17,7 @@ from p2pannex.git_annex.branch.blocking import BlockingBranch
 from p2pannex.git_annex.branch.branch import Branch
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, NotStored, Stored, Upload
+from p2pannex.stores.annex.log import AnnexLog
 from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.system.disk_work import DiskWork, Inline, InThreads
 from p2pannex.system.fsync_batch import Fsyncs
@@ -75,6 +76,30 @@ async def test_a_line_of_others_that_came_late_is_corrected(repository: Path, wa
         assert await branch.locations(MORE) == set()
 
 
+async def test_what_changed_again_before_it_was_logged_is_logged_as_the_disk_has_it(repository: Path) -> None:
+    async with AnnexStore(repository) as one:
+        log = AnnexLog(one._branch, UUID, lambda key: False)
+        await log.changed(KEY, True)
+        assert await one._branch.locations(KEY) == set()
+
+
+async def test_what_could_not_be_committed_is_committed_later(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> None:
+        raise RemoteError("the branch is locked")
+
+    async with AnnexStore(repository) as one:
+        log = AnnexLog(one._branch, UUID, lambda key: True)
+        await log.changed(KEY, True)
+        with monkeypatch.context() as patch:
+            patch.setattr(one._branch, "commit", fail)
+            with pytest.raises(RemoteError, match="locked"):
+                await log.commit()
+        await log.commit()
+        assert not list((annex(repository) / "journal").iterdir())
+
+
 async def locations(repository: Path) -> set[str]:
     async with AnnexStore(repository) as one:
         return await one._branch.locations(KEY)
@@ -114,6 +139,18 @@ async def test_content_is_not_touched_if_the_log_cannot_be_written(repository: P
         assert not await one.check_present(KEY)
         await store(one, CONTENT, KEY)
     assert await locations(repository) == {UUID}
+
+
+async def test_content_is_stored_only_where_the_log_has_room_and_removed_without(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AnnexStore(repository) as one:
+        await store(one, CONTENT, KEY)
+        full = os.statvfs_result([4096, 4096, 1000, 0, 0, 1000, 500, 500, 0, 255])
+        monkeypatch.setattr(os, "statvfs", lambda path: full)
+        with pytest.raises(RemoteError, match="disk is full"):
+            await one.put(MORE)
+        assert (await one.remove(KEY)).ok
 
 
 async def test_what_could_not_be_logged_is_not_forgotten_for_more(

@@ -75,6 +75,19 @@ async def test_a_removal_that_hangs_is_killed_at_its_deadline(remote: Remote) ->
         assert await external.check_present(key)
 
 
+async def test_a_program_whose_request_was_cancelled_gets_no_other(remote: Remote) -> None:
+    """Its reply still comes, and would be taken for that to the next request."""
+    async with remote.open() as external:
+        key = await store(external, b"content")
+        remote.trouble("CHECKPRESENT", "slow")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(external.check_present, key)
+            await remote.has_begun("CHECKPRESENT")
+            nursery.cancel_scope.cancel()
+        assert await external.check_present(key)
+        assert remote.prepared == 2
+
+
 async def test_a_removal_that_was_sent_is_waited_for(remote: Remote) -> None:
     """Else it could still happen after the content was stored again."""
     async with remote.open() as external:

@@ -141,6 +141,27 @@ async def test_content_that_goes_before_the_lock_is_recorded_is_not_locked(
         await one.lock(KEY)
 
 
+async def test_content_that_gets_another_size_before_the_lock_is_recorded_is_not_locked(
+    stores: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its permissions alone do not tell it."""
+    one, _ = stores
+    await store(one, CONTENT, KEY)
+    real_vouched = one._vouched
+
+    async def vouched(key: Key) -> os.stat_result | None:
+        found = await real_vouched(key)
+        mode = place(one).stat().st_mode
+        place(one).chmod(0o644)
+        os.truncate(place(one), 1)
+        place(one).chmod(mode)
+        return found
+
+    monkeypatch.setattr(one, "_vouched", vouched)
+    with pytest.raises(NotLocked):
+        await one.lock(KEY)
+
+
 async def test_content_that_goes_before_already_have_is_stored_again(
     stores: Two, monkeypatch: pytest.MonkeyPatch
 ) -> None:

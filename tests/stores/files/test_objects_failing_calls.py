@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -251,3 +252,23 @@ async def test_no_fault_lets_locked_content_be_removed(kind: str, client: str, m
 
         assert await every_fault(stores, prepare, remove, check) > 5
         await lock.aclose()
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_content_whose_name_may_not_be_on_disk_is_not_kept(
+    kind: str, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client got an error, and a power failure could remove the content that others may have counted."""
+    real_fsync = os.fsync
+
+    def fsync(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real_fsync(fd)
+
+    async with opened(kind, memory) as stores:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            with pytest.raises(RemoteError):
+                await store(stores.here, CONTENT, KEY)
+        assert not await stores.elsewhere.check_present(KEY)

@@ -181,6 +181,23 @@ async def test_a_file_that_a_killed_process_left_does_not_lock(directory: Path) 
     assert not list((directory / "annex" / "retention").iterdir())
 
 
+async def test_a_lock_that_is_released_while_no_file_can_be_removed_does_not_bind(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: bytes) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    key = key_of(b"content")
+    store = DirectoryStore(directory, clock=ManualClock())
+    await upload_all(store, key, b"content")
+    lock = await store.lock(key)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refused)
+        await lock.release()
+    assert list((directory / "annex" / "retention").rglob("*/*"))
+    assert (await store.remove(key)).ok
+
+
 async def test_a_record_marked_as_released_does_not_lock(directory: Path) -> None:
     _, key = await locked_and_lost(directory, ManualClock())
     (record,) = (directory / "annex" / "retention").rglob("*/*")

@@ -130,14 +130,16 @@ def test_several_that_take_room_at_the_same_moment(disk: Path, monkeypatch: pyte
 def test_of_two_that_take_room_at_the_same_moment_one_gets_it(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system = os.statvfs(disk)
     reserve = system.f_bavail * system.f_frsize - 30 * MB
-    both = threading.Barrier(2)
+    both = threading.Barrier(2, timeout=60)
     met = set[int]()
 
     def together(fd: int, offset: int, length: int) -> bool:
+        if fd in met:
+            return allocate(fd, offset, length)
+        met.add(fd)
+        both.wait()  # both have seen that there is room
         taken = allocate(fd, offset, length)
-        if fd not in met:
-            met.add(fd)
-            both.wait()
+        both.wait()
         return taken
 
     def take(name: str) -> None:
@@ -152,7 +154,7 @@ def test_of_two_that_take_room_at_the_same_moment_one_gets_it(disk: Path, monkey
             os.close(fd)
 
     outcomes: list[str] = []
-    both_ended = threading.Barrier(2)
+    both_ended = threading.Barrier(2, timeout=60)
     monkeypatch.setattr("p2pannex.stores.files.room.allocate", together)
     threads = [threading.Thread(target=take, args=(name,)) for name in "ab"]
     for thread in threads:

@@ -72,6 +72,18 @@ async def test_a_partial_longer_than_its_key_begins_anew(directory: Path) -> Non
     assert await upload_all(store, key, b"short") == Stored()
 
 
+async def test_more_than_is_left_of_the_key_is_refused(directory: Path) -> None:
+    store = DirectoryStore(directory)
+    key = key_of(b"content")
+    async with await store.put(key) as upload:  # type: ignore[union-attr]
+        await upload.begin(7)
+        await upload.send_all(memoryview(b"con"))
+    async with await store.put(key) as upload:  # type: ignore[union-attr]
+        assert upload.offset == 3
+        with pytest.raises(RemoteError, match="10 bytes announced for a key of 7"):
+            await upload.begin(7)
+
+
 async def test_more_than_the_key_holds_is_refused_before_a_byte_is_written(directory: Path) -> None:
     upload = await DirectoryStore(directory).put(key_of(b"12345"))
     assert isinstance(upload, Upload)

@@ -137,6 +137,18 @@ async def test_a_copy_that_a_client_found_wrong_is_not_vouched_for_again(
         await check_present(other, key, content)
 
 
+@pytest.mark.parametrize("size", SIZES)
+async def test_nothing_of_a_wrong_copy_is_given_out_again(opened: Open, size: int) -> None:
+    """However large it is, it is hashed before its first byte is sent: a cluster then gets it from another node."""
+    content = sample(size)
+    async with opened() as one, opened() as other:
+        key = await store(one, content)
+        rot(object_of(one, key), content)
+        await receive(one, key, received=False)
+        async with await other.get(key) as download:
+            assert not await download.readinto(memoryview(bytearray(100)))
+
+
 @pytest.mark.parametrize("request_name", ["check_present", "lock", "get", "put", "verify"])
 async def test_each_request_finds_out(opened: Open, request_name: str) -> None:
     async with opened() as one, opened() as other:
@@ -193,6 +205,7 @@ async def test_what_is_no_sign_of_rot(opened: Open) -> None:
         key = await store(one, content)
         assert await receive(one, key, received=True) == content
         await receive(one, key, received=False, read=False)
+        assert not object_of(one, key).stat().st_mode & SUSPECT
         async with await one.get(key) as download:
             await download.readinto(memoryview(bytearray(100)))
         assert not object_of(one, key).stat().st_mode & SUSPECT
@@ -377,6 +390,18 @@ async def test_an_object_that_was_edited_in_place_is_not_vouched_for(
         assert file.read_bytes() == edited
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o464, 0o446])
+async def test_an_object_that_anyone_may_write_to_is_verified(opened: Open, mode: int) -> None:
+    """Its owner, its group, or all: with one link, the permissions alone tell it."""
+    content = sample(10)
+    async with opened() as one:
+        key = await store(one, content)
+        rot(object_of(one, key), content)
+        object_of(one, key).chmod(mode)
+        await check_absent(one, key)
+        assert bad_of(one, key).exists()
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("links", [1, 2])
 @pytest.mark.parametrize("mode", [0o444, 0o644, 0o464, 0o446])
@@ -418,6 +443,54 @@ async def test_what_was_verified_is_remembered_until_it_changes(
             writable.write(b"EDIT")
         await check_absent(one, key)
         assert hashed
+
+
+async def test_what_was_verified_is_not_vouched_for_after_a_change_that_set_its_time_back(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = b"some content"
+    monkeypatch.setattr(vouching, "RACY", -(10**10))
+    async with opened() as one:
+        key = await store(one, content)
+        path = object_of(one, key)
+        os.link(path, tmp_path / "file")
+        assert await one.check_present(key)
+        await trio.sleep(0.02)  # the times of a file may be as coarse as that
+        rot(path, content)
+        assert not await one.check_present(key)
+
+
+async def test_what_was_found_wrong_is_remembered(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = sample(1000)
+    monkeypatch.setattr(vouching, "RACY", -(10**9))
+    async with opened() as one:
+        key = await store(one, content)
+        edit_in_place(object_of(one, key), content, tmp_path)
+        assert not await one.check_present(key)
+        hashed = count_hashed(monkeypatch)
+        await check_absent(one, key)
+        assert not hashed
+
+
+async def test_an_object_that_was_removed_during_another_verification_is_absent(opened: Open) -> None:
+    findings: list[Finding] = []
+    async with opened() as one:
+        key = await store(one, b"some content")
+
+        async def verify() -> None:
+            findings.append((await one.verify_object(key)).finding)
+
+        with open(object_of(one, key), "rb") as verified:
+            fcntl.flock(verified, fcntl.LOCK_EX)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(verify)
+                await trio.sleep(0.1)
+                assert not findings, "it waits"
+                assert (await one.remove(key)).ok
+                fcntl.flock(verified, fcntl.LOCK_UN)
+    assert findings == [Finding.ABSENT]
 
 
 async def test_an_object_that_changes_while_it_is_hashed_is_an_error(
@@ -597,6 +670,45 @@ async def test_a_mark_that_the_file_system_ignores_is_remembered(opened: Open, m
             await receive(one, key, received=False)
         assert not object_of(one, key).stat().st_mode & SUSPECT
         assert not await one.check_present(key)
+
+
+async def test_a_suspect_object_is_read_again_whatever_is_remembered(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One client does not accept it while another still receives it, and its bytes are good."""
+    content = sample(HASH_FIRST + 100_000)
+    block = memoryview(bytearray(1 << 20))
+    monkeypatch.setattr(vouching, "RACY", -(10**9))
+    async with opened() as one:
+        key = await store(one, content)
+        object_of(one, key).chmod(0o644)
+        monkeypatch.setattr(os, "fchmod", lambda fd, mode: None)
+        async with await one.get(key) as download:
+            while await download.readinto(block):
+                pass
+            assert await receive(one, key, received=False) == content
+            assert await download.valid()
+            await download.finish(True)
+        hashed = count_hashed(monkeypatch)
+        assert await one.check_present(key)
+        assert hashed
+
+
+async def test_a_doubt_ends_what_was_remembered_although_too_many_are_suspect(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vouching, "RACY", -(10**10))
+    monkeypatch.setattr(vouching, "SUSPECTS_MAX", 0)
+    async with opened() as one:
+        key = await store(one, b"some content")
+        path = object_of(one, key)
+        os.link(path, tmp_path / "file")
+        assert await one.check_present(key)
+        hashed = count_hashed(monkeypatch)
+        with open(path, "rb") as file:
+            one._vouching.doubt(key, file.fileno())
+        assert await one.check_present(key)
+        assert hashed
 
 
 async def test_a_doubt_ends_what_was_remembered(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
