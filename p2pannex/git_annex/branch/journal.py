@@ -41,6 +41,12 @@ PAGE = 4096
 """Bytes at the start of a file that one write changes atomically for readers, on every machine."""
 
 
+def _denied(path: bytes, access: int) -> bool:
+    """Whether the path exists and does not allow the access. It is looked at twice: another process may have made it
+    after the first look."""
+    return not os.access(path, access) and os.path.lexists(path) and not os.access(path, access)
+
+
 class Journal:
     """The journal of the repository at `git_dir`. Its methods block; any thread may call them.
 
@@ -110,11 +116,11 @@ class Journal:
         git_dir = os.path.dirname(self.annex)
         for directory in (self.directory, os.path.dirname(self._new)):
             while not os.access(directory, os.W_OK | os.X_OK):
-                if os.path.lexists(directory) or directory == git_dir:
+                if directory == git_dir or _denied(directory, os.W_OK | os.X_OK):
                     raise self._not_writable(directory)
                 directory = os.path.dirname(directory)  # it will be made
         lock = os.path.join(self.annex, b"journal.lck")
-        if not os.access(lock, os.R_OK | os.W_OK) and os.path.lexists(lock):
+        if _denied(lock, os.R_OK | os.W_OK):
             raise self._not_writable(lock)
         if room:
             system = os.statvfs(git_dir)

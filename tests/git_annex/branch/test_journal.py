@@ -218,6 +218,25 @@ def test_a_lock_file_that_cannot_be_opened(
         blocking.require_writable(KEY)
 
 
+@pytest.mark.parametrize("made", ["annex/journal", "annex/journal.lck"])
+def test_another_process_makes_a_file_between_two_looks(
+    repository: Path, blocking: BlockingBranch, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    blocking.log_location(KEY, A, True)
+    path = repository / made
+    hidden = path.rename(repository / "hidden")
+    real_lexists = os.path.lexists
+
+    def appears(looked_at: bytes) -> bool:
+        if looked_at == os.fsencode(path) and hidden.exists():
+            hidden.rename(path)
+        return real_lexists(looked_at)
+
+    monkeypatch.setattr(os.path, "lexists", appears)
+    blocking.require_writable(KEY)
+    assert path.exists()
+
+
 def test_threads_that_share_a_journal_exclude_each_other(blocking: BlockingBranch) -> None:
     with blocking.journal.lock(), pytest.raises(RemoteError, match="busy"), blocking.journal.lock(0.01):
         pass
