@@ -152,7 +152,8 @@ def _place(directory: bytes) -> _Place | None:
     """Find the repository, by git's rules for ``.git`` files and ``commondir``. Parent directories are not searched."""
     candidates = [(directory, os.path.join(directory, b".git")), (directory, directory)]
     if not os.path.isdir(directory):  # if it is one, another directory must not be used instead of it
-        candidates.append((directory.rstrip(b"/") + b".git",) * 2)
+        bare = directory.rstrip(b"/") + b".git"
+        candidates.append((bare, bare))
     for top, start in candidates:
         git_dir = start
         if os.path.isfile(start):

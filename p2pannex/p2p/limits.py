@@ -27,7 +27,7 @@ SMALL_SHARE = 25
 """The share of a token in a server with few connections, if that is at most half of them: git-annex with ``-J10``, on
 two machines, needs no more."""
 
-LOST_LOCKS = 100
+LOST_LOCKS = 500
 """Locks of lost connections that every share allows. Those of one client must not be a large part of the store's."""
 
 

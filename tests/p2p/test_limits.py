@@ -9,8 +9,8 @@ from p2pannex.p2p.limits import Limits, Share, connections_for, descriptors_for
 
 def test_the_defaults_are_those_for_a_thousand_connections() -> None:
     assert Limits() == Limits.for_connections(1000)
-    assert Limits().per_token == Share(250, locks=125, uploads=125, lost_locks=125)
-    assert Limits().per_address == Share(500, locks=250, uploads=250, lost_locks=250)
+    assert Limits().per_token == Share(250, locks=125, uploads=125, lost_locks=500)
+    assert Limits().per_address == Share(500, locks=250, uploads=250, lost_locks=500)
 
 
 @pytest.mark.parametrize("connections", [2, 3, 10, 50, 99, 100, 5000])
