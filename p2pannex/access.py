@@ -34,6 +34,9 @@ FILE = b"p2pannex.access"
 ALPHABET = string.ascii_lowercase + string.digits
 LENGTH = 32
 """Characters of a token. Together they have 165 random bits."""
+INVALID = "its token is not valid"
+"""Why a client was not accepted, in a server's log."""
+
 MAX_FILE = 16 << 20
 """The largest file that is read, in bytes: some tens of thousands of tokens."""
 
@@ -118,22 +121,25 @@ class TokenFile:
 
         The time that this takes does not depend on how similar `token` is to a valid one.
         """
+        grant = self._find(token)
+        return grant if grant is not None and self._unexpired(grant) else None
+
+    def refusal(self, token: str) -> str:
+        """Why `verify` returns None for `token`: a line for logs, without the token."""
+        grant = self._find(token)
+        if grant is None or grant.expires is None or self._unexpired(grant):
+            return INVALID
+        when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(grant.expires))
+        return f"its token {' '.join(filter(None, (grant.id, grant.name)))} expired at {when}"
+
+    def _find(self, token: str) -> Grant | None:
+        """What `token` grants or has granted. It compares all tokens, also after it has found this one."""
         digest = _hash(token)
         found: Grant | None = None
         for entry in self._read():
             if hmac.compare_digest(entry.hash, digest):
                 found = entry.grant
-        return found if found is not None and self._unexpired(found) else None
-
-    def refusal(self, token: str) -> str:
-        """Why `verify` returns None for `token`: a line for logs, without the token."""
-        digest = _hash(token)
-        for entry in self._read():
-            grant = entry.grant
-            if hmac.compare_digest(entry.hash, digest) and not self._unexpired(grant) and grant.expires is not None:
-                when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(grant.expires))
-                return f"its token {' '.join(filter(None, (grant.id, grant.name)))} expired at {when}"
-        return "its token is not valid"
+        return found
 
     def surviving(self, grants: Collection[Grant]) -> set[Grant]:
         """The `grants`, returned by `verify` earlier, whose tokens are still valid: neither revoked nor expired."""

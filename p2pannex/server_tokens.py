@@ -18,6 +18,7 @@ import stat
 from p2pannex.errors import RemoteError
 from p2pannex.system.durability import replace_file
 from p2pannex.system.file_locks import sole_writer
+from p2pannex.system.user_directories import config_directory
 from p2pannex.url_syntax import InvalidURL, parse_url, server_of
 
 TOKENS_VARIABLE = "P2PANNEX_TOKENS"
@@ -63,10 +64,7 @@ def forget_token(url: str) -> bool:
 
 def tokens_path() -> str:
     """The path of the file with the tokens."""
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(base):  # the specification of XDG_CONFIG_HOME says to ignore it then
-        base = os.path.expanduser("~/.config")
-    return os.path.join(base, "p2pannex", "tokens")
+    return os.path.join(config_directory(), "tokens")
 
 
 def _named(url: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,6 +12,7 @@ import click
 
 from p2pannex.cli import exit_codes
 from p2pannex.cli.errors import complain
+from p2pannex.cli.log_lines import silence
 from p2pannex.cli.options import BACKEND, KEY, URL, ConnectionOptions, connects, prints, text_of
 from p2pannex.cli.output import Output
 from p2pannex.cli.progress import hashing_bar, transfer_bar
@@ -48,7 +48,7 @@ async def each(items: Sequence[T], do: Callable[[T], Awaitable[int]], output: Ou
 def log_nothing_of(service: Service) -> None:
     """To be called if the command prints the failures of a cluster's nodes itself: they are not logged as well."""
     if hasattr(service, "nodes"):
-        logging.getLogger("p2pannex").addHandler(logging.NullHandler())
+        silence()
 
 
 # put -------------------------------------------------------------------------------------------------------------

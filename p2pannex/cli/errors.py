@@ -96,7 +96,7 @@ def _connection_error_text(error: ConnectionLost) -> str:
     notes: list[str] = getattr(error, "__notes__", [])
     text = ": ".join([*notes, str(error)])
     if isinstance(error, AuthenticationFailed):
-        url = shlex.quote(notes[0]) if notes and not notes[0].endswith("…") else "URL"
+        url = shlex.quote(notes[0]) if notes and "…" not in notes[0] else "URL"
         return f"{text}; save this server's token: p2pannex token save {url}"
     if error.permanent or isinstance(error, WrongRepository | ProcessEnded) or _command() not in TRANSFERS:
         return text

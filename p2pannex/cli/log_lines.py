@@ -28,4 +28,9 @@ def use(program: str) -> None:
         logging.lastResort.setFormatter(LogLine(program))
 
 
-__all__ = ["LogLine", "use"]
+def silence() -> None:
+    """Print no log records of p2pannex: the command shows itself what would be logged."""
+    logging.getLogger("p2pannex").addHandler(logging.NullHandler())
+
+
+__all__ = ["LogLine", "silence", "use"]

@@ -141,8 +141,9 @@ class ConnectionOptions:
         if server is None:
             return None
         if self.servers == [server]:
-            variable = os.environ.get(NETWORK_TOKEN_VARIABLE) if server.startswith("p2p-annex:") else None
-            return self.token or (token_for(server) or variable or "").strip() or None
+            if self.token or not server.startswith("p2p-annex:"):
+                return self.token  # if it is None, `open_url` looks for a saved one
+            return token_for(server) or os.environ.get(NETWORK_TOKEN_VARIABLE, "").strip() or None
         if self.token is not None and token_for(server) is None:
             raise click.UsageError(
                 f"--token and {TOKEN_VARIABLE} are for one server, and this command names {len(self.servers)}: "

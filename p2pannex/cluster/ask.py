@@ -19,6 +19,14 @@ Failures = dict[str, str]
 """The nodes that failed, by name, each with the reason: one line for people."""
 
 
+class NotDelivered(RemoteError):
+    """None of several special remotes stored the content. `failures`: the reason of each."""
+
+    def __init__(self, failures: Failures) -> None:
+        super().__init__("; ".join(sorted(failures.values())))
+        self.failures = failures
+
+
 def listed(failures: Mapping[str, str]) -> str:
     """Failures as a part of one line."""
     return "; ".join(f"{name}: {reason}" for name, reason in failures.items())

@@ -34,7 +34,6 @@ class BlockQueue:
     def __init__(self, size: int, memory: Memory | None = None) -> None:
         self._size = size
         self._memory = memory
-        self._held = 0
         self._taken = 0
         self._blocks: list[memoryview] = []
         self._bytes = 0
@@ -71,12 +70,11 @@ class BlockQueue:
             await self._changed.wait()
         block = self._blocks.pop(0)
         self._bytes -= len(block)
-        self._taken = 0 if self.dropped else len(block)
+        self._taken = len(block)
         self._wake()
         return block
 
     def _hold(self, count: int) -> None:
-        self._held += count
         if self._memory is not None:
             self._memory.used += count
 
@@ -87,6 +85,6 @@ class BlockQueue:
     def drop(self) -> None:
         self.dropped = True
         self._blocks.clear()
-        self._hold(-self._held)
-        self._taken = 0
+        self._hold(-(self._bytes + self._taken))
+        self._bytes = self._taken = 0
         self._wake()

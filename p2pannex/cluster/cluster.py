@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -219,7 +219,8 @@ class Cluster(Gateway):
         wanted = await self.choose(key, file, reach)
         if not wanted:
             raise RemoteError("no node wants this content")
-        elsewhere = await self._holders_besides(wanted, key) if self.copies > 1 else frozenset[str]()
+        others = [node for node in reach if node not in wanted]
+        elsewhere = await self._holders(key, others) if self.copies > 1 else frozenset[str]()
         # An unhealthy node would delay every upload by its timeout. It gets the content if the others are too few.
         nodes = [node for node in wanted if node.healthy]
         if len(elsewhere.union(node.uuid for node in nodes)) < self.copies:
@@ -254,9 +255,9 @@ class Cluster(Gateway):
             for node in nodes:  # nodes of the upload are no longer in the list: they keep their slot until it is done
                 self._admission.leave(node)
 
-    async def _holders_besides(self, wanted: Collection[Node], key: Key) -> frozenset[str]:
-        """The nodes that have the content, of those that are not in `wanted`."""
-        replies = await self.presence(key, [node for node in self._reach() if node not in wanted])
+    async def _holders(self, key: Key, nodes: Iterable[Node]) -> frozenset[str]:
+        """Those of `nodes` that have the content."""
+        replies = await self.presence(key, nodes)
         return frozenset([node.uuid for node, has_it in replies.items() if has_it])
 
     async def choose(self, key: Key, file: bytes | None, nodes: Sequence[Node]) -> list[Node]:

@@ -15,6 +15,7 @@ import trio
 from attrs import frozen
 
 from p2pannex.cluster.admission import Admission
+from p2pannex.cluster.ask import Failures, left_out, listed
 from p2pannex.cluster.node import Node, to_ask
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.keys.key import Key
@@ -122,16 +123,16 @@ class ClusterDownload(Download):
     async def open(self) -> None:
         """Find the first source. If every node replies that it does not have the content, this is a download of no
         bytes. RemoteError if a node failed instead, since it may have the content."""
-        problems: list[str] = []
+        problems: Failures = {}
         await self._next(None, problems)
         found = self._source or self._small
         if found is not None:
             self.length = found.length
             self._end = self.reached + found.length
         elif problems:
-            raise RemoteError("no node could give the content: " + "; ".join(problems))
+            raise RemoteError("no node could give the content: " + listed(problems))
 
-    async def _next(self, length: int | None, problems: list[str]) -> None:
+    async def _next(self, length: int | None, problems: Failures) -> None:
         """Open the content at the next candidate that has it. `length` is how many bytes are left of a download that
         another candidate began; None for the first one."""
         size = self._key.size
@@ -144,20 +145,20 @@ class ClusterDownload(Download):
             if await self._try(nodes, length, left, problems):
                 return
             nodes, suspended = await self._recovered(suspended)
-        problems += [f"{node.name}: {node.health.summary}" for node in suspended]
+        problems |= left_out(suspended)
 
-    async def _try(self, nodes: list[Node], length: int | None, left: int | None, problems: list[str]) -> bool:
+    async def _try(self, nodes: list[Node], length: int | None, left: int | None, problems: Failures) -> bool:
         """Whether one of these candidates has the content; it is open then. `left`: how many bytes it must have."""
         for node in nodes:
             self._candidates.remove(node)
             try:
                 found = await self._open(node, self._service(node))
             except (RemoteError, ConnectionLost) as error:
-                problems.append(f"{node.name}: {error}")
+                problems[node.name] = str(error)
                 continue
             if left is not None and found.length != left:
                 if found.length or length is not None:  # without bytes, it does not have the content
-                    problems.append(f"{node.name}: announces {found.length} bytes where {left} are left")
+                    problems[node.name] = f"announces {found.length} bytes where {left} are left"
             elif isinstance(found, Download):
                 self._node, self._source, self._small = node, found, None
                 return True
@@ -165,7 +166,7 @@ class ClusterDownload(Download):
                 self._small = found
                 return True
             elif length is not None:
-                problems.append(f"{node.name}: has no valid content")
+                problems[node.name] = "has no valid content"
             elif found.length and self._small is None:
                 self._small = found  # used only if no other candidate has valid content
             if isinstance(found, Download):
@@ -236,7 +237,7 @@ class ClusterDownload(Download):
         if self.reached >= self._end:
             return 0
         view = view[: self._end - self.reached]
-        problems: list[str] = []
+        problems: Failures = {}
         while self._node is not None and self._source is not None:
             node, source = self._node, self._source
             try:
@@ -244,14 +245,14 @@ class ClusterDownload(Download):
                 if not count:
                     raise ConnectionLost("the content ended early")
             except (RemoteError, ConnectionLost) as error:
-                problems.append(f"{node.name}: {error}")
+                problems[node.name] = str(error)
                 await self._leave()
                 await self._next(self._end - self.reached, problems)
                 continue
             self.reached += count
             return count
         if self._small is None:
-            raise ConnectionLost(f"no node could continue at byte {self.reached}: " + "; ".join(problems))
+            raise ConnectionLost(f"no node could continue at byte {self.reached}: " + listed(problems))
         rest = self._small.content[self.reached - self._end :]
         count = min(len(view), len(rest))
         view[:count] = rest[:count]
@@ -262,18 +263,18 @@ class ClusterDownload(Download):
     async def valid(self) -> bool:
         """Whether the source reports valid content. If the source fails first, the next candidate that has the content
         reports instead."""
-        problems: list[str] = []
+        problems: Failures = {}
         if self._node is not None and self._source is not None:
             node, source = self._node, self._source
             try:
                 return await node.ask_to_hash(self._end, source.valid)
             except (RemoteError, ConnectionLost) as error:
-                problems.append(f"{node.name}: {error}")
+                problems[node.name] = str(error)
             await self._leave()
             # No bytes are left, so the next candidate's content is small: it has reported already that it is valid.
             await self._next(0, problems)
         if problems and self._small is None:
-            raise ConnectionLost("no node could confirm that the content is valid: " + "; ".join(problems))
+            raise ConnectionLost("no node could confirm that the content is valid: " + listed(problems))
         await trio.lowlevel.checkpoint_if_cancelled()
         return self._small is not None and self._small.valid
 

@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 import trio
 
 from p2pannex.cluster.admission import Admission
-from p2pannex.cluster.ask import Failures, listed
+from p2pannex.cluster.ask import Failures, NotDelivered, listed
 from p2pannex.cluster.block_queue import PIECES, QUEUE, BlockQueue, Memory
 from p2pannex.cluster.copies import Outcomes
 from p2pannex.cluster.downloads import SMALL_CONTENT, TRANSFER_CLOSE_TIMEOUT
@@ -72,9 +72,10 @@ class _TargetTask:
     @property
     def failures(self) -> Failures:
         """The nodes of this target that did not store the content."""
+        if isinstance(self.problem, NotDelivered):
+            return self.problem.failures
         if self.problem is not None:
-            own: Failures | None = getattr(self.problem, "failures", None)
-            return own or {node.name: str(self.problem) for node in self.target.nodes}
+            return {node.name: str(self.problem) for node in self.target.nodes}
         if not isinstance(self.outcome, Stored):
             reason = self.outcome.reason if self.outcome is not None and self.outcome.reason else NO_REASON
             return {node.name: reason for node in self.target.nodes}

@@ -29,11 +29,11 @@ they do not count after a restart of the machine.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -44,6 +44,7 @@ import trio
 from p2pannex.cluster.health import LONGEST_BACK_OFF, SAME_TIME, Remembered
 from p2pannex.errors import RemoteError
 from p2pannex.system.clock import Clock, SystemClock, read_boot_id
+from p2pannex.system.durability import replace_file
 from p2pannex.system.file_locks import try_lock
 
 REMEMBERED = 600.0
@@ -65,15 +66,12 @@ class HealthFiles:
         self.directory = os.fsencode(directory)
         self.make_directory = make_directory
         self.clock = clock or SystemClock()
-        self._boot: str | None = None
         self._seen = self._stamp()
 
-    @property
+    @functools.cached_property
     def boot(self) -> str:
         """The id of this boot. It is read at the first call: not at all, as long as no node fails."""
-        if self._boot is None:
-            self._boot = read_boot_id()
-        return self._boot
+        return read_boot_id()
 
     def of(self, uuid: str, *, via: Iterable[str] = (), opened_with: object = None) -> NodeMemory:
         """The memory of one node. `via`: as `Node.via`. `opened_with`: all settings that the node was opened with; if
@@ -154,7 +152,7 @@ class NodeMemory:
         }
         with suppress(OSError):
             self._files.make_directory(self._files.directory)
-            _replace(self._path, json.dumps(table).encode())
+            replace_file(self._path, json.dumps(table).encode(), durable=False)
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
@@ -177,20 +175,6 @@ def _time(value: float | None) -> float:
 
 def _number(value: float) -> float | None:
     return None if math.isinf(value) else value
-
-
-def _replace(path: bytes, text: bytes) -> None:
-    """Replace a file, atomically for readers."""
-    new = path + b"." + secrets.token_hex(8).encode()
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "wb") as file:
-            file.write(text)
-        os.rename(new, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(new)
-        raise
 
 
 __all__ = ["REMEMBERED", "HealthFiles", "NodeMemory"]

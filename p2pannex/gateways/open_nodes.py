@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 TRANSFERS_INTERVAL = 1.0
 """Seconds between two checks whether a node that is to be closed still has transfers."""
 
+CLOSE_TIMEOUT = 10.0
+"""Seconds that closing all nodes may take, at the end of a gateway."""
+
 
 class OpenNodes:
     """The open nodes. Their tasks run in the nursery that is passed to `open`."""
@@ -35,7 +38,7 @@ class OpenNodes:
         """Close the node's service as soon as it has no transfers."""
         self._leaving[node].set()
 
-    async def close(self, seconds: float) -> None:
+    async def close(self, seconds: float = CLOSE_TIMEOUT) -> None:
         """Close all services. Waits for at most `seconds`; services that take longer are ended with the nursery."""
         with trio.move_on_after(seconds, shield=True):
             for leaving in self._leaving.values():

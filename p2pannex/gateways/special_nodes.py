@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
-from p2pannex.cluster.ask import Failures, ask_all
+from p2pannex.cluster.ask import Failures, NotDelivered, ask_all
 from p2pannex.cluster.node import COST, TRANSFERS
 from p2pannex.cluster.upload_target import SharedUploadNode, UploadTarget
 from p2pannex.errors import ConnectionLost, RemoteError
@@ -89,14 +89,6 @@ async def _ask(count: int, request: Callable[P, Awaitable[T]], /, *args: P.args,
     return await request(*args, **named)
 
 
-class NotDelivered(RemoteError):
-    """None of several special remotes stored the content. `failures`: the reason of each."""
-
-    def __init__(self, failures: Failures) -> None:
-        super().__init__("; ".join(sorted(failures.values())))
-        self.failures = failures
-
-
 class _Delivery:
     """Delivers one content from the spool to the special remotes that lack it."""
 
@@ -106,22 +98,10 @@ class _Delivery:
 
     async def deliver(self, path: bytes) -> Stored | NotStored:
         """Store the file in all of them at the same time. RemoteError if none of them stored it."""
-        stored: set[str] = set()
-        failures: Failures = {}
-
-        async def store(node: SpecialNode) -> None:
-            try:
-                await node.ask(node.store.store_file, self._key, path)
-                stored.add(node.uuid)
-            except (RemoteError, ConnectionLost) as error:
-                failures[node.name] = str(error)
-
-        async with trio.open_nursery() as nursery:
-            for node in self._nodes:
-                nursery.start_soon(store, node)
-        if not stored:
+        replies, failures = await ask_all(self._nodes, lambda node: node.ask(node.store.store_file, self._key, path))
+        if not replies:
             raise NotDelivered(failures)
-        return Stored(frozenset(stored), failures)
+        return Stored(frozenset([node.uuid for node in replies]), failures)
 
     async def holders(self) -> frozenset[str]:
         present, _, _ = await _presence(self._key, self._nodes)

@@ -77,9 +77,11 @@ class AnnexConfig:
     @property
     def private_uuids(self) -> frozenset[str]:
         """The repositories about which nothing is recorded in the git-annex branch."""
-        from p2pannex.git_annex.remotes import git_remotes
+        private: set[str | None] = set()
+        if any(name.endswith(".annex-private") for name in self.values):  # otherwise nothing need be imported and read
+            from p2pannex.git_annex.remotes import git_remotes
 
-        private = {remote.uuid for remote in git_remotes(self.values) if remote.private}
+            private |= {remote.uuid for remote in git_remotes(self.values) if remote.private}
         if is_true(self.values.get("annex.private")):
             private.add(self.uuid)
         return frozenset(uuid for uuid in private if uuid)

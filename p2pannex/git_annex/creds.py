@@ -21,7 +21,7 @@ from collections.abc import Collection
 
 import trio
 
-from p2pannex.access import MAX_FILE, Grant, Mode, TokensUnreadable
+from p2pannex.access import INVALID, MAX_FILE, Grant, Mode, TokensUnreadable
 from p2pannex.child_environment import child_environment
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class P2PAuth:
 
     def refusal(self, token: str) -> str:
         """Why `verify` returns None for `token`: a line for logs, without the token."""
-        return "its token is not valid"
+        return INVALID
 
     def surviving(self, grants: Collection[Grant]) -> set[Grant]:
         """Those of `grants`, which `verify` returned, whose tokens are still in the file."""

@@ -120,8 +120,7 @@ class AnnexLayout:
 
     def share(self, path: bytes) -> None:
         """Give a new file or directory the permissions that core.sharedRepository asks for."""
-        if self.sharing.shared:
-            (self.sharing.directory if os.path.isdir(path) else self.sharing.file)(path)
+        self.sharing.share(path)
 
     def install(self, partial: bytes, path: bytes) -> set[bytes]:
         directory = os.path.dirname(path)
@@ -151,8 +150,7 @@ class AnnexLayout:
         self.make_directories(os.path.dirname(bad))
         directory = os.path.dirname(path)
         try:
-            if self.hooks.thaw:
-                self.hooks.thaw.run(path)
+            self.hooks.thaw.run(path)
             self.within(directory, lambda: rename(path, bad, bad + b".new"))
         finally:
             self.remove_empty(directory)

@@ -101,19 +101,14 @@ class PidLocks:
         try:
             try:
                 os.link(new, self._path)
-            except FileExistsError:
-                if not self._is_left_over():
-                    return False
-                os.rename(new, self._path)  # the side lock keeps other processes from doing the same
             except OSError as error:
                 if not is_unsupported(error):
                     raise
-                try:
-                    _write(self._path, content)
-                except FileExistsError:
-                    if not self._is_left_over():
-                        return False
-                    os.rename(new, self._path)
+                _write(self._path, content)
+        except FileExistsError:
+            if not self._is_left_over():
+                return False
+            os.rename(new, self._path)  # the side lock keeps other processes from doing the same
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(new)

@@ -34,15 +34,22 @@ class Sharing:
         """The permission bits that new files get in addition to those that the umask allows."""
         return self._mode or (0o600 | self._extra if self._extra else 0)
 
+    def share(self, path: bytes) -> None:
+        """`file` or `directory`, as it is one or the other."""
+        if self.shared:
+            (self.directory if os.path.isdir(path) else self.file)(path)
+
     def file(self, path: bytes) -> None:
         """Give a new file the permissions that core.sharedRepository asks for."""
         if self.shared:
-            chmod(path, self._mode or stat.S_IMODE(os.stat(path).st_mode) | self._extra)
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            _change(path, mode, self._mode or mode | self._extra)
 
     def directory(self, path: bytes) -> None:
         """Give a new directory the permissions that core.sharedRepository asks for."""
         if self.shared:
-            chmod(path, self._directory_mode(stat.S_IMODE(os.stat(path).st_mode)))
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            _change(path, mode, self._directory_mode(mode))
 
     def object_mode(self, mode: int) -> int:
         """The permissions of an object file. `mode` is what the umask gave it when it was made."""
@@ -63,3 +70,8 @@ class Sharing:
             return mode
         mode = mode | self._extra if self._mode is None else self._mode
         return mode | (mode & 0o444) >> 2 | stat.S_ISGID
+
+
+def _change(path: bytes, mode: int, wanted: int) -> None:
+    if mode != wanted:
+        chmod(path, wanted)

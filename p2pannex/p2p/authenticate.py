@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import trio
 
-from p2pannex.access import Grant
+from p2pannex.access import INVALID, Grant
 from p2pannex.errors import ConnectionLost, RemoteError
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.pool import close
@@ -32,9 +32,6 @@ DEADLINE = 30.0
 
 DELAY = 2.0
 """Seconds before the server replies to a wrong token."""
-
-INVALID = "its token is not valid"
-"""Why a client was not accepted, in the server's log."""
 
 Verify = Callable[[str], Grant | None]
 """Returns what a token grants, or None. RemoteError if that cannot be determined; the client then gets ERROR."""

@@ -22,7 +22,6 @@ from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side
 from p2pannex.protocol.messages import MAX_LINE
 from p2pannex.transports.pump import SMALL_BODY
-from p2pannex.transports.remote_shells import SHELLS, remote_shells
 from p2pannex.url_syntax import ExecURL, NetworkURL, SshURL, TcpURL, TlsURL, UnixURL
 
 if TYPE_CHECKING:
@@ -108,6 +107,7 @@ async def _run_remote_shell(run: Callable[[str], Awaitable[StreamPeer]], account
     for it here takes no round trip of its own.
     """
     from p2pannex.transports.process import ProcessEnded, Unreachable
+    from p2pannex.transports.remote_shells import remote_shells
 
     shells = remote_shells()
     first, second = shells.order(account)
@@ -153,6 +153,7 @@ async def _first_line(peer: StreamPeer) -> bytes:
 def _none_serves(account: str, failures: Mapping[str, ConnectionLost]) -> ConnectionLost:
     """The error if no program serves: those of the programs that ran and refused, if there are any."""
     from p2pannex.transports.process import COMMAND_NOT_FOUND, ProcessEnded
+    from p2pannex.transports.remote_shells import SHELLS
 
     refused: dict[str, str] = {}  # the programs by their errors: equal ones, if both names are one program, count once
     for program, error in failures.items():

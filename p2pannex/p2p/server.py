@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -36,13 +37,15 @@ from p2pannex.p2p.client_watch import ClientWatch
 from p2pannex.p2p.peer import Peer
 from p2pannex.p2p.ref_changes import RefChanges
 from p2pannex.p2p.session_service import SessionService
-from p2pannex.p2p.shares import ClientShares, Shares
 from p2pannex.protocol import messages as m
 from p2pannex.protocol.conversation import BETWEEN_REQUESTS, CLIENT, SERVER, TABLE, State
 from p2pannex.protocol.errors import RemoteProtocolError
 from p2pannex.restrictions import APPEND_ONLY, LIMITED, Restrictions
 from p2pannex.service import AlreadyHave, NotLocked, NotStored, Service, Stored, TooManyLocks, Upload
 from p2pannex.transports import pump
+
+if TYPE_CHECKING:
+    from p2pannex.p2p.shares import ClientShares, What
 
 CLOSE_TIMEOUT = 60.0
 """Seconds that closing may take: of a connection, a lock, or a service that was made for one client."""
@@ -79,8 +82,7 @@ async def serve(
     """
     failure: Exception | None = None
     restrictions = Restrictions(mode.value, LIMITED if limited else "")
-    limits = shares or ClientShares(Shares())
-    session = _Session(peer, service, restrictions, max_version, idle_timeout, report, limits)
+    session = _Session(peer, service, restrictions, max_version, idle_timeout, report, shares)
     try:
         async with trio.open_nursery() as nursery:
             watch = ClientWatch(peer, nursery.cancel_scope)
@@ -114,7 +116,7 @@ class _Session:
         max_version: int,
         idle_timeout: float,
         report: Callable[[str], object] | None,
-        shares: ClientShares,
+        shares: ClientShares | None,
     ) -> None:
         self.peer = peer
         self.clocked = SessionService(service)
@@ -123,9 +125,13 @@ class _Session:
         self.restrictions = restrictions
         self.max_version = max_version
         self.idle_timeout = idle_timeout
-        self.report = report
+        self.report: Callable[[str], object] = report or (lambda reason: None)
         self.changes = RefChanges(peer)
         self.shares = shares
+
+    def share(self, what: What) -> AbstractContextManager[None]:
+        """A context manager in which the client has taken one of `what` (`ClientShares.take`)."""
+        return nullcontext() if self.shares is None else self.shares.take(what)
 
     @property
     def service(self) -> Service:
@@ -168,7 +174,7 @@ class _Session:
 
     async def failed(self, error: RemoteError | ConnectionLost) -> None:
         """Reply ERROR to the request that failed, if the client waits for a reply."""
-        if self.report is not None and not isinstance(error, Unsupported):
+        if not isinstance(error, Unsupported):
             self.report(str(error))
         conversation = self.peer.conversation
         if m.Error in conversation.allowed(SERVER):
@@ -227,7 +233,7 @@ class _Session:
         self.peer.queue(m.Success() if present else m.Failure())
 
     async def lock_content(self, request: m.LockContent) -> None:
-        with self.shares.take("locks"):
+        with self.share("locks"):
             await self.locked(request)
 
     async def locked(self, request: m.LockContent) -> None:
@@ -238,7 +244,7 @@ class _Session:
         try:
             lock = await self.clocked.ask(lambda service: service.lock(request.key))
         except NotLocked as error:
-            if self.report is not None and isinstance(error, TooManyLocks):
+            if isinstance(error, TooManyLocks):
                 self.report(str(error))
             self.peer.queue(m.Failure())
             return
@@ -249,7 +255,7 @@ class _Session:
                 await lock.release()
                 released = True
         finally:
-            if not released:
+            if not released and self.shares is not None:
                 self.shares.lose_lock()
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await lock.aclose()
@@ -257,7 +263,7 @@ class _Session:
     async def remove(self, request: m.Remove | m.RemoveBefore) -> None:
         before = request.timestamp if isinstance(request, m.RemoveBefore) else None
         removal = await self.clocked.remove(request.key, before)
-        if self.report is not None and removal.reason:
+        if removal.reason:
             self.report(removal.reason)
         self.outcome(removal.ok, removal.uuids)
 
@@ -277,7 +283,7 @@ class _Session:
             await download.finish(isinstance(await self.next_message(), m.Success | m.SuccessPlus))
 
     async def put(self, request: m.Put) -> None:
-        with self.shares.take("uploads"):
+        with self.share("uploads"):
             await self.upload(request)
 
     async def upload(self, request: m.Put) -> None:
@@ -295,7 +301,7 @@ class _Session:
             else:
                 assert isinstance(announced, m.Data)
                 outcome = await self.receive_body(upload, announced.length)
-            if self.report is not None and isinstance(outcome, NotStored) and outcome.reason:
+            if isinstance(outcome, NotStored) and outcome.reason:
                 self.report(outcome.reason)
             self.outcome(isinstance(outcome, Stored), outcome.uuids)
 

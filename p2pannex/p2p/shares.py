@@ -14,14 +14,16 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import trio
 from attrs import frozen
 
 from p2pannex.errors import RemoteError
-from p2pannex.p2p.limits import Share
 from p2pannex.service import RETENTION
+
+if TYPE_CHECKING:
+    from p2pannex.p2p.limits import Share
 
 What = Literal["connections", "locks", "uploads"]
 
@@ -37,7 +39,7 @@ class Shares:
         self._taken: Counter[tuple[str, What]] = Counter()
         self._lost: Counter[str] = Counter()
         self._expiries: deque[tuple[float, tuple[Holder, ...]]] = deque()
-        """When each lost lock expires, and for whom it counts, in the order of time."""
+        """The lost locks, in the order in which they expire: when each does, and the holders that it counts for."""
 
     @contextmanager
     def take(self, what: What, holders: tuple[Holder, ...]) -> Iterator[None]:

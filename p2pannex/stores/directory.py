@@ -24,6 +24,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 import trio
 
 from p2pannex.errors import RemoteError
+from p2pannex.git_annex.sharing import Sharing
 from p2pannex.keys.key import Key
 from p2pannex.service import AlreadyHave, Upload
 from p2pannex.stores.directory_config import NO_STORE, checked_uuid, config_path, new_uuid, positive, read_config
@@ -35,7 +36,7 @@ from p2pannex.stores.files.retention import LOCKS, LOCKS_PER_KEY, LockLimits, Re
 from p2pannex.system.clock import Clock, SystemClock
 from p2pannex.system.disk_errors import disk_errors
 from p2pannex.system.disk_work import DiskWork
-from p2pannex.system.durability import file_durable, make_directories, names_durable
+from p2pannex.system.durability import make_directories, names_durable, replace_file
 from p2pannex.system.file_locks import KERNEL_LOCKS
 from p2pannex.system.fsync_batch import run_blocking
 from p2pannex.system.unsupported import chmod, rename
@@ -65,20 +66,13 @@ class NotAStore(RemoteError):
     """The directory has no directory store, or one that cannot be used."""
 
 
-def is_shared(directory: bytes) -> bool:
-    """Whether the group of the store's directory may write to it, and so may use the whole store."""
+def _sharing(directory: bytes) -> Sharing:
+    """With its group, if that may write to the store's directory, and so may use the whole store."""
     try:
-        return bool(os.stat(directory).st_mode & stat.S_IWGRP)
+        shared = os.stat(directory).st_mode & stat.S_IWGRP
     except OSError:
-        return False
-
-
-def share_with_group(path: bytes) -> None:
-    """Let the group use a new file or directory as its owner does, whatever the umask is."""
-    mode = os.stat(path).st_mode
-    extra = stat.S_ISGID | stat.S_IRWXG if stat.S_ISDIR(mode) else stat.S_IRGRP | stat.S_IWGRP
-    if mode & extra != extra:
-        chmod(path, stat.S_IMODE(mode) | extra)
+        shared = 0
+    return Sharing("group" if shared else None)
 
 
 class DirectoryLayout:
@@ -89,7 +83,7 @@ class DirectoryLayout:
     removes_quickly = True
 
     def __init__(self, directory: bytes) -> None:
-        self._shared = is_shared(directory)
+        self._sharing = _sharing(directory)
         self.root = os.path.join(directory, b"annex", b"objects")
         self._tmp = os.path.join(directory, b"annex", b"tmp")
         self._bad = os.path.join(directory, b"annex", b"bad")
@@ -105,8 +99,7 @@ class DirectoryLayout:
         return self._tmp + b"/" + key.file_name
 
     def share(self, path: bytes) -> None:
-        if self._shared:  # otherwise the umask decides
-            share_with_group(path)
+        self._sharing.share(path)  # nothing if it is not shared: the umask decides then
 
     def prepare(self, path: bytes) -> bool:
         return False  # `create` makes the directory; if it is missing, the store is damaged
@@ -220,7 +213,7 @@ class DirectoryStore(ObjectStore):
                 above = os.path.dirname(directory)
                 run_blocking(names_durable(os.path.join(directory, b"annex"), min(found, above, key=len)))
             except BaseException:
-                for name in (b"annex", b"p2pannex.toml", b"p2pannex.toml.new"):
+                for name in (b"annex", b"p2pannex.toml"):
                     _remove_all(os.path.join(directory, name))  # so that the directory can be used for another try
                 raise
         return cls(directory)
@@ -254,18 +247,12 @@ def _fill(directory: bytes, config: bytes) -> None:
     for name in WRITERS_ONLY:
         limit_to_writers(os.path.join(directory, b"annex", name))
     Exclusion(os.path.join(directory, b"annex", b"exclusion")).prepare()
-    if is_shared(directory):
-        for path, _, files in os.walk(os.path.join(directory, b"annex")):
-            for made in (path, *(os.path.join(path, name) for name in files)):
-                share_with_group(made)
+    sharing = _sharing(directory)
+    for path, _, files in os.walk(os.path.join(directory, b"annex")):
+        for made in (path, *(os.path.join(path, name) for name in files)):
+            sharing.share(made)
     # The configuration is written last, and atomically: a directory that has one is a complete store.
-    new = config_path(directory) + b".new"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    with open(fd, "wb") as file:
-        file.write(config)
-        file.flush()
-        run_blocking(file_durable(fd))
-    os.rename(new, config_path(directory))
+    replace_file(config_path(directory), config, mode=0o666)
 
 
 def _remove_all(path: bytes) -> None:

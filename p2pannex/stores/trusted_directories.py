@@ -22,10 +22,9 @@ NAME = "trusted-directories"
 
 def list_path() -> bytes:
     """The path of the list. It need not exist."""
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(base):  # the specification of XDG_CONFIG_HOME says to ignore it then
-        base = os.path.join(os.path.expanduser("~"), ".config")
-    return os.fsencode(os.path.join(base, "p2pannex", NAME))
+    from p2pannex.system.user_directories import config_directory  # mostly the list is not read: see above
+
+    return os.fsencode(os.path.join(config_directory(), NAME))
 
 
 def trusted_directories() -> dict[bytes, int]:

@@ -46,21 +46,26 @@ def start_writing_back(fd: int, offset: int, length: int) -> None:
             os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
 
 
-def replace_file(path: bytes, text: bytes) -> None:
-    """Replace a small file atomically and durably. Only its owner may read it. An OSError leaves the old one."""
+def replace_file(path: bytes, text: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+    """Replace a small file atomically, and durably unless `durable` is false. An OSError leaves the old one.
+
+    `mode`: the permissions of the file, as far as the umask allows them.
+    """
     new = path + b"." + secrets.token_hex(8).encode()
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with open(fd, "wb") as file:
             file.write(text)
             file.flush()
-            run_blocking(file_durable(fd))
+            if durable:
+                run_blocking(file_durable(fd))
         os.rename(new, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(new)
         raise
-    run_blocking(directory_durable(os.path.dirname(path)))
+    if durable:
+        run_blocking(directory_durable(os.path.dirname(path)))
 
 
 def file_durable(fd: int) -> Fsyncs[None]:

@@ -99,10 +99,10 @@ def _locking(fd: int, *, own: bool = False) -> Iterator[int]:
 def _user_of(process: int) -> str:
     import pwd
 
+    user = _user(process)
     try:
-        user = os.stat(f"/proc/{process}").st_uid
-        return f" of user {pwd.getpwuid(user).pw_name}"
-    except (OSError, KeyError):
+        return "" if user is None else f" of user {pwd.getpwuid(user).pw_name}"
+    except KeyError:
         return ""
 
 
@@ -253,6 +253,12 @@ class KernelLocks:
 
 
 KERNEL_LOCKS: Locks = KernelLocks()
+
+
+def close_lock(fd: int, locks: Locks = KERNEL_LOCKS) -> None:
+    """Close a lock file. An error is no reason to fail: nothing was written to it, and the lock is released anyway."""
+    with suppress(OSError):
+        locks.close(fd)
 
 
 def is_at(status: os.stat_result, path: bytes) -> bool:

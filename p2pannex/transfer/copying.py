@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from p2pannex.errors import ConnectionLost, RemoteError
@@ -68,13 +69,9 @@ async def _is_wrong(source: Service, key: Key, file: bytes | None) -> bool:
     verifier = key.verifier()
     if not verifier.conclusive:
         return False
-
-    async def update(view: memoryview) -> None:
-        await hash_block(verifier, view)
-
     try:
         async with await source.get(key, file=file) as download:
-            await move(download.length, download.readinto, update, lambda count: None)
+            await move(download.length, download.readinto, partial(hash_block, verifier))
             await download.valid()
             wrong = not verifier.valid()
             await finish_download(download, received=not wrong)

@@ -261,9 +261,8 @@ class SocketListener:
         self._socket.close()
 
 
-def _identity(path: bytes) -> tuple[int, int] | None:
+def _identity(path: bytes) -> tuple[int, int, int] | None:
     try:
-        status = os.lstat(path)
+        return _made(os.lstat(path))
     except OSError:
         return None
-    return status.st_dev, status.st_ino

@@ -136,6 +136,7 @@ class ProcessStream(DescriptorStream):
         """Limit the captured standard error on disk. The child appends to the file, so emptying it is safe."""
         if self._errors is not None and os.fstat(self._errors.fileno()).st_size > KEPT:
             os.ftruncate(self._errors.fileno(), 0)
+            self._errors_read = 0
 
     def new_error_lines(self) -> list[str]:
         """The lines that were captured of its standard error since the last call; none if it is not captured."""
@@ -143,8 +144,6 @@ class ProcessStream(DescriptorStream):
             return []
         data = os.pread(self._errors.fileno(), KEPT, self._errors_read)
         self._errors_read += len(data)
-        if not data and self._errors_read and self._errors_read > os.fstat(self._errors.fileno()).st_size:
-            self._errors_read = 0  # the file was emptied meanwhile
         return [line.strip() for line in data.decode(errors="replace").splitlines() if line.strip()]
 
     def _last_lines(self) -> str:

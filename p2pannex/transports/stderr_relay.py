@@ -14,7 +14,7 @@ import threading
 
 import trio
 
-from p2pannex.terminal import safe
+from p2pannex.terminal import safe_lines
 
 READ = 16 * 1024
 DRAIN = 0.2
@@ -70,8 +70,7 @@ class StderrRelay:
 
 def show(text: str) -> None:
     """Write text from elsewhere to standard error, with its line breaks. OSError if it is closed."""
-    shown = "\n".join([safe(line) for line in text.replace("\r\n", "\n").split("\n")])
-    data = shown.encode("utf-8", "replace")
+    data = safe_lines(text.replace("\r\n", "\n")).encode("utf-8", "replace")
     while data:
         data = data[os.write(2, data) :]
 

@@ -22,7 +22,7 @@ from p2pannex.errors import AccessDenied, ConnectionLost
 from p2pannex.p2p.dial import open_socket_peer
 from p2pannex.p2p.handshake import AuthenticationFailed, WrongRepository
 from p2pannex.service import NotLocked
-from p2pannex.terminal import safe_line
+from p2pannex.terminal import safe_line, shortened
 from p2pannex.transfer.errors import NotStoredError, WrongContent, WrongContentNotStored
 from p2pannex.transports.sockets import TcpAddress
 from p2pannex.transports.tls import client_tls
@@ -149,6 +149,9 @@ def test_a_missing_token_is_reported_with_the_url() -> None:
     error = AuthenticationFailed("this server requires a token, and none was given")
     error.add_note("tcp://host:1")
     assert describe(error)[1].endswith("p2pannex token save tcp://host:1")
+    shortened_url = AuthenticationFailed("this server requires a token, and none was given")
+    shortened_url.add_note(shortened(f"tls://host:1?ca=/{'long/' * 30}ca.pem", 80))
+    assert describe(shortened_url)[1].endswith("p2pannex token save URL"), "a part of a URL would be no help"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import click
 
 from p2pannex.cli import exit_codes
 from p2pannex.cli.errors import complain
+from p2pannex.cli.log_lines import silence
 from p2pannex.cli.options import prints
 from p2pannex.cli.output import Output
 from p2pannex.terminal import safe, safe_line
@@ -42,7 +43,6 @@ def status(directory: str, watch: bool, output: Output) -> int:
 
 
 async def _status(directory: str, watch: bool, output: Output) -> int:
-    import logging
     from functools import partial
 
     import trio
@@ -51,7 +51,7 @@ async def _status(directory: str, watch: bool, output: Output) -> int:
     from p2pannex.gateways.directory.node_status import StatusReader
     from p2pannex.urls import open_url
 
-    logging.getLogger("p2pannex").addHandler(logging.NullHandler())  # the table shows what would be logged
+    silence()  # the table shows what would be logged
     async with GatewayDirectory(directory, partial(open_url, capture_stderr=True), report=False) as gateway:
         reader = StatusReader(gateway)
         if not watch:

@@ -6,13 +6,13 @@ are measured. `stores_tour` is the first part, `cluster_tour` the second; `view`
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 from collections.abc import Sequence
 
 import click
 
+from p2pannex.cli.log_lines import silence
 from p2pannex.cli.options import prints
 from p2pannex.cli.output import Output
 from p2pannex.cli.quickstart.cluster_tour import ClusterTour
@@ -39,7 +39,7 @@ def quickstart(files: tuple[str, ...], directory: str | None, output: Output) ->
     """
     import trio
 
-    logging.getLogger("p2pannex").addHandler(logging.NullHandler())  # the tour shows what would be logged
+    silence()  # the tour shows what would be logged
     view: View = JsonView() if output.as_json else QuietView() if output.quiet else RichView()
     with work_folder(directory) as folder:
         trio.run(_Tour(folder, files, directory, view, output).run)

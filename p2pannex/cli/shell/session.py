@@ -23,7 +23,6 @@ from p2pannex.p2p.stream_peer import StreamPeer
 from p2pannex.protocol.conversation import Side, State
 from p2pannex.restrictions import APPEND_ONLY, LIMITED, READ_ONLY, Restrictions
 from p2pannex.service import Service
-from p2pannex.stores.annex.store import AnnexStore
 from p2pannex.stores.directory import DirectoryStore
 from p2pannex.stores.directory_config import is_gateway
 from p2pannex.system.disk_work import Batched, Inline
@@ -35,6 +34,12 @@ if TYPE_CHECKING:
 
 def _store(path: str) -> Service:
     return DirectoryStore(path, disk_work=Inline())
+
+
+def _annex(path: str) -> Service:
+    from p2pannex.stores.annex.store import AnnexStore  # other kinds of repositories need not wait for it
+
+    return AnnexStore(path, disk_work=Inline())
 
 
 def _gateway(path: str) -> Service:
@@ -52,7 +57,7 @@ def _served(served: Served) -> Service:
 
 
 OPEN: dict[str, Callable[[str], Service]] = {
-    "annex": lambda path: AnnexStore(path, disk_work=Inline()),
+    "annex": _annex,
     "directory": lambda path: _gateway(path) if is_gateway(os.fsencode(path)) else _store(path),
 }
 """How to open each kind of repository that `p2pannex.cli.shell.main.identify` returns."""

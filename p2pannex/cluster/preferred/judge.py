@@ -104,7 +104,7 @@ class _Judge:
             case Balanced():
                 return self._balanced(term)
             case _:
-                return self.judge(term)
+                raise AssertionError(f"no term: {term}")
 
     def _matches(self, glob: Glob) -> bool:
         file = self._facts.file

@@ -53,9 +53,6 @@ log = logging.getLogger(__name__)
 CONFIG_INTERVAL = 1.0
 """Seconds between two checks of the configuration."""
 
-NODES_CLOSE_TIMEOUT = 10.0
-"""Seconds that closing all nodes may take, at the end."""
-
 OTHER_CONNECTIONS = 16
 """Connections to a node besides those for its transfers: for other requests, and for locks, each of which holds one."""
 
@@ -215,17 +212,17 @@ class GatewayDirectory(Cluster):
                 node = await self._open(name, wanted)
                 await self._nodes.open(node, self._nursery)
             except (RemoteError, ConnectionLost) as error:
-                self.problems[name] = str(error)
-                if before.get(name) != str(error):
-                    log.warning("node %s cannot be opened: %s", name, safe_line(str(error)))
-                node = Node(name, Unavailable(wanted.uuid, str(error)), cost=wanted.cost)
-            if name in before and name not in self.problems:
-                log.warning("node %s was opened", name)
+                problem = self.problems[name] = str(error)
+                if before.get(name) != problem:
+                    log.warning("node %s cannot be opened: %s", name, safe_line(problem))
+                node = Node(name, Unavailable(wanted.uuid, problem), cost=wanted.cost)
+            else:
+                node.health.memory = self._health.of(node.uuid, opened_with=wanted.opened_with)
+                if name in before:
+                    log.warning("node %s was opened", name)
             if known is not None:
                 self._remove_node(name)
             self._opened[name] = _Opened(wanted, node)
-            if name not in self.problems:
-                node.health.memory = self._health.of(node.uuid, opened_with=wanted.opened_with)
             self.add(node)
 
     def _remove_node(self, name: str) -> None:
@@ -261,7 +258,7 @@ class GatewayDirectory(Cluster):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._probes.stop()
-        await self._nodes.close(NODES_CLOSE_TIMEOUT)
+        await self._nodes.close()
         if self._status is not None:
             self._status.close()
         await super().__aexit__(kind, error, trace)

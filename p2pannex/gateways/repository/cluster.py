@@ -38,7 +38,6 @@ from p2pannex.gateways.repository.rules import Route, Rules
 from p2pannex.gateways.repository.state import read_logs, reread, stamp
 from p2pannex.gateways.repository.wanted import Preferences
 from p2pannex.git_annex.branch.branch import Branch
-from p2pannex.git_annex.branch.owed import LOG_ROOM
 from p2pannex.git_annex.branch.sizes import repository_sizes
 from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.logs import names
@@ -56,9 +55,6 @@ REPOSITORY_INTERVAL = 1.0
 
 RETRY = 10.0
 """Seconds until opening a node is tried again after it failed."""
-
-NODES_CLOSE_TIMEOUT = 10.0
-"""Seconds that closing all nodes may take, at the end."""
 
 SIZES_AGE = 60.0
 """Seconds for which the sizes of the repositories are used before they are computed again."""
@@ -137,7 +133,7 @@ class RepositoryCluster(Cluster):
             return False
 
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
-        self._log.require_writable(key, room=LOG_ROOM)
+        self._log.require_writable(key, True)
         answer = await super().put(key, file)
         if isinstance(answer, Upload):
             self._log.prefetch(key)
@@ -146,7 +142,7 @@ class RepositoryCluster(Cluster):
         return answer
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
-        self._log.require_writable(key)
+        self._log.require_writable(key, False)
         self._log.prefetch(key)
         removal = await super().remove(key, before=before)
         await self._log.record(key, removal.uuids, False)
@@ -308,7 +304,7 @@ class RepositoryCluster(Cluster):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._probes.stop()
-        await self._open_nodes.close(NODES_CLOSE_TIMEOUT)
+        await self._open_nodes.close()
         try:
             await super().__aexit__(kind, error, trace)
         finally:

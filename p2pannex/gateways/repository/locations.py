@@ -43,10 +43,10 @@ class NodeLog:
         self._writing = trio.Lock()
         self._idle = IdleCommits(self.commit)
 
-    def require_writable(self, key: Key, *, room: int = 0) -> None:
-        """RemoteError if the log could not be written now. `room`: bytes that must be free for it."""
+    def require_writable(self, key: Key, present: bool) -> None:
+        """RemoteError if it could not be logged now that the content is present, or not."""
         check_owed(len(self._owed), OWED_MAX)
-        self._branch.require_writable(key, room=room)
+        self._branch.require_writable(key, room=LOG_ROOM if present else 0)
 
     def prefetch(self, key: Key) -> None:
         """Prepare for a `record` of this key, which will probably follow."""
@@ -159,7 +159,7 @@ class LoggedRemote(Service):
         return await self._inner.lock(key)
 
     async def remove(self, key: Key, *, before: int | None = None) -> Removal:
-        self._log.require_writable(key)
+        self._log.require_writable(key, False)
         self._log.prefetch(key)
         removal = await self._inner.remove(key, before=before)
         gone = removal.uuids | ({self.uuid} if removal.ok else frozenset())
@@ -170,7 +170,7 @@ class LoggedRemote(Service):
         return await self._inner.timestamp()
 
     async def put(self, key: Key, file: bytes | None = None) -> Upload | AlreadyHave:
-        self._log.require_writable(key, room=LOG_ROOM)
+        self._log.require_writable(key, True)
         answer = await self._inner.put(key, file)
         own = frozenset({self.uuid})
         if isinstance(answer, Upload):

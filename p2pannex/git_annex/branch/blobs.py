@@ -23,7 +23,7 @@ def read_blobs(run: Run, names: Sequence[bytes], limit: int) -> Iterator[bytes |
     """
     for start in range(0, len(names), BATCH_BLOBS):
         some = names[start : start + BATCH_BLOBS]
-        listed = run("cat-file", "--batch-check=%(objectsize)", input=_lines(some)).split(b"\n")
+        listed = run("cat-file", "--batch-check=%(objectsize)", input=lines(some)).split(b"\n")
         sizes = [_size(name, line) for name, line in zip(some, listed, strict=False)]
         batch: list[bytes] = []
         total = 0
@@ -50,7 +50,7 @@ def _size(name: bytes, line: bytes) -> int:
 def _contents(run: Run, names: Sequence[bytes]) -> Iterator[bytes]:
     if not names:
         return
-    output = run("cat-file", "--batch", input=_lines(names))
+    output = run("cat-file", "--batch", input=lines(names))
     position = 0
     for name in names:
         end = output.index(b"\n", position)
@@ -64,5 +64,6 @@ def _in_order(texts: Sequence[bytes | None], contents: Iterator[bytes]) -> Itera
         yield None if text is None else next(contents)
 
 
-def _lines(names: Sequence[bytes]) -> bytes:
+def lines(names: Sequence[bytes]) -> bytes:
+    """Names as git reads them from standard input."""
     return b"".join([name + b"\n" for name in names])

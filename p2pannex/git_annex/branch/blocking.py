@@ -180,12 +180,12 @@ class BlockingBranch:
     def commit(self, message: str = "update") -> bool:
         """The same as `Branch.commit`."""
         settings = self._commits
-        if settings is None:
-            return commit_journal(self.git, self.journal, message, log_max=self.log_max)
-        if not settings.always or not self.journal.names():
-            return False
-        committed = commit_journal(self.git, self.journal, settings.message() or message, log_max=self.log_max)
-        if committed:
+        if settings is not None:
+            if not settings.always or not self.journal.names():
+                return False
+            message = settings.message() or message
+        committed = commit_journal(self.git, self.journal, message, log_max=self.log_max)
+        if committed and settings is not None:
             settings.committed()
         return committed
 

@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable
 
 from p2pannex.errors import RemoteError
-from p2pannex.git_annex.branch.blobs import read_blobs
+from p2pannex.git_annex.branch.blobs import lines, read_blobs
 from p2pannex.git_annex.branch.cat_file import REF
 from p2pannex.git_annex.branch.journal import Journal
 from p2pannex.git_annex.config import LOG_MAX
@@ -98,7 +98,8 @@ class _Commit:
         else:
             raise RemoteError("other processes are changing the git-annex branch, or have it locked; try again later")
         self._journal.replace(self._note, commit + b"\n")
-        self._journal.remove([name for name in names if branch_path(name) in staged - self._not_merged])
+        committed = staged - self._not_merged
+        self._journal.remove([name for name in names if branch_path(name) in committed])
 
     def _run(self, *arguments: bytes | str, input: bytes = b"") -> bytes:  # noqa: A002
         variables = {"GIT_INDEX_FILE": self._index}
@@ -138,7 +139,7 @@ class _Commit:
         return accepted
 
     def _store(self, paths: list[bytes]) -> list[bytes]:
-        stored = self._run("hash-object", "-w", "--no-filters", "--stdin-paths", input=b"".join(_lines(paths))).split()
+        stored = self._run("hash-object", "-w", "--no-filters", "--stdin-paths", input=lines(paths)).split()
         if len(stored) != len(paths):
             raise RemoteError("git hash-object did not store all files of the journal")
         return stored
@@ -209,7 +210,3 @@ def _user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"uid{os.getuid()}"
-
-
-def _lines(items: list[bytes]) -> list[bytes]:
-    return [item + b"\n" for item in items]

@@ -25,7 +25,7 @@ from copy import copy
 
 from p2pannex.git_annex.logs.names import InvalidName, journal_name
 from p2pannex.system.disk_errors import disk_errors
-from p2pannex.system.file_locks import KERNEL_LOCKS, Busy, Locks, wait_until
+from p2pannex.system.file_locks import KERNEL_LOCKS, Busy, Locks, close_lock, wait_until
 from p2pannex.system.unsupported import chmod
 from p2pannex.system.writers_only import limit_to_writers
 
@@ -100,8 +100,7 @@ class Journal:
             try:
                 yield fd
             finally:
-                with suppress(OSError):  # nothing was written to it, and the lock is released in any case
-                    self._locks.close(fd)
+                close_lock(fd, self._locks)
         finally:
             self._turn.release()
 

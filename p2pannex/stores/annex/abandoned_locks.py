@@ -47,6 +47,8 @@ class AbandonedLocks:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._places: dict[bytes, _Place] = {}
+        self._lost: dict[bytes, None] = {}
+        """The contents that a lock of lost clients is held on, in the order in which these locks expire."""
         self._guard = threading.Lock()
         self._added = trio.Event()
 
@@ -77,6 +79,8 @@ class AbandonedLocks:
             place = self._places[path]
             place.clients -= 1
             place.expires = self._clock.monotonic() + RETENTION
+            self._lost.pop(path, None)
+            self._lost[path] = None
             if place.lock is None:
                 place.lock = lock
             else:
@@ -90,17 +94,27 @@ class AbandonedLocks:
 
     def release_expired(self) -> None:
         """Release the locks that have expired."""
-        now = self._clock.monotonic()
+        self._release(self._clock.monotonic())
+
+    def _release(self, until: float) -> None:
+        """Release the locks that expire at `until` or earlier."""
         with self._guard:
-            for path, place in list(self._places.items()):
-                if place.lock is not None and place.expires <= now:
-                    place.lock.close()
-                    place.lock = None
-                    self._remove_if_empty(path)
+            while (expires := self._first_end()) is not None and expires <= until:
+                path = next(iter(self._lost))
+                del self._lost[path]
+                place = self._places[path]
+                assert place.lock is not None
+                place.lock.close()
+                place.lock = None
+                self._remove_if_empty(path)
+
+    def _first_end(self) -> float | None:
+        """When the first lock expires; None if there is none. The caller holds the guard."""
+        return next((self._places[path].expires for path in self._lost), None)
 
     def _next(self) -> float | None:
         with self._guard:
-            return min((place.expires for place in self._places.values() if place.lock is not None), default=None)
+            return self._first_end()
 
     async def release_when_expired(self) -> None:
         """Release each lock when it expires, until cancelled. Without this task, the next lock or removal does it."""
@@ -113,9 +127,4 @@ class AbandonedLocks:
 
     def close(self) -> None:
         """Release all of them. The retention records stay, and still protect the content from p2pannex."""
-        with self._guard:
-            for path, place in list(self._places.items()):
-                if place.lock is not None:
-                    place.lock.close()
-                    place.lock = None
-                    self._remove_if_empty(path)
+        self._release(math.inf)

@@ -19,7 +19,16 @@ from p2pannex.errors import RemoteError
 from p2pannex.git_annex.config import AnnexConfig
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import Key
-from p2pannex.system.file_locks import LOCK_TIMEOUT, SET_LOCK, Locks, is_at, try_range, unlink_own, wait_until
+from p2pannex.system.file_locks import (
+    LOCK_TIMEOUT,
+    SET_LOCK,
+    Locks,
+    close_lock,
+    is_at,
+    try_range,
+    unlink_own,
+    wait_until,
+)
 
 
 def require_file_locks(config: AnnexConfig) -> None:
@@ -130,8 +139,7 @@ class KeyExclusion:
                 wait_until(lambda: locks.try_range(fd, fcntl.F_WRLCK, byte, 1), timeout, fd)
             yield
         finally:
-            with suppress(OSError):  # nothing was written to it, and the lock is released in any case
-                locks.close(fd)
+            close_lock(fd, locks)
 
     def _open(self) -> int:
         try:

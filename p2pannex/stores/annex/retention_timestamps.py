@@ -15,18 +15,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import random
 import re
 import secrets
 from contextlib import suppress
-from itertools import islice
 
 from p2pannex.git_annex.layout import AnnexLayout
 from p2pannex.keys.key import InvalidKey, Key
 from p2pannex.service import RETENTION
 from p2pannex.system.clock import Clock
+from p2pannex.system.directory_samples import some_names
 from p2pannex.system.durability import directory_durable, file_durable
-from p2pannex.system.file_locks import wait_until
+from p2pannex.system.file_locks import close_lock, wait_until
 from p2pannex.system.fsync_batch import run_blocking
 from p2pannex.system.unsupported import rename
 
@@ -89,8 +88,7 @@ class AnnexTimes:
                     self._put_back(path, until, current)
                 raise
         finally:
-            with suppress(OSError):  # nothing was written to it, and the lock is released in any case
-                self._layout.locks.close(fd)
+            close_lock(fd, self._layout.locks)
 
     def _put_back(self, path: bytes, until: bytes, earlier: bytes | None) -> None:
         """Undo a change of the timestamp to `until`. The caller has ``KEYFILE.rtl`` locked."""
@@ -132,12 +130,11 @@ class AnnexTimes:
     def some_expired(self) -> list[Key]:
         """Some keys, chosen at random, whose timestamps were written by p2pannex and have expired."""
         try:
-            with os.scandir(self._written_directory) as entries:
-                names = [entry.name for entry in islice(entries, LISTED)]
+            names = some_names(self._written_directory, LISTED, SWEPT)
         except OSError:
             return []
         keys = []
-        for name in random.sample(names, min(len(names), SWEPT)):
+        for name in names:
             with suppress(OSError, InvalidKey):
                 key = Key.from_file_name(name)
                 if self._has_expired(key):

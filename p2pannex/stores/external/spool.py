@@ -20,13 +20,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import secrets
 import stat
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from itertools import islice
 
 import trio
 
@@ -38,6 +36,7 @@ from p2pannex.stores.files.partial_sweep import LISTED, SWEPT, remove_unlocked
 from p2pannex.stores.files.partials import NoClaim
 from p2pannex.stores.files.upload_wait import UploadWait
 from p2pannex.stores.files.uploads import ObjectUpload
+from p2pannex.system.directory_samples import some_names
 from p2pannex.system.disk_errors import disk_errors, require_room
 from p2pannex.system.disk_work import DiskWork, InThreads
 from p2pannex.system.file_locks import KERNEL_LOCKS, is_at, unlink_own
@@ -81,9 +80,9 @@ class Spool:
         """
         oldest = time.time() - STALE
         for name in (b"up", b"down"):
-            with os.scandir(os.path.join(self.path, name)) as entries:
-                paths = [entry.path for entry in islice(entries, LISTED)]
-            for path in random.sample(paths, min(len(paths), SWEPT)):
+            directory = os.path.join(self.path, name)
+            for found in some_names(directory, LISTED, SWEPT):
+                path = os.path.join(directory, found)
                 with suppress(FileNotFoundError):
                     if os.lstat(path).st_mtime < oldest:
                         _remove_unlocked(path)

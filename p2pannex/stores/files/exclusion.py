@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from p2pannex.keys.key import Key
-from p2pannex.system.file_locks import LOCK_TIMEOUT, try_lock, wait_until
+from p2pannex.system.file_locks import LOCK_TIMEOUT, close_lock, try_lock, wait_until
 from p2pannex.system.writers_only import limit_to_writers
 
 
@@ -59,5 +59,4 @@ class Exclusion:
                 wait_until(lambda: try_lock(fd), timeout, fd)
             yield
         finally:
-            with suppress(OSError):  # nothing was written to it, and the lock is released in any case
-                os.close(fd)
+            close_lock(fd)

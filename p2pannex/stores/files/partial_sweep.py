@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import random
 import stat
 from contextlib import suppress
-from itertools import islice
 
 from p2pannex.system.clock import Clock
+from p2pannex.system.directory_samples import some_names
 from p2pannex.system.file_locks import NoFileLocks, try_lock, unlink_own
 
 INTERVAL = 600.0
@@ -41,11 +40,11 @@ class PartialSweep:
         oldest = self._clock.wall() - self._age
         removed = 0
         try:
-            with os.scandir(self._directory) as entries:
-                paths = [entry.path for entry in islice(entries, LISTED)]
+            names = some_names(self._directory, LISTED, SWEPT)
         except OSError:
             return 0
-        for path in random.sample(paths, min(len(paths), SWEPT)):
+        for name in names:
+            path = os.path.join(self._directory, name)
             with suppress(OSError, NoFileLocks):  # what cannot be removed stays
                 if os.lstat(path).st_mtime < oldest:
                     removed += remove_unlocked(path)

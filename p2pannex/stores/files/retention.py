@@ -36,7 +36,6 @@ import random
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
 
 from attrs import frozen
 
@@ -44,6 +43,7 @@ from p2pannex.keys.key import Key
 from p2pannex.service import RETENTION, TooManyLocks
 from p2pannex.stores.files.retention_record import RELEASED, Record, remove_record
 from p2pannex.system.clock import Clock, read_boot_id
+from p2pannex.system.directory_samples import some_names
 from p2pannex.system.durability import file_durable, names_durable
 from p2pannex.system.file_locks import KERNEL_LOCKS, Locks
 from p2pannex.system.fsync_batch import run_blocking
@@ -210,13 +210,12 @@ class Retention:
         The keys and records are chosen at random, so that none is left out for ever.
         """
         try:
-            with os.scandir(self._directory) as entries:
-                names = [entry.name for entry in islice(entries, LISTED_KEYS)]
+            names = some_names(self._directory, LISTED_KEYS, SWEPT_RECORDS)
         except OSError:
             return False  # the next request that needs the directory reports the error
         left = SWEPT_RECORDS
         removed = 0
-        for name in random.sample(names, min(len(names), SWEPT_RECORDS)):
+        for name in names:
             if left <= 0:
                 break
             looked_at, gone, _ = self._sweep_some(os.path.join(self._directory, name), left)
