@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 
+from p2pannex.cluster import Cluster
 from p2pannex.cluster.downloads import TRANSFER_CLOSE_TIMEOUT
 from p2pannex.errors import RemoteError
 from p2pannex.keys.key import Key
-from p2pannex.service import AlreadyHave, NotStored, Stored
+from p2pannex.service import AlreadyHave, NotStored, Stored, Upload
 from p2pannex.testing.samples import key_of, offer, sample, send_pieces
 from p2pannex.testing.simulator import NODE_TIMEOUT, Failing, Simulation, simulate
 
 CONTENT = b"content"
 KEY = key_of(CONTENT)
+
+
+@asynccontextmanager
+async def uploading(world: Simulation, key: Key) -> AsyncIterator[tuple[Cluster, Upload]]:
+    """A cluster of two nodes, and an upload into it that has not begun."""
+    for name in "ab":
+        world.node(name)
+    async with world.cluster() as cluster:
+        upload = await cluster.put(key)
+        assert not isinstance(upload, AlreadyHave)
+        yield cluster, upload
 
 
 @pytest.mark.parametrize("size", [100, 1_000_000])
@@ -22,15 +37,10 @@ def test_content_that_changed_while_it_was_sent_is_not_stored(size: int) -> None
     key = Key.parse(f"WORM-s{size}-m1--name")
 
     async def scenario(world: Simulation) -> None:
-        for name in "ab":
-            world.node(name)
-        async with world.cluster() as cluster:
-            upload = await cluster.put(key)
-            assert not isinstance(upload, AlreadyHave)
-            async with upload:
-                await upload.begin(size)
-                await upload.send_all(memoryview(sample(size)))
-                assert await upload.finish(False) == NotStored()
+        async with uploading(world, key) as (_, upload), upload:
+            await upload.begin(size)
+            await upload.send_all(memoryview(sample(size)))
+            assert await upload.finish(False) == NotStored()
         assert not any(node.store.contents for node in world.nodes)
 
     simulate(scenario)
@@ -43,11 +53,7 @@ def test_an_upload_that_is_closed_early_is_not_stored(size: int, missing: int) -
     key = Key.parse(f"WORM-s{size}-m1--name")
 
     async def scenario(world: Simulation) -> None:
-        for name in "ab":
-            world.node(name)
-        async with world.cluster() as cluster:
-            upload = await cluster.put(key)
-            assert not isinstance(upload, AlreadyHave)
+        async with uploading(world, key) as (cluster, upload):
             await upload.begin(size)
             await upload.send_all(memoryview(sample(size))[missing:])
             await upload.aclose()

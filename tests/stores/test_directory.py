@@ -20,6 +20,7 @@ from p2pannex.testing.samples import key_of
 from tests.stores.directories import files_below, upload_all
 from tests.support.disk_order import disk_order
 from tests.support.failing_calls import failing_at
+from tests.support.fsyncs import record_fsyncs
 from tests.system.mounts import pretended_file_systems
 
 # The directory itself -------------------------------------------------------------------------------------------
@@ -52,14 +53,7 @@ def test_a_creation_that_failed_can_be_tried_again(tmp_path: Path) -> None:
 def test_the_directories_of_a_new_store_are_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systems = pretended_file_systems(tmp_path / "pretended", tmp_path, "btrfs", journal=False)
     monkeypatch.setattr(durability, "SYSTEM", systems)
-    fsynced = []
-    real_fsync = os.fsync
-
-    def fsync(fd: int) -> None:
-        fsynced.append(os.readlink(f"/proc/self/fd/{fd}"))
-        real_fsync(fd)
-
-    monkeypatch.setattr(os, "fsync", fsync)
+    fsynced = record_fsyncs(monkeypatch)
     DirectoryStore.create(tmp_path / "new" / "below" / "store")
     assert {str(tmp_path), *(str(tmp_path / name) for name in ("new", "new/below", "new/below/store"))} <= set(fsynced)
 

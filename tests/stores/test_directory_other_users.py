@@ -27,6 +27,14 @@ def directory() -> Iterator[Path]:
         os.umask(before)
 
 
+async def leave_partial(store: DirectoryStore) -> None:
+    partial = await store.put(OTHER_KEY)
+    assert isinstance(partial, Upload)
+    await partial.begin(5)
+    await partial.send_all(memoryview(b"hel"))
+    await partial.aclose()
+
+
 def every_file(path: Path) -> list[Path]:
     return [path, *path.rglob("*")]
 
@@ -36,11 +44,7 @@ async def test_all_that_can_be_locked_is_locked(directory: Path) -> None:
     store = DirectoryStore.create(directory / "store")
     await upload_all(store, K, b"hello")
     lock = await store.lock(K)
-    partial = await store.put(OTHER_KEY)
-    assert isinstance(partial, Upload)
-    await partial.begin(5)
-    await partial.send_all(memoryview(b"hel"))
-    await partial.aclose()
+    await leave_partial(store)
     with locking(*every_file(directory)) as held:
         assert held > 5, "nothing could be opened"
         await lock.release()
@@ -95,11 +99,7 @@ async def test_the_group_of_the_directory_may_use_all_that_is_in_it(tmp_path: Pa
         store = DirectoryStore.create(path)
         await upload_all(store, K, b"hello")
         lock = await store.lock(K)
-        partial = await store.put(OTHER_KEY)
-        assert isinstance(partial, Upload)
-        await partial.begin(5)
-        await partial.send_all(memoryview(b"hel"))
-        await partial.aclose()
+        await leave_partial(store)
         for each in (path / "annex").rglob("*"):
             mode = each.stat().st_mode
             if stat.S_ISDIR(mode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from p2pannex.system.file_locks import try_range
 from p2pannex.testing.samples import key_of, store
 from tests.stores.annex.repository import CONTENT, KEY, annex, beside, locked, mode
 from tests.support.clocks import ManualClock
+from tests.support.fsyncs import record_fsyncs
 from tests.system.mounts import pretended_file_systems
 
 
@@ -149,14 +151,7 @@ async def test_the_first_record_is_durable_up_to_the_git_directory(
         await store(one, CONTENT, KEY)
         systems = pretended_file_systems(tmp_path / "pretended", repository, file_system, journal=False)
         monkeypatch.setattr(durability, "SYSTEM", systems)
-        fsynced = []
-        real_fsync = os.fsync
-
-        def fsync(fd: int) -> None:
-            fsynced.append(os.readlink(f"/proc/self/fd/{fd}"))
-            real_fsync(fd)
-
-        monkeypatch.setattr(os, "fsync", fsync)
+        fsynced = record_fsyncs(monkeypatch)
         own = annex(repository) / "p2pannex"
         shutil.rmtree(own)
         async with await locked(one):
@@ -180,38 +175,33 @@ def remove_beside(one: AnnexStore, *endings: str) -> None:
         path.with_name(path.name + ending).unlink()
 
 
-@pytest.mark.parametrize("client", ["connected", "lost"])
-async def test_our_records_protect_when_the_files_of_git_annex_are_gone(repository: Path, client: str) -> None:
-    clock = ManualClock()
-    async with AnnexStore(repository, clock=clock) as one, AnnexStore(repository, clock=clock) as other:
-        await store(one, CONTENT, KEY)
-        lock = await locked(one)
-        if client == "lost":
-            await lock.aclose()
-        remove_beside(one, ".lck", ".rtm", ".rtl")
-        clock.advance(599)
-        for each in (one, other):
-            assert not (await each.remove(KEY)).ok
-        clock.advance(2)
-        assert (await other.remove(KEY)).ok == (client == "lost")
-        await lock.aclose()
-
-
-@pytest.mark.parametrize("client", ["connected", "lost"])
-async def test_the_files_of_git_annex_protect_when_our_records_are_gone(repository: Path, client: str) -> None:
+def our_records(repository: Path, one: AnnexStore) -> None:
     """git-annex knows no others."""
+    shutil.rmtree(annex(repository) / "p2pannex" / "retention")
+
+
+def files_of_git_annex(repository: Path, one: AnnexStore) -> None:
+    remove_beside(one, ".lck", ".rtm", ".rtl")
+
+
+@pytest.mark.parametrize("client", ["connected", "lost"])
+@pytest.mark.parametrize("gone", [our_records, files_of_git_annex])
+async def test_either_kind_of_files_protects_when_the_other_is_gone(
+    repository: Path, client: str, gone: Callable[[Path, AnnexStore], None]
+) -> None:
     clock = ManualClock()
     async with AnnexStore(repository, clock=clock) as one, AnnexStore(repository, clock=clock) as other:
         await store(one, CONTENT, KEY)
         lock = await locked(one)
         if client == "lost":
             await lock.aclose()
-        shutil.rmtree(annex(repository) / "p2pannex" / "retention")
+        gone(repository, one)
         clock.advance(599)
         for each in (one, other):
             assert not (await each.remove(KEY)).ok
         clock.advance(2)
-        assert (await one.remove(KEY)).ok == (client == "lost")
+        remover = one if gone is our_records else other
+        assert (await remover.remove(KEY)).ok == (client == "lost")
         await lock.aclose()
 
 

@@ -122,42 +122,39 @@ async def test_an_upload_that_waited_for_the_partial_looks_again(stores: Two, mo
     assert await fetch(one, KEY) == CONTENT
 
 
-async def test_content_that_goes_before_the_lock_is_recorded_is_not_locked(
-    stores: Two, monkeypatch: pytest.MonkeyPatch
+def change_after_the_look(one: ObjectStore, patch: pytest.MonkeyPatch, change: Callable[[Path], object]) -> None:
+    """Let `change` happen to the object after the store has vouched for it, and before it looks again."""
+    real_vouched = one._vouched
+
+    async def vouched(key: Key) -> os.stat_result | None:
+        found = await real_vouched(key)
+        change(place(one))
+        return found
+
+    patch.setattr(one, "_vouched", vouched)
+
+
+def goes(path: Path) -> None:
+    path.parent.chmod(0o755)
+    path.unlink(missing_ok=True)  # the directory stays
+
+
+def gets_another_size(path: Path) -> None:
+    """Its permissions alone do not tell it."""
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    os.truncate(path, 1)
+    path.chmod(mode)
+
+
+@pytest.mark.parametrize("change", [goes, gets_another_size])
+async def test_content_that_changes_before_the_lock_is_recorded_is_not_locked(
+    stores: Two, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
 ) -> None:
     """It was vouched for, and is looked at again with the exclusion held."""
     one, _ = stores
     await store(one, CONTENT, KEY)
-    real_vouched = one._vouched
-
-    async def vouched(key: Key) -> os.stat_result | None:
-        found = await real_vouched(key)
-        place(one).parent.chmod(0o755)
-        place(one).unlink()  # the directory stays
-        return found
-
-    monkeypatch.setattr(one, "_vouched", vouched)
-    with pytest.raises(NotLocked):
-        await one.lock(KEY)
-
-
-async def test_content_that_gets_another_size_before_the_lock_is_recorded_is_not_locked(
-    stores: Two, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its permissions alone do not tell it."""
-    one, _ = stores
-    await store(one, CONTENT, KEY)
-    real_vouched = one._vouched
-
-    async def vouched(key: Key) -> os.stat_result | None:
-        found = await real_vouched(key)
-        mode = place(one).stat().st_mode
-        place(one).chmod(0o644)
-        os.truncate(place(one), 1)
-        place(one).chmod(mode)
-        return found
-
-    monkeypatch.setattr(one, "_vouched", vouched)
+    change_after_the_look(one, monkeypatch, change)
     with pytest.raises(NotLocked):
         await one.lock(KEY)
 
@@ -168,15 +165,7 @@ async def test_content_that_goes_before_already_have_is_stored_again(
     """It was vouched for, and is looked at again with the exclusion held."""
     one, _ = stores
     await store(one, CONTENT, KEY)
-    real_vouched = one._vouched
-
-    async def vouched(key: Key) -> os.stat_result | None:
-        found = await real_vouched(key)
-        place(one).parent.chmod(0o755)
-        place(one).unlink(missing_ok=True)  # the directory stays
-        return found
-
-    monkeypatch.setattr(one, "_vouched", vouched)
+    change_after_the_look(one, monkeypatch, goes)
     upload = await one.put(KEY)
     assert isinstance(upload, Upload)
     await upload.aclose()
